@@ -1,0 +1,1 @@
+"""What happens between the sites: collect, verify, merge, commit. Never torch."""

@@ -1,0 +1,283 @@
+"""The API's objects as typed values.
+
+The schemas in `crds/` are the one source of field names, defaults and bounds; these types hold what a
+manifest says *after* validation and defaulting, so no field here has a default of its own (`None` means
+that the schema leaves the field out).
+"""
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of a duration as Kubernetes writes it (`1h30m`, `90s`).
+
+    Raises:
+        ValueError: the text is no such duration, or is empty.
+    """
+    match = _DURATION.fullmatch(text)
+    if not match or not any(match.groups()):
+        raise ValueError(f"{text!r} is not a duration; write one as 1h30m or 90s")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A part of a manifest: immutable, camelCase in JSON, strict about unknown keys."""
+
+
+class AlgorithmName(StrEnum):
+    LOCAL = "Local"
+    FED_AVG = "FedAvg"
+    FED_BN = "FedBN"
+    FED_PROX = "FedProx"
+
+
+class Objective(StrEnum):
+    PER_ORGAN_HEAD = "PerOrganHead"
+    MARGINAL = "Marginal"
+
+
+class Weights(StrEnum):
+    UNIFORM = "Uniform"
+    CASES = "Cases"
+
+
+class Norm(StrEnum):
+    BATCH = "Batch"
+    INSTANCE = "Instance"
+
+
+class Precision(StrEnum):
+    FP32 = "FP32"
+    BF16 = "BF16"
+
+
+class MemoryFormat(StrEnum):
+    CONTIGUOUS = "Contiguous"
+    CHANNELS_LAST_3D = "ChannelsLast3d"
+
+
+class Intensity(StrEnum):
+    WINDOW = "Window"
+    Z_SCORE = "ZScore"
+
+
+class Augmentation(StrEnum):
+    DEFAULT = "Default"
+    NONE = "None"
+
+
+class OptimizerState(StrEnum):
+    KEEP = "Keep"
+    RESET = "Reset"
+
+
+class Selection(StrEnum):
+    BEST = "Best"
+    LAST = "Last"
+
+
+class EvaluationNorm(StrEnum):
+    OWN_SITE = "OwnSite"
+    AVERAGED = "Averaged"
+    ADAPTED = "Adapted"
+
+
+class Role(StrEnum):
+    TRAINING = "Training"
+    EVALUATION = "Evaluation"
+
+
+class Layout(StrEnum):
+    MSD = "MSD"
+    KITS19 = "KiTS19"
+    BTCV = "BTCV"
+    LIST = "List"
+
+
+class OnBadCase(StrEnum):
+    REFUSE = "Refuse"
+    SKIP = "Skip"
+
+
+class Release(StrEnum):
+    NONE = "None"
+    HEADS = "Heads"
+    HEADS_AND_NORM = "HeadsAndNorm"
+
+
+class Scores(StrEnum):
+    SUMMARY = "Summary"
+    PER_CASE = "PerCase"
+
+
+class DeletionPolicy(StrEnum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+# --- SegVizFederation ---------------------------------------------------------------------------
+
+
+class SiteRef(Part):
+    namespace: str
+    name: str
+
+
+class Member(Part):
+    alias: str
+    site_ref: SiteRef
+
+
+class Algorithm(Part):
+    name: AlgorithmName
+    weights: Weights
+    proximal_mu: float | None = None
+    """mu of FedProx: the local loss gains (mu/2)·‖w − w_global‖² over the shared parameters."""
+
+
+class Participation(Part):
+    max_norm_ratio: float
+    """An update whose parameters' L2 norm exceeds this multiple of the global model's is rejected."""
+    min_sites: int | None = None
+    """How many sites a round needs at its deadline; all of them where it is left out."""
+    round_timeout: str | None = None
+    """How long after the previous round's commit a round closes with `min_sites`; never, if left out."""
+
+    @property
+    def round_timeout_seconds(self) -> int | None:
+        return None if self.round_timeout is None else parse_duration(self.round_timeout)
+
+
+class Model(Part):
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    residual_units: int
+    norm: Norm
+    head_levels: int
+    """How many of the network's top decoder levels belong to a head; 1 is the paper's (two layers)."""
+
+
+class IntensityScaling(Part):
+    method: Intensity
+    window: tuple[float, float] | None = None
+    """Lower and upper HU (or other units of the image) mapped to 0 and 1, clipped. For `Window` only."""
+
+
+class Preprocessing(Part):
+    intensity: IntensityScaling
+    spacing: tuple[float, float, float] | None = None
+    """Millimetres per voxel along R, A, S; the images' own spacing where it is left out."""
+
+
+class Training(Part):
+    patch: tuple[int, int, int]
+    crops_per_volume: int
+    batch_size: int
+    """Volumes in a batch; the network sees batch_size × crops_per_volume patches."""
+    learning_rate: float
+    augmentation: Augmentation
+    optimizer_state: OptimizerState
+    precision: Precision
+    memory_format: MemoryFormat
+    threads: int
+
+
+class FineTuning(Part):
+    epochs: int
+    learning_rate: float
+
+
+class Evaluation(Part):
+    sites: tuple[Member, ...]
+    norm: EvaluationNorm
+    overlap: float
+
+
+class FederationSpec(Part):
+    sites: tuple[Member, ...]
+    rounds: int
+    local_epochs: int
+    seed: int
+    algorithm: Algorithm
+    objective: Objective
+    participation: Participation
+    model: Model
+    preprocessing: Preprocessing
+    training: Training
+    selection: Selection
+    evaluation: Evaluation
+    deletion_policy: DeletionPolicy
+    suspend: bool
+    fine_tuning: FineTuning | None = None
+    ttl_seconds_after_finished: int | None = None
+
+
+# --- SegVizSite ---------------------------------------------------------------------------------
+
+
+class ClaimSource(Part):
+    claim_name: str
+
+
+class HostPathSource(Part):
+    path: str
+
+
+class Volume(Part):
+    """Exactly one of the two, as in a Pod."""
+
+    persistent_volume_claim: ClaimSource | None = None
+    host_path: HostPathSource | None = None
+
+
+class CaseRange(Part):
+    """A half-open range of the sorted case ids, read as Python reads a slice."""
+
+    start: int | None = None
+    stop: int | None = None
+
+
+class DataSet(Part):
+    name: str
+    path: str
+    """Folder below the volume's root."""
+    layout: Layout
+    organs: dict[str, tuple[int, ...]]
+    """Label ids of each annotated organ, {"kidneys": [2, 3]}."""
+    background: tuple[int, ...]
+    """Further label ids that may occur and count as background; any other id refuses the case."""
+    cases: CaseRange | None = None
+
+
+class Split(Part):
+    """Shares of the cases in percent; together 100."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class SiteSpec(Part):
+    role: Role
+    volume: Volume
+    data_sets: tuple[DataSet, ...]
+    split: Split
+    on_bad_case: OnBadCase
+    max_case_mebibytes: int
+    """A case whose header declares more than this, decompressed as float32, is refused unread."""
+    allowed_federations: tuple[str, ...]
+    """namespace/name of each federation this site takes part in."""
+    release: Release
+    scores: Scores
+    suspend: bool
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Every organ that some data set annotates, sorted."""
+        return tuple(sorted({organ for data_set in self.data_sets for organ in data_set.organs}))
