@@ -124,24 +124,24 @@ class DeletionPolicy(StrEnum):
 # --- SegVizFederation ---------------------------------------------------------------------------
 
 
-class SiteRef(Part):
+class SiteRef(Part, frozen=True):
     namespace: str
     name: str
 
 
-class Member(Part):
+class Member(Part, frozen=True):
     alias: str
     site_ref: SiteRef
 
 
-class Algorithm(Part):
+class Algorithm(Part, frozen=True):
     name: AlgorithmName
     weights: Weights
     proximal_mu: float | None = None
     """mu of FedProx: the local loss gains (mu/2)·‖w − w_global‖² over the shared parameters."""
 
 
-class Participation(Part):
+class Participation(Part, frozen=True):
     max_norm_ratio: float
     """An update whose parameters' L2 norm exceeds this multiple of the global model's is rejected."""
     min_sites: int | None = None
@@ -154,7 +154,7 @@ class Participation(Part):
         return None if self.round_timeout is None else parse_duration(self.round_timeout)
 
 
-class Model(Part):
+class Model(Part, frozen=True):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     residual_units: int
@@ -163,19 +163,19 @@ class Model(Part):
     """How many of the network's top decoder levels belong to a head; 1 is the paper's (two layers)."""
 
 
-class IntensityScaling(Part):
+class IntensityScaling(Part, frozen=True):
     method: Intensity
     window: tuple[float, float] | None = None
     """Lower and upper HU (or other units of the image) mapped to 0 and 1, clipped. For `Window` only."""
 
 
-class Preprocessing(Part):
+class Preprocessing(Part, frozen=True):
     intensity: IntensityScaling
     spacing: tuple[float, float, float] | None = None
     """Millimetres per voxel along R, A, S; the images' own spacing where it is left out."""
 
 
-class Training(Part):
+class Training(Part, frozen=True):
     patch: tuple[int, int, int]
     crops_per_volume: int
     batch_size: int
@@ -188,18 +188,18 @@ class Training(Part):
     threads: int
 
 
-class FineTuning(Part):
+class FineTuning(Part, frozen=True):
     epochs: int
     learning_rate: float
 
 
-class Evaluation(Part):
+class Evaluation(Part, frozen=True):
     sites: tuple[Member, ...]
     norm: EvaluationNorm
     overlap: float
 
 
-class FederationSpec(Part):
+class FederationSpec(Part, frozen=True):
     sites: tuple[Member, ...]
     rounds: int
     local_epochs: int
@@ -221,29 +221,29 @@ class FederationSpec(Part):
 # --- SegVizSite ---------------------------------------------------------------------------------
 
 
-class ClaimSource(Part):
+class ClaimSource(Part, frozen=True):
     claim_name: str
 
 
-class HostPathSource(Part):
+class HostPathSource(Part, frozen=True):
     path: str
 
 
-class Volume(Part):
+class Volume(Part, frozen=True):
     """Exactly one of the two, as in a Pod."""
 
     persistent_volume_claim: ClaimSource | None = None
     host_path: HostPathSource | None = None
 
 
-class CaseRange(Part):
+class CaseRange(Part, frozen=True):
     """A half-open range of the sorted case ids, read as Python reads a slice."""
 
     start: int | None = None
     stop: int | None = None
 
 
-class DataSet(Part):
+class DataSet(Part, frozen=True):
     name: str
     path: str
     """Folder below the volume's root."""
@@ -255,7 +255,7 @@ class DataSet(Part):
     cases: CaseRange | None = None
 
 
-class Split(Part):
+class Split(Part, frozen=True):
     """Shares of the cases in percent; together 100."""
 
     train: int
@@ -263,7 +263,7 @@ class Split(Part):
     test: int
 
 
-class SiteSpec(Part):
+class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
     data_sets: tuple[DataSet, ...]

@@ -1,0 +1,140 @@
+"""Who is in a round: one pure function, called by the aggregator alone.
+
+The clock is the store's: `now`, and the times behind `deadline`, come from it, so no machine's clock counts.
+A site that stays away never moves the deadline, and an update that comes after the closing is never merged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from segviz_exchange.records import Closing, Control, Exclusion, Participant, Rejection, Update
+from segviz_exchange.spec import Weights
+
+MAX_ATTEMPTS = 3
+
+NO_UPDATE = "NoUpdate"
+"""The deadline came before the site's update."""
+REJECTED = "Rejected"
+"""The site's update was rejected as often as it may be."""
+EXCLUDED = "Excluded"
+"""The control leaves the site out; its reason says why."""
+QUORUM_LOST = "QuorumLost"
+"""Fewer than `minSites` can still take part in the round."""
+
+
+@dataclass(frozen=True)
+class SiteRecords:
+    """What is known of one site in one round."""
+
+    accepted: Update | None = None
+    rejections: tuple[Rejection, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        return self.accepted is None and len(self.rejections) >= MAX_ATTEMPTS
+
+
+@dataclass(frozen=True)
+class RoundRecords:
+    """What is known of one round before it closes."""
+
+    round: int
+    joined: frozenset[str]
+    """Members of the control that the previous round's record names; in round 0, of the first one."""
+    sites: Mapping[str, SiteRecords]
+    opened: datetime | None
+    """Last-Modified of the previous round's record; none in round 0, which has no deadline of its own."""
+    suspended: timedelta
+    """How long the federation was suspended since."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The round is open."""
+
+    missing: tuple[str, ...]
+    deadline: datetime | None
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The round cannot close under this control; a new control can mend it."""
+
+    reason: str
+    message: str
+
+
+def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait | Fail | Closing:
+    """Decide a round from the newest control and the records so far.
+
+    It closes as soon as every expected site has delivered or can no longer do so, and at the deadline with
+    whoever has, if they are at least `minSites`.
+    """
+    expected = [alias for alias in control.active if alias in records.joined or records.round == 0]
+    known = {alias: records.sites.get(alias, SiteRecords()) for alias in expected}
+    delivered = {alias: site.accepted for alias, site in known.items() if site.accepted is not None}
+    missing = [alias for alias, site in known.items() if site.accepted is None and not site.refused]
+    joining = len(control.active) - len(expected)
+    needed = max(1, (control.spec.participation.min_sites or len(control.members)) - joining)
+    if len(delivered) + len(missing) < needed:
+        return Fail(QUORUM_LOST, _quorum_message(records.round, len(delivered), needed, known, control))
+    deadline = _deadline(control, records)
+    if missing and (control.suspend or deadline is None or now < deadline):
+        return Wait(tuple(missing), deadline)
+    if len(delivered) < needed:
+        return Fail(QUORUM_LOST, _quorum_message(records.round, len(delivered), needed, known, control))
+    return Closing(
+        round=records.round,
+        control=control.number,
+        participants=tuple(
+            Participant(alias, update.attempt, update.blob, _weight(update, control))
+            for alias, update in sorted(delivered.items())
+        ),
+        exclusions=tuple(
+            sorted(
+                [_exclusion(alias, site) for alias, site in known.items() if site.accepted is None]
+                + [
+                    Exclusion(alias, EXCLUDED, member.excluded)
+                    for alias, member in control.members.items()
+                    if member.excluded is not None
+                ],
+                key=lambda exclusion: exclusion.site,
+            )
+        ),
+    )
+
+
+def _deadline(control: Control, records: RoundRecords) -> datetime | None:
+    timeout = control.spec.participation.round_timeout_seconds
+    if timeout is None or records.opened is None:
+        return None
+    return records.opened + timedelta(seconds=timeout) + records.suspended
+
+
+def _weight(update: Update, control: Control) -> int:
+    return update.cases if control.spec.algorithm.weights is Weights.CASES else 1
+
+
+def _exclusion(alias: str, site: SiteRecords) -> Exclusion:
+    if site.refused:
+        last = site.rejections[-1]
+        return Exclusion(alias, REJECTED, f"attempt {last.attempt}: {last.reason}: {last.message}")
+    return Exclusion(alias, NO_UPDATE, "no update before the deadline")
+
+
+def _quorum_message(
+    round_: int, delivered: int, needed: int, known: Mapping[str, SiteRecords], control: Control
+) -> str:
+    absent = "; ".join(
+        f"{exclusion.site}: {exclusion.reason}, {exclusion.message}"
+        for exclusion in (_exclusion(alias, site) for alias, site in known.items() if site.accepted is None)
+    )
+    left_out = "; ".join(
+        f"{alias}: {member.excluded}" for alias, member in sorted(control.members.items()) if member.excluded
+    )
+    reasons = "; ".join(part for part in (absent, left_out) if part)
+    return (
+        f"round {round_} has {delivered} of the {needed} sites it needs ({reasons}). "
+        "Mend the site, or lower spec.participation.minSites."
+    )

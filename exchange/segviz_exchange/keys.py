@@ -1,0 +1,99 @@
+"""Where each record lies, relative to a federation's prefix.
+
+`control/` belongs to the operator or runner, `global/` to the aggregator, `sites/<site>/` to that site,
+`export/` to the evaluation. Round numbers are padded so that a listing sorts as time does.
+"""
+
+CONTROLS = "control/"
+CLOSINGS = "global/closings/"
+ROUNDS = "global/rounds/"
+FAILURES = "global/failures/"
+FINAL = "global/final.json"
+AGGREGATOR_PROGRESS = "global/progress.json"
+
+
+def federation_prefix(namespace: str, name: str, uid: str) -> str:
+    """One prefix per federation and incarnation, so that one made again never meets its past."""
+    return f"{namespace}/{name}-{uid}/"
+
+
+def control(number: int) -> str:
+    return f"{CONTROLS}{number:04d}.json"
+
+
+def closing(round_: int) -> str:
+    return f"{CLOSINGS}{round_:04d}.json"
+
+
+def round_record(round_: int) -> str:
+    return f"{ROUNDS}{round_:04d}.json"
+
+
+def failure(round_: int, control_number: int) -> str:
+    """A failure holds under one control; a newer control may mend it."""
+    return f"{FAILURES}{round_:04d}/{control_number:04d}.json"
+
+
+def global_blob(digest: str) -> str:
+    return f"global/blobs/{digest}"
+
+
+def rejections(site: str, round_: int) -> str:
+    return f"global/rejections/{site}/{round_:04d}/"
+
+
+def rejection(site: str, round_: int, attempt: int) -> str:
+    return f"{rejections(site, round_)}{attempt}.json"
+
+
+def leases(site: str) -> str:
+    return f"sites/{site}/leases/"
+
+
+def lease(site: str, number: int) -> str:
+    return f"{leases(site)}{number:06d}.json"
+
+
+def updates(site: str, round_: int) -> str:
+    return f"sites/{site}/updates/{round_:04d}/"
+
+
+def update(site: str, round_: int, attempt: int) -> str:
+    return f"{updates(site, round_)}{attempt}.json"
+
+
+def site_blob(site: str, digest: str) -> str:
+    return f"sites/{site}/blobs/{digest}"
+
+
+def scores(site: str, round_: int) -> str:
+    return f"sites/{site}/scores/{round_:04d}.json"
+
+
+def outcome(site: str) -> str:
+    return f"sites/{site}/outcome.json"
+
+
+def release_blob(site: str, digest: str) -> str:
+    return f"sites/{site}/release/{digest}"
+
+
+def external_scores(site: str) -> str:
+    return f"sites/{site}/external.json"
+
+
+def progress(site: str) -> str:
+    return f"sites/{site}/progress.json"
+
+
+def exported(variant: str) -> str:
+    return f"export/{variant}.json"
+
+
+def exported_blob(digest: str) -> str:
+    return f"export/blobs/{digest}"
+
+
+def number_of(key: str) -> int:
+    """The round, attempt, lease or control that a numbered key ends with."""
+    return int(key.rsplit("/", 1)[-1].removesuffix(".json"))

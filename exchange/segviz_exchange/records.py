@@ -1,0 +1,287 @@
+"""The facts of a federation, each an immutable JSON object in the store (heartbeats alone are replaced).
+
+Times are not in records: when a fact became true is the object's Last-Modified, by the store's one clock.
+"""
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from segviz_exchange import keys
+from segviz_exchange.spec import FederationSpec, Objective
+from segviz_exchange.store import AlreadyExists, NotFound, Store, StoreError
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """An immutable object; unknown keys and wrong types refuse it."""
+
+
+class Member(Record, frozen=True):
+    """What a federation knows of a site: the organs it annotates, and why it is left out, if it is."""
+
+    organs: tuple[str, ...]
+    excluded: str | None = None
+
+
+class Control(Record, frozen=True):
+    """What people want, as the pods see it: written on every edit, numbered by the writer."""
+
+    number: int
+    spec: FederationSpec
+    members: dict[str, Member]
+    """By alias."""
+    suspend: bool
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Aliases that take part, sorted: every order in a federation is this one."""
+        return tuple(sorted(alias for alias, member in self.members.items() if member.excluded is None))
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Every annotated organ, sorted; its index + 1 is its label."""
+        return tuple(sorted({organ for member in self.members.values() for organ in member.organs}))
+
+    def owners(self, organ: str) -> tuple[str, ...]:
+        return tuple(alias for alias in self.active if organ in self.members[alias].organs)
+
+    @property
+    def shared_head(self) -> bool:
+        return self.spec.objective is not Objective.PER_ORGAN_HEAD
+
+
+class Lease(Record, frozen=True):
+    """Which incarnation of a site may write; a higher number ends the lower ones."""
+
+    number: int
+
+
+class Environment(Record, frozen=True):
+    """What the bits of an update depend on besides manifest and data."""
+
+    torch: str
+    device: str
+    precision: str
+    memory_format: str
+    threads: int
+
+
+class Update(Record, frozen=True):
+    """One site's contribution to one round. Its creation is the commit; its blob is there before."""
+
+    site: str
+    round: int
+    attempt: int
+    lease: int
+    control: int
+    blob: str
+    size_bytes: int
+    cases: int
+    """Training cases behind it."""
+    loss: float | None
+    """Mean loss of the last epoch; none in round 0."""
+    seconds: float
+    environment: Environment
+
+
+class Rejection(Record, frozen=True):
+    """Why an update was not accepted; it asks for the next attempt."""
+
+    site: str
+    round: int
+    attempt: int
+    reason: str
+    message: str
+
+
+class Participant(Record, frozen=True):
+    site: str
+    attempt: int
+    blob: str
+    weight: int
+
+
+class Exclusion(Record, frozen=True):
+    site: str
+    reason: str
+    message: str
+
+
+class Closing(Record, frozen=True):
+    """Who is in a round. Once it exists, the round's model follows from it alone."""
+
+    round: int
+    control: int
+    participants: tuple[Participant, ...]
+    """Sorted by alias."""
+    exclusions: tuple[Exclusion, ...]
+
+
+class Round(Record, frozen=True):
+    """A committed round: its global model."""
+
+    round: int
+    control: int
+    blob: str
+    size_bytes: int
+    participants: tuple[str, ...]
+
+
+class Failure(Record, frozen=True):
+    """Why a round cannot close under this control."""
+
+    round: int
+    control: int
+    reason: str
+    message: str
+
+
+class Dice(Record, frozen=True):
+    """Over cases; the standard deviation divides by n (ddof 0)."""
+
+    mean: float
+    sd: float
+    cases: int
+
+
+class RoundScores(Record, frozen=True):
+    """A site's validation of one global model, with the site's own heads (and BN, under FedBN)."""
+
+    site: str
+    round: int
+    dice: dict[str, Dice]
+    """By organ."""
+
+
+class Final(Record, frozen=True):
+    """Training is over: which round's model is the federation's."""
+
+    round: int
+    control: int
+    validation: dict[str, float]
+    """Mean validation Dice of that round by organ."""
+
+
+class CaseScore(Record, frozen=True):
+    case: str
+    """A site-salted id where it leaves the site."""
+    organ: str
+    dice: float
+
+
+class VariantOutcome(Record, frozen=True):
+    test: dict[str, Dice]
+    cases: tuple[CaseScore, ...]
+    release: str | None
+    """Blob under the site's release/, or none where the site releases nothing."""
+
+
+class Outcome(Record, frozen=True):
+    """What a site made of the final model: test scores and what it released, by variant (base, tuned)."""
+
+    site: str
+    round: int
+    variants: dict[str, VariantOutcome]
+
+
+class Exported(Record, frozen=True):
+    """The whole model, as evaluated: representation, every released head, BN sets by organ."""
+
+    variant: str
+    round: int
+    blob: str
+    size_bytes: int
+    organs: tuple[str, ...]
+    spec: FederationSpec
+
+
+class ExternalScores(Record, frozen=True):
+    """An external set's Dice, by variant and organ."""
+
+    site: str
+    variants: dict[str, VariantOutcome]
+
+
+class Phase(StrEnum):
+    PREPARING = "Preparing"
+    WAITING = "Waiting"
+    SCORING = "Scoring"
+    TRAINING = "Training"
+    FINE_TUNING = "FineTuning"
+    TESTING = "Testing"
+    DONE = "Done"
+    FAILED = "Failed"
+
+
+class Progress(Record, frozen=True):
+    """A heartbeat: what a process does now. The only record that is replaced."""
+
+    lease: int
+    phase: Phase
+    message: str = ""
+    round: int | None = None
+    epoch: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    """In this epoch."""
+    loss: float | None = None
+    samples_per_second: float | None = None
+    epoch_seconds: float | None = None
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(record: Record) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def decode(data: bytes, kind: type[AnyRecord], key: str) -> AnyRecord:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StoreError(f"{key}: not a {kind.__name__} record: {error}") from error
+
+
+def read(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord:
+    """Raises NotFound, or StoreError for an object that is no such record."""
+    return decode(store.get(key), kind, key)
+
+
+def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
+    try:
+        return read(store, key, kind)
+    except NotFound:
+        return None
+
+
+def commit(store: Store, key: str, record: AnyRecord) -> AnyRecord:
+    """Create a record, or return the one that is already there.
+
+    The answer to a create can get lost after the store has acted, and a process may have an earlier self:
+    both look like AlreadyExists. What the store holds is the truth, so the caller goes on with it.
+    """
+    try:
+        store.create(key, encode(record))
+    except AlreadyExists:
+        return read(store, key, type(record))
+    return record
+
+
+def newest(store: Store, prefix: str) -> str | None:
+    """The highest-numbered key directly under `prefix`."""
+    found = [entry.key for entry in store.list(prefix) if "/" not in entry.key[len(prefix) :]]
+    return max(found, key=keys.number_of, default=None)
+
+
+def newest_control(store: Store) -> Control | None:
+    key = newest(store, keys.CONTROLS)
+    return None if key is None else read(store, key, Control)
+
+
+def newest_round(store: Store) -> Round | None:
+    key = newest(store, keys.ROUNDS)
+    return None if key is None else read(store, key, Round)
