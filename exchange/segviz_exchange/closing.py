@@ -41,7 +41,7 @@ class RoundRecords:
 
     round: int
     joined: frozenset[str]
-    """Members of the control that the previous round's record names; in round 0, of the first one."""
+    """Who was active under the control that the previous round's record names; of no use in round 0."""
     sites: Mapping[str, SiteRecords]
     opened: datetime | None
     """Last-Modified of the previous round's record; none in round 0, which has no deadline of its own."""
@@ -68,19 +68,20 @@ class Fail:
 def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait | Fail | Closing:
     """Decide a round from the newest control and the records so far.
 
-    It closes as soon as every expected site has delivered or can no longer do so, and at the deadline with
-    whoever has, if they are at least `minSites`.
+    While suspended nothing is decided. A round closes as soon as every expected site has delivered or can
+    no longer do so, and at the deadline with whoever has, if they are at least `minSites`.
     """
     expected = [alias for alias in control.active if alias in records.joined or records.round == 0]
     known = {alias: records.sites.get(alias, SiteRecords()) for alias in expected}
     delivered = {alias: site.accepted for alias, site in known.items() if site.accepted is not None}
     missing = [alias for alias, site in known.items() if site.accepted is None and not site.refused]
-    joining = len(control.active) - len(expected)
-    needed = max(1, (control.spec.participation.min_sites or len(control.members)) - joining)
+    deadline = deadline_of(control, records.opened, records.suspended)
+    if control.suspend:
+        return Wait(tuple(missing), deadline)
+    needed = _needed(control, len(expected))
     if len(delivered) + len(missing) < needed:
         return Fail(QUORUM_LOST, _quorum_message(records.round, len(delivered), needed, known, control))
-    deadline = _deadline(control, records)
-    if missing and (control.suspend or deadline is None or now < deadline):
+    if missing and (deadline is None or now < deadline):
         return Wait(tuple(missing), deadline)
     if len(delivered) < needed:
         return Fail(QUORUM_LOST, _quorum_message(records.round, len(delivered), needed, known, control))
@@ -105,11 +106,21 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     )
 
 
-def _deadline(control: Control, records: RoundRecords) -> datetime | None:
+def deadline_of(control: Control, opened: datetime | None, suspended: timedelta) -> datetime | None:
+    """None where a round waits for everybody, however long."""
     timeout = control.spec.participation.round_timeout_seconds
-    if timeout is None or records.opened is None:
+    if timeout is None or opened is None:
         return None
-    return records.opened + timedelta(seconds=timeout) + records.suspended
+    return opened + timedelta(seconds=timeout) + suspended
+
+
+def _needed(control: Control, expected: int) -> int:
+    """The quorum. Joiners count towards `minSites` as far as the others cannot fill it, but cannot deliver
+    yet: without this, nobody could join a federation that needs them, and a joiner would weaken one that
+    does not."""
+    wanted = control.spec.participation.min_sites or len(control.members)
+    joining = len(control.active) - expected
+    return max(1, wanted - min(joining, max(0, wanted - expected)))
 
 
 def _weight(update: Update, control: Control) -> int:

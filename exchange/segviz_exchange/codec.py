@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import RawIOBase
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -69,15 +70,19 @@ class TensorFile:
             left = info.elements
             while left:
                 count = min(left, CHUNK_ELEMENTS)
-                buffer = bytearray(count * dtype.itemsize)
-                view = memoryview(buffer)
-                while view:
-                    read = file.readinto(view)
-                    if not read:
-                        raise InvalidTensors(f"{self.path.name}: ends inside tensor {name!r}")
-                    view = view[read:]
-                yield np.frombuffer(buffer, dtype)
+                # Not kept in a variable: a waiting generator would hold its chunk, and a merge has many.
+                yield self._read_chunk(file, name, count, dtype)
                 left -= count
+
+    def _read_chunk(self, file: RawIOBase, name: str, count: int, dtype: np.dtype[Any]) -> Array:
+        buffer = bytearray(count * dtype.itemsize)
+        view = memoryview(buffer)
+        while view:
+            read = file.readinto(view)
+            if not read:
+                raise InvalidTensors(f"{self.path.name}: ends inside tensor {name!r}")
+            view = view[read:]
+        return np.frombuffer(buffer, dtype)
 
     def read(self, name: str) -> Array:
         """One whole tensor in its shape."""

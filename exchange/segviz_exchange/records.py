@@ -4,13 +4,24 @@ Times are not in records: when a fact became true is the object's Last-Modified,
 """
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from segviz_exchange import keys
 from segviz_exchange.spec import FederationSpec, Objective
 from segviz_exchange.store import AlreadyExists, NotFound, Store, StoreError
+
+
+class InvalidRecord(StoreError):
+    """An object is not the record its key promises; whoever wrote it is at fault, not the store."""
+
+
+# A digest becomes a file name and a key: anything else than hex could leave the folder it is meant for.
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+# The bound keeps integer-weighted float64 sums exact (see the aggregator's mean).
+Cases = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -75,9 +86,9 @@ class Update(Record, frozen=True):
     attempt: int
     lease: int
     control: int
-    blob: str
+    blob: Digest
     size_bytes: int
-    cases: int
+    cases: Cases
     """Training cases behind it."""
     loss: float | None
     """Mean loss of the last epoch; none in round 0."""
@@ -98,8 +109,8 @@ class Rejection(Record, frozen=True):
 class Participant(Record, frozen=True):
     site: str
     attempt: int
-    blob: str
-    weight: int
+    blob: Digest
+    weight: Cases
 
 
 class Exclusion(Record, frozen=True):
@@ -123,7 +134,7 @@ class Round(Record, frozen=True):
 
     round: int
     control: int
-    blob: str
+    blob: Digest
     size_bytes: int
     participants: tuple[str, ...]
 
@@ -173,7 +184,7 @@ class CaseScore(Record, frozen=True):
 class VariantOutcome(Record, frozen=True):
     test: dict[str, Dice]
     cases: tuple[CaseScore, ...]
-    release: str | None
+    release: Digest | None
     """Blob under the site's release/, or none where the site releases nothing."""
 
 
@@ -190,9 +201,12 @@ class Exported(Record, frozen=True):
 
     variant: str
     round: int
-    blob: str
+    blob: Digest
     size_bytes: int
     organs: tuple[str, ...]
+    """Those whose owners released enough to predict them."""
+    all_organs: tuple[str, ...]
+    """The federation's: what the network has heads or channels for."""
     spec: FederationSpec
 
 
@@ -206,6 +220,7 @@ class ExternalScores(Record, frozen=True):
 class Phase(StrEnum):
     PREPARING = "Preparing"
     WAITING = "Waiting"
+    MERGING = "Merging"
     SCORING = "Scoring"
     TRAINING = "Training"
     FINE_TUNING = "FineTuning"
@@ -243,11 +258,11 @@ def decode(data: bytes, kind: type[AnyRecord], key: str) -> AnyRecord:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreError(f"{key}: not a {kind.__name__} record: {error}") from error
+        raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
 
 
 def read(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord:
-    """Raises NotFound, or StoreError for an object that is no such record."""
+    """Raises NotFound, or InvalidRecord for an object that is no such record."""
     return decode(store.get(key), kind, key)
 
 

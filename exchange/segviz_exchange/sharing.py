@@ -21,6 +21,11 @@ PARAMETER = "parameter"
 NORM = "norm"
 COUNTER = "counter"
 """BatchNorm's num_batches_tracked: an integer, never averaged, never sent."""
+KINDS = (PARAMETER, NORM, COUNTER)
+
+
+GROUPS = "groups"
+"""Under this key the metadata of round 0's file holds `encode_groups`."""
 
 
 class TensorGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

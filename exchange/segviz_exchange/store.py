@@ -81,10 +81,20 @@ class Store(Protocol):
         """The same store, its root moved down by `prefix` (which ends with a slash)."""
 
 
+def check_key(key: str) -> None:
+    """Refuse what a store could read as another key, or as a place outside itself.
+
+    Raises:
+        StoreError: an empty part (so also a slash at either end), `.` or `..`.
+    """
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise StoreError(f"{key!r} cannot be a key")
+
+
 def open_store(url: str) -> Store:
     """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
 
-    S3 credentials come from the environment, a file or the instance, in the order the AWS tools use.
+    S3 credentials come from the environment, else from an AWS credentials file.
     """
     scheme = urlsplit(url).scheme
     if scheme in ("s3", "s3+http"):

@@ -1,0 +1,55 @@
+"""`python -m segviz_aggregator`: one process per federation; a second one is harmless."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from segviz_aggregator.loop import Aggregator, run
+from segviz_exchange.errors import Refusal
+from segviz_exchange.exits import Exit
+from segviz_exchange.patient import PatientStore
+from segviz_exchange.records import InvalidRecord
+from segviz_exchange.stopping import Stop
+from segviz_exchange.store import StoreError, open_store
+
+PATIENCE_SECONDS = 600.0
+
+log = logging.getLogger("segviz_aggregator")
+
+
+@click.command()
+@click.option("--store", "url", required=True, help="Folder, s3://HOST/BUCKET or s3+http://HOST/BUCKET.")
+@click.option("--prefix", required=True, help="The federation's prefix in the store, with a final slash.")
+@click.option("--scratch", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--poll-seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.01))
+@click.option("--stop-on-stdin-eof", is_flag=True, help="Stop when the parent that holds stdin has died.")
+def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdin_eof: bool) -> None:
+    """Close and merge the rounds of one federation until it has a final model.
+
+    SCRATCH needs room for one model per site and two more; it is disposable and this process's own.
+    """
+    if not prefix.endswith("/"):
+        raise click.UsageError(f"--prefix {prefix!r} does not end with a slash; write {prefix + '/'!r}.")
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    stop = Stop(watch_stdin=stop_on_stdin_eof)
+    try:
+        store = PatientStore(open_store(url).scoped(prefix), PATIENCE_SECONDS)
+        code = run(Aggregator(store, scratch), stop, poll_seconds)
+    except Refusal as refusal:
+        log.error("%s", refusal)
+        code = Exit.REFUSED
+    except InvalidRecord as error:
+        log.error("%s. Was it written by another version of SegViz?", error)
+        code = Exit.REFUSED
+    except StoreError as error:
+        log.error("the store: %s: %s", type(error).__name__, error)
+        code = Exit.RETRY
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

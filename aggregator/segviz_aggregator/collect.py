@@ -1,0 +1,127 @@
+"""What the sites have delivered for the open round: each new update is looked into once."""
+
+import logging
+
+from segviz_aggregator import reasons
+from segviz_aggregator.models import GlobalModels
+from segviz_aggregator.schema import Schema, read_schema
+from segviz_aggregator.scratch import Scratch
+from segviz_aggregator.situation import Observer, Situation, numbered
+from segviz_aggregator.verify import Candidate, Fault, verify
+from segviz_exchange import keys
+from segviz_exchange.closing import MAX_ATTEMPTS, RoundRecords, SiteRecords
+from segviz_exchange.records import InvalidRecord, Rejection, Update, commit, read
+from segviz_exchange.store import Entry, Store
+
+log = logging.getLogger(__name__)
+
+
+class Collector:
+    """Remembers which updates it has accepted; rejections are remembered by the store."""
+
+    def __init__(self, store: Store, scratch: Scratch, observer: Observer, models: GlobalModels) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._observer = observer
+        self._models = models
+        self._accepted: dict[str, Update] = {}
+        """By key."""
+        self._warned: set[str] = set()
+        """Digests of round 0 that differ in values alone."""
+
+    def collect(self, situation: Situation) -> RoundRecords:
+        expected = [
+            alias for alias in situation.control.active if situation.round == 0 or alias in situation.joined
+        ]
+        sites = {alias: self._site(alias, situation) for alias in expected}
+        if situation.round == 0:
+            self._compare_schemas(sites, situation)
+        return RoundRecords(situation.round, situation.joined, sites, situation.opened, situation.suspended)
+
+    def _site(self, site: str, situation: Situation) -> SiteRecords:
+        """Attempts in their order: one counts only when those before it were rejected."""
+        entries = {
+            keys.number_of(entry.key): entry
+            for entry in numbered(self._store, keys.updates(site, situation.round))
+        }
+        if not entries:
+            return SiteRecords()
+        prefix = keys.rejections(site, situation.round)
+        rejected = {keys.number_of(entry.key): entry for entry in numbered(self._store, prefix)}
+        rejections: list[Rejection] = []
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            if attempt in rejected:
+                rejections.append(read(self._store, rejected[attempt].key, Rejection))
+            elif attempt not in entries:
+                break
+            else:
+                verdict = self._verdict(site, attempt, entries[attempt], situation)
+                if isinstance(verdict, Update):
+                    return SiteRecords(verdict, tuple(rejections))
+                rejections.append(self._reject(site, situation.round, attempt, verdict))
+        return SiteRecords(None, tuple(rejections))
+
+    def _verdict(self, site: str, attempt: int, entry: Entry, situation: Situation) -> Update | Fault:
+        if entry.key in self._accepted:
+            return self._accepted[entry.key]
+        try:
+            update = read(self._store, entry.key, Update)
+        except InvalidRecord as error:
+            return Fault(reasons.INVALID_RECORD, str(error))
+        leases = numbered(self._store, keys.leases(site))
+        known = update.control in situation.controls
+        fault = verify(
+            Candidate(
+                site=site,
+                round=situation.round,
+                attempt=attempt,
+                update=update,
+                committed=entry.modified,
+                newest_lease=leases[-1] if leases else None,
+                control=situation.control,
+                made_under=self._observer.control(update.control) if known else None,
+                reference=self._models.reference(situation.previous),
+                store=self._store,
+                scratch=self._scratch,
+            )
+        )
+        if fault is not None:
+            return fault
+        log.info("round %d: accepted %s's attempt %d", situation.round, site, attempt)
+        self._accepted[entry.key] = update
+        return update
+
+    def _reject(self, site: str, round_: int, attempt: int, fault: Fault) -> Rejection:
+        log.warning(
+            "round %d: rejected %s's attempt %d: %s: %s", round_, site, attempt, fault.reason, fault.message
+        )
+        rejection = Rejection(site, round_, attempt, fault.reason, fault.message)
+        return commit(self._store, keys.rejection(site, round_, attempt), rejection)
+
+    def _compare_schemas(self, sites: dict[str, SiteRecords], situation: Situation) -> None:
+        """Round 0: the first site by alias that has not been refused says what a model is.
+
+        Until it has delivered nothing is compared; round 0 has no deadline, so it cannot close before.
+        """
+        standing = [alias for alias, records in sites.items() if not records.refused]
+        first = standing[0] if standing else None
+        if first is None or (model := sites[first].accepted) is None:
+            return
+        schema = self._schema(first, model).extended(situation.control)
+        for alias in standing[1:]:
+            update = sites[alias].accepted
+            if update is None:
+                continue
+            if update.blob not in {model.blob, *self._warned}:
+                log.warning("round 0: %s starts from other values than %s; %s's count", alias, first, first)
+                self._warned.add(update.blob)
+            difference = self._schema(alias, update).extended(situation.control).difference(schema)
+            if difference is None:
+                continue
+            message = f"{difference}, in {first}'s model. Run one version of SegViz at all sites."
+            fault = Fault(reasons.SCHEMA_DIFFERS, message)
+            rejection = self._reject(alias, 0, update.attempt, fault)
+            sites[alias] = SiteRecords(None, (*sites[alias].rejections, rejection))
+
+    def _schema(self, site: str, update: Update) -> Schema:
+        return read_schema(self._scratch.fetch(self._store, keys.site_blob(site, update.blob), update.blob))

@@ -1,0 +1,57 @@
+"""The aggregator's commit points. Each is one create; what is already there is the truth and is adopted."""
+
+import logging
+from pathlib import Path
+
+from segviz_exchange import keys
+from segviz_exchange.records import Closing, Failure, Final, Round, commit
+from segviz_exchange.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def commit_closing(store: Store, closing: Closing) -> Closing:
+    """From here on the round's model is decided."""
+    committed = commit(store, keys.closing(closing.round), closing)
+    excluded = ", ".join(f"{exclusion.site} ({exclusion.reason})" for exclusion in committed.exclusions)
+    log.info(
+        "round %d closed with %s%s",
+        committed.round,
+        ", ".join(participant.site for participant in committed.participants),
+        f"; excluded {excluded}" if excluded else "",
+    )
+    return committed
+
+
+def commit_round(store: Store, closing: Closing, path: Path, digest: str) -> Round:
+    """The blob first: a record never names one that is not there."""
+    store.upload(keys.global_blob(digest), path)
+    record = Round(
+        round=closing.round,
+        control=closing.control,
+        blob=digest,
+        size_bytes=path.stat().st_size,
+        participants=tuple(participant.site for participant in closing.participants),
+    )
+    committed = commit(store, keys.round_record(record.round), record)
+    if committed.blob != digest:
+        log.error(
+            "round %d: another aggregator committed %s…, this one computed %s…; theirs counts",
+            record.round,
+            committed.blob[:12],
+            digest[:12],
+        )
+    log.info("round %d committed: %s…, %d bytes", record.round, committed.blob[:12], committed.size_bytes)
+    return committed
+
+
+def commit_failure(store: Store, failure: Failure) -> Failure:
+    committed = commit(store, keys.failure(failure.round, failure.control), failure)
+    log.error("round %d failed: %s: %s", committed.round, committed.reason, committed.message)
+    return committed
+
+
+def commit_final(store: Store, final: Final) -> Final:
+    committed = commit(store, keys.FINAL, final)
+    log.info("training is over; round %d is the federation's model", committed.round)
+    return committed

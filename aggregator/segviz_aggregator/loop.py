@@ -1,0 +1,166 @@
+"""The aggregator's loop: look, decide, commit one thing, look again."""
+
+from datetime import datetime
+from enum import Enum, auto
+from pathlib import Path
+
+from segviz_aggregator import reasons
+from segviz_aggregator.collect import Collector
+from segviz_aggregator.commit import commit_closing, commit_failure, commit_final, commit_round
+from segviz_aggregator.heartbeat import Heartbeat
+from segviz_aggregator.merge import merge_round
+from segviz_aggregator.models import GlobalModels
+from segviz_aggregator.scores import read_scores
+from segviz_aggregator.scratch import Scratch
+from segviz_aggregator.selection import choose_final
+from segviz_aggregator.situation import Observer, Situation
+from segviz_exchange import keys
+from segviz_exchange.closing import Fail, RoundRecords, Wait, close_round
+from segviz_exchange.codec import TensorFile
+from segviz_exchange.exits import Exit
+from segviz_exchange.records import Closing, Failure, Phase, Round, find
+from segviz_exchange.stopping import Stop, Stopped
+from segviz_exchange.store import Corrupt, NotFound, Store
+
+
+class Step(Enum):
+    MOVED = auto()
+    """Something was committed: look again at once."""
+    WAITING = auto()
+    """Nothing to do until somebody else writes."""
+    DONE = auto()
+    """The final record exists."""
+
+
+def run(aggregator: "Aggregator", stop: Stop, poll_seconds: float) -> Exit:
+    """Step until training is over or somebody asks to stop.
+
+    A stop may interrupt a step anywhere: every commit is one create, so it is as if the process were killed.
+    """
+    try:
+        while not stop.requested:
+            with stop.interrupting():
+                step = aggregator.step()
+            if step is Step.DONE:
+                return Exit.DONE
+            if step is Step.WAITING:
+                stop.wait(poll_seconds)
+    except Stopped:
+        pass
+    return Exit.STOPPED
+
+
+class Aggregator:
+    """Keeps nothing that it could not read again: whatever exists is adopted, whoever wrote it."""
+
+    def __init__(self, store: Store, scratch: Path) -> None:
+        self._store = store
+        self._scratch = Scratch(scratch)
+        self._observer = Observer(store)
+        self._models = GlobalModels(store, self._scratch)
+        self._collector = Collector(store, self._scratch, self._observer, self._models)
+        self._heartbeat = Heartbeat(store)
+
+    def step(self) -> Step:
+        situation = self._observer.observe()
+        if situation is None:
+            return self._wait(Phase.PREPARING, None, "waiting for the first control record")
+        if situation.final is not None:
+            self._heartbeat.beat(Phase.DONE, situation.final.round, "training is over")
+            return Step.DONE
+        if situation.control.suspend:
+            return self._wait(Phase.WAITING, situation.round, "suspended")
+        if situation.round > situation.control.spec.rounds:
+            return self._finish(situation)
+        closing = find(self._store, keys.closing(situation.round), Closing)
+        failure = find(self._store, keys.failure(situation.round, situation.control.number), Failure)
+        # A failure holds until there is a newer control; only one about blobs can follow a closing.
+        if failure and (closing is None or failure.reason in (reasons.BLOB_MISSING, reasons.BLOB_CORRUPT)):
+            return self._wait(Phase.FAILED, situation.round, f"{failure.reason}: {failure.message}")
+        return self._close(situation) if closing is None else self._merge(situation, closing)
+
+    def _close(self, situation: Situation) -> Step:
+        try:
+            records = self._collector.collect(situation)
+        except (Corrupt, NotFound) as error:
+            return self._fail(situation, error)
+        match close_round(situation.control, records, situation.now):
+            case Wait(missing, deadline):
+                message = _waiting_message(situation.round, missing, deadline, records)
+                return self._wait(Phase.WAITING, situation.round, message)
+            case Fail(reason, message):
+                failure = Failure(situation.round, situation.control.number, reason, message)
+                commit_failure(self._store, failure)
+            case Closing() as closing:
+                commit_closing(self._store, closing)
+        return Step.MOVED
+
+    def _merge(self, situation: Situation, closing: Closing) -> Step:
+        sites = ", ".join(participant.site for participant in closing.participants)
+        self._heartbeat.beat(Phase.MERGING, closing.round, f"merging {sites}")
+        try:
+            if situation.previous is None:
+                record = self._commit_initial(closing)
+            else:
+                record = self._commit_merged(closing, situation.previous)
+        except (Corrupt, NotFound) as error:
+            return self._fail(situation, error)
+        self._scratch.keep_only({record.blob})
+        return Step.MOVED
+
+    def _commit_initial(self, closing: Closing) -> Round:
+        """Round 0 is the first participant's model, byte for byte."""
+        first = closing.participants[0]
+        file = self._fetch(first.site, first.blob)
+        return commit_round(self._store, closing, file.path, first.blob)
+
+    def _commit_merged(self, closing: Closing, previous: Round) -> Round:
+        model = self._models.load(previous)
+        files = {
+            participant.site: self._fetch(participant.site, participant.blob)
+            for participant in closing.participants
+        }
+        control = self._observer.control(closing.control)
+        digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
+        return commit_round(self._store, closing, self._scratch.adopt(digest), digest)
+
+    def _fetch(self, site: str, digest: str) -> TensorFile:
+        return self._scratch.fetch(self._store, keys.site_blob(site, digest), digest)
+
+    def _fail(self, situation: Situation, error: Corrupt | NotFound) -> Step:
+        """A blob that a committed record pins is gone or changed. Nobody but its writer can bring it back."""
+        reason = reasons.BLOB_CORRUPT if isinstance(error, Corrupt) else reasons.BLOB_MISSING
+        message = f"{error}. Put the object back, then edit the federation so that it is tried again."
+        commit_failure(self._store, Failure(situation.round, situation.control.number, reason, message))
+        return Step.MOVED
+
+    def _finish(self, situation: Situation) -> Step:
+        """After the last round: every active site's scores of it, or the deadline, then the choice."""
+        control, last = situation.control, situation.round - 1
+        missing = tuple(alias for alias in control.active if not self._store.list(keys.scores(alias, last)))
+        deadline = situation.deadline
+        if missing and (deadline is None or situation.now < deadline):
+            return self._wait(Phase.SCORING, last, f"scores: {_still_missing(missing, deadline)}")
+        scores = read_scores(self._store, control.active, range(last + 1))
+        commit_final(self._store, choose_final(control, scores, last))
+        return Step.MOVED
+
+    def _wait(self, phase: Phase, round_: int | None, message: str) -> Step:
+        self._heartbeat.beat(phase, round_, message)
+        return Step.WAITING
+
+
+def _waiting_message(
+    round_: int, missing: tuple[str, ...], deadline: datetime | None, records: RoundRecords
+) -> str:
+    rejected = [
+        f"{alias}'s attempt {last.attempt} was rejected ({last.reason}: {last.message})"
+        for alias in missing
+        for last in records.sites[alias].rejections[-1:]
+    ]
+    return "; ".join([f"round {round_}: {_still_missing(missing, deadline)}", *rejected])
+
+
+def _still_missing(missing: tuple[str, ...], deadline: datetime | None) -> str:
+    until = "no deadline" if deadline is None else f"until {deadline:%Y-%m-%d %H:%M:%S} UTC"
+    return f"waiting for {', '.join(missing)}; {until}"

@@ -1,0 +1,24 @@
+"""The weighted mean (FedAvg: McMahan et al., 2017), exact enough to be the same whatever happened.
+
+In float64 with integer weights, products and sums of float32 values are exact while the weights add up to
+less than 2**29, so equal models come back bit for bit and no order of summation could matter.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segviz_exchange.codec import Array
+
+
+def mean(values: Iterable[Array], weights: Sequence[int]) -> Array:
+    """Read `values` once, holding one at a time; the result has their dtype."""
+    pairs = zip(values, weights, strict=True)
+    first, weight = next(pairs)
+    # From the first term, not from zero: 0.0 + -0.0 loses the sign.
+    total: NDArray[np.float64] = np.multiply(first, weight, dtype=np.float64)
+    for value, weight in pairs:
+        total += np.multiply(value, weight, dtype=np.float64)
+    total /= sum(weights)
+    return total.astype(first.dtype)

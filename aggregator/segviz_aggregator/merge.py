@@ -1,0 +1,71 @@
+"""One round's model from its participants' files: tensor by tensor, chunk by chunk.
+
+Memory is a few chunks, however large the model and however many the sites.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from segviz_aggregator.algorithms import MERGES, Merge
+from segviz_aggregator.schema import Schema
+from segviz_exchange import sharing
+from segviz_exchange.codec import Array, TensorFile, TensorInfo, write_tensors
+from segviz_exchange.records import Closing, Control, Participant
+
+
+def merge_round(
+    control: Control,
+    closing: Closing,
+    schema: Schema,
+    files: Mapping[str, TensorFile],
+    previous: TensorFile,
+    target: Path,
+) -> str:
+    """Write the global model of a round ≥ 1: every tensor that the round shares, and no other.
+
+    A tensor is merged over those of its contributors that take part, by alias; where none does, the
+    previous global value stays. `control` is the one that the closing names, `files` are by alias.
+
+    Returns:
+        The sha256 of the file.
+    """
+    schema = schema.extended(control)
+    sources: dict[str, tuple[Participant, ...]] = {}
+    infos: dict[str, TensorInfo] = {}
+    for name, group in schema.groups.items():
+        contributors = sharing.contributors(group, control)
+        # An update made under the control before may lack a tensor that is shared since.
+        present = tuple(
+            participant
+            for participant in closing.participants
+            if participant.site in contributors and name in files[participant.site].infos
+        )
+        if contributors and (present or name in previous.infos):
+            sources[name], infos[name] = present, schema.infos[name]
+    merge = MERGES[control.spec.algorithm.name]
+    chunks = _merged_chunks(merge, dict(sorted(sources.items())), files, previous)
+    # The round is part of the bytes, so that no two rounds share a blob and each can be deleted alone.
+    return write_tensors(target, infos, chunks, {"round": str(closing.round)})
+
+
+def _merged_chunks(
+    merge: Merge,
+    sources: Mapping[str, tuple[Participant, ...]],
+    files: Mapping[str, TensorFile],
+    previous: TensorFile,
+) -> Iterator[Array]:
+    for name, participants in sources.items():
+        if not participants:
+            yield from previous.chunks(name)
+            continue
+        weights = [participant.weight for participant in participants]
+        readers = [files[participant.site].chunks(name) for participant in participants]
+        # The first reader paces the rest: all files have this tensor in one shape.
+        for first in readers[0]:
+            yield merge(_one_by_one(first, readers[1:]), weights)
+
+
+def _one_by_one(first: Array, others: list[Iterator[Array]]) -> Iterator[Array]:
+    yield first
+    for reader in others:
+        yield next(reader)

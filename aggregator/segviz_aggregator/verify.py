@@ -1,0 +1,230 @@
+"""Is an update fit to be merged? An ordered tuple of checks; the first that finds a fault rejects it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from math import isfinite, sqrt
+from typing import Protocol
+
+import numpy as np
+
+from segviz_aggregator import reasons
+from segviz_aggregator.schema import Schema, read_schema
+from segviz_aggregator.scratch import Scratch
+from segviz_exchange import keys
+from segviz_exchange.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
+from segviz_exchange.records import Control, Update
+from segviz_exchange.sharing import PARAMETER, SHARED_HEAD
+from segviz_exchange.store import Corrupt, Entry, NotFound, Store
+
+
+@dataclass(frozen=True)
+class Fault:
+    reason: str
+    """One of `reasons`."""
+    message: str
+
+
+class Reference(Protocol):
+    """The committed model that updates are measured against."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+    def square_sum(self, name: str) -> float | None:
+        """Of a tensor of the previous global model; none where it has no such tensor."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An update that nobody has looked into yet, with all that the checks need."""
+
+    site: str
+    round: int
+    attempt: int
+    """Site, round and attempt as the key has them."""
+    update: Update
+    committed: datetime
+    newest_lease: Entry | None
+    control: Control
+    """The newest one; its norm limit counts."""
+    made_under: Control | None
+    """The control that the update names; what it shares follows from it."""
+    reference: Reference | None
+    """None in round 0."""
+    store: Store
+    scratch: Scratch
+
+    @cached_property
+    def file(self) -> TensorFile:
+        """Downloaded when first asked for. Raises NotFound, Corrupt or InvalidTensors."""
+        digest = self.update.blob
+        return self.scratch.fetch(self.store, keys.site_blob(self.site, digest), digest)
+
+    @cached_property
+    def expected(self) -> Schema:
+        """What this update has to hold."""
+        if self.reference is None or self.made_under is None:
+            return read_schema(self.file)
+        schema = self.reference.schema.extended(self.made_under)
+        infos = schema.shared_by(self.site, self.made_under)
+        return Schema(infos, {name: schema.groups[name] for name in infos})
+
+
+Check = Callable[[Candidate], Fault | None]
+
+
+def verify(candidate: Candidate) -> Fault | None:
+    for check in CHECKS:
+        if fault := check(candidate):
+            return fault
+    return None
+
+
+def check_record(candidate: Candidate) -> Fault | None:
+    update = candidate.update
+    says = (update.site, update.round, update.attempt)
+    lies = (candidate.site, candidate.round, candidate.attempt)
+    if says == lies:
+        return None
+    return Fault(reasons.INVALID_RECORD, f"site, round and attempt are {says}, its key says {lies}")
+
+
+def check_control(candidate: Candidate) -> Fault | None:
+    if candidate.made_under is not None:
+        return None
+    number = candidate.update.control
+    return Fault(reasons.UNKNOWN_CONTROL, f"made under control {number}, which does not exist")
+
+
+def check_lease(candidate: Candidate) -> Fault | None:
+    """An update made before a restart stays valid: only what an incarnation writes after it was replaced
+    is refused, because the site's state has gone on without it."""
+    newest = candidate.newest_lease
+    if newest is None or candidate.update.lease >= keys.number_of(newest.key):
+        return None
+    if candidate.committed <= newest.modified:
+        return None
+    got, now = candidate.update.lease, keys.number_of(newest.key)
+    return Fault(reasons.STALE_LEASE, f"written under lease {got} after lease {now} was taken")
+
+
+def check_size(candidate: Candidate) -> Fault | None:
+    """Before the download: a blob of any size could fill the disk."""
+    key = keys.site_blob(candidate.site, candidate.update.blob)
+    entry = next((entry for entry in candidate.store.list(key) if entry.key == key), None)
+    if entry is None:
+        return Fault(reasons.BLOB_MISSING, f"there is no {key}")
+    got, expected = entry.size_bytes, candidate.update.size_bytes
+    if got != expected:
+        return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, its record says {expected}")
+    if candidate.reference is None:
+        return None
+    limit = MAX_HEADER_BYTES + sum(info.size_bytes for info in candidate.expected.infos.values())
+    if got > limit:
+        return Fault(reasons.BLOB_TOO_LARGE, f"{key} has {got} bytes, at most {limit} are possible")
+    return None
+
+
+def check_blob(candidate: Candidate) -> Fault | None:
+    try:
+        candidate.file  # noqa: B018  (the access is the download)
+    except NotFound as error:
+        return Fault(reasons.BLOB_MISSING, f"there is no {error}")
+    except Corrupt as error:
+        return Fault(reasons.BLOB_CORRUPT, str(error))
+    except InvalidTensors as error:
+        return Fault(reasons.INVALID_TENSORS, str(error))
+    return None
+
+
+def check_groups(candidate: Candidate) -> Fault | None:
+    """Round 0 alone: later, the groups are round 0's."""
+    if candidate.reference is not None or candidate.made_under is None:
+        return None
+    try:
+        heads = candidate.expected.heads
+    except InvalidTensors as error:
+        return Fault(reasons.INVALID_TENSORS, str(error))
+    wanted = (SHARED_HEAD,) if candidate.made_under.shared_head else candidate.made_under.organs
+    if heads != wanted:
+        return Fault(reasons.WRONG_TENSORS, f"the model has heads {list(heads)}, expected {list(wanted)}")
+    return None
+
+
+def check_names(candidate: Candidate) -> Fault | None:
+    got, expected = candidate.file.infos.keys(), candidate.expected.infos.keys()
+    for name in sorted(expected - got):
+        return Fault(reasons.WRONG_TENSORS, f"tensor {name!r} is missing")
+    for name in sorted(got - expected):
+        return Fault(reasons.WRONG_TENSORS, f"tensor {name!r} is not shared by {candidate.site}")
+    return None
+
+
+def check_shapes(candidate: Candidate) -> Fault | None:
+    for name, info in candidate.expected.infos.items():
+        got = candidate.file.infos[name].shape
+        if got != info.shape:
+            return Fault(
+                reasons.WRONG_SHAPE, f"tensor {name!r} has shape {list(got)}, expected {list(info.shape)}"
+            )
+    return None
+
+
+def check_dtypes(candidate: Candidate) -> Fault | None:
+    for name, info in candidate.expected.infos.items():
+        got = candidate.file.infos[name].dtype
+        if got != info.dtype:
+            return Fault(reasons.WRONG_DTYPE, f"tensor {name!r} has dtype {got}, expected {info.dtype}")
+    return None
+
+
+def check_values(candidate: Candidate) -> Fault | None:
+    """Finite, and not too large, in one pass over the bytes."""
+    ours = theirs = 0.0
+    for name, group in candidate.expected.groups.items():
+        squares = square_sum(candidate.file, name)
+        if not isfinite(squares) and not _is_finite(candidate.file, name):
+            return Fault(reasons.NOT_FINITE, f"tensor {name!r} holds NaN or an infinity")
+        before = candidate.reference.square_sum(name) if candidate.reference else None
+        if before is not None and group.kind == PARAMETER:
+            ours, theirs = ours + squares, theirs + before
+    ratio = candidate.control.spec.participation.max_norm_ratio
+    # A global model of zeros bounds nothing.
+    if theirs and sqrt(ours) > ratio * sqrt(theirs):
+        return Fault(
+            reasons.NORM_TOO_LARGE,
+            f"the parameters' norm is {sqrt(ours):.4g}, the global model's {sqrt(theirs):.4g}; "
+            f"at most {ratio:g} times that is accepted (spec.participation.maxNormRatio)",
+        )
+    return None
+
+
+CHECKS: tuple[Check, ...] = (
+    check_record,
+    check_control,
+    check_lease,
+    check_size,
+    check_blob,
+    check_groups,
+    check_names,
+    check_shapes,
+    check_dtypes,
+    check_values,
+)
+
+
+def square_sum(file: TensorFile, name: str) -> float:
+    """Σx² in float64; NaN or infinite where a value is, and perhaps where float64 overflows."""
+    return sum((_square_sum(chunk) for chunk in file.chunks(name)), start=0.0)
+
+
+def _square_sum(chunk: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = chunk.astype(np.float64)
+        return float(np.dot(wide, wide))
+
+
+def _is_finite(file: TensorFile, name: str) -> bool:
+    return all(bool(np.isfinite(chunk).all()) for chunk in file.chunks(name))

@@ -1,0 +1,79 @@
+"""`segviz store check`, and the short version that processes run when they start."""
+
+import secrets
+import sys
+
+import click
+
+from segviz_exchange.conformance import Result, check_store, race
+from segviz_exchange.errors import Refusal
+from segviz_exchange.store import Denied, Store, StoreError, Unavailable, open_store
+
+RACES = 3
+
+_WHAT_TO_DO = (
+    "This store cannot hold a federation. Use one that honours If-None-Match: * under concurrency "
+    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), and no cache or proxy before it."
+)
+
+
+def probe(store: Store) -> None:
+    """Let two creates race for one key, a few times.
+
+    Raises:
+        Refusal: both won, or none: on this store a federation could come to two truths.
+    """
+    for _ in range(RACES):
+        key = f"probe/{secrets.token_hex(8)}"
+        winners = sum(race(store, key, (b"one", b"two")))
+        _clean(store, key)
+        if winners != 1:
+            raise Refusal(f"{store}: of two racing creates of one key, {winners} won. {_WHAT_TO_DO}")
+
+
+@click.group()
+def store() -> None:
+    """Check that an object store keeps what it promises."""
+
+
+@store.command()
+@click.argument("url")
+def check(url: str) -> None:
+    """Try out, on the store at URL, all that a federation needs of it.
+
+    URL is a folder, s3://HOST[:PORT]/BUCKET[/PREFIX] (TLS) or s3+http://…. About 25 MB are written under a
+    prefix of their own, and removed. Exit code 1: the store breaks a promise; 2: it could not be asked.
+    """
+    try:
+        results = check_store(open_store(url), _tell)
+    except StoreError as error:
+        raise Refusal(_advice(error)) from error
+    if any(result.broken for result in results):
+        click.echo(f"{url}: {_WHAT_TO_DO}", err=True)
+        sys.exit(1)
+    click.echo(f"{url}: this store can hold a federation.")
+
+
+def _tell(result: Result) -> None:
+    if result.broken is None:
+        click.echo(f"{click.style('✓', fg='green')} {result.promise} ({result.seconds:.1f} s)")
+    else:
+        click.echo(f"{click.style('✗', fg='red')} {result.promise}")
+        click.echo(f"  {result.broken}.")
+
+
+def _advice(error: StoreError) -> str:
+    match error:
+        case Unavailable():
+            return f"{error}. The store does not answer: check address, network and the store's health."
+        case Denied():
+            return f"{error}. The credentials must allow to read, write, list and delete below the prefix."
+        case _:
+            return f"{error}."
+
+
+def _clean(store: Store, key: str) -> None:
+    try:
+        store.delete(key)
+    except Denied:
+        return  # only the operator's credentials delete; the few bytes go with the federation

@@ -1,0 +1,238 @@
+"""An S3 bucket as a store: MinIO, SeaweedFS, RustFS, Ceph, versitygw, AWS; the protocol is the contract.
+
+Credentials limited to a prefix suffice, if they may list it: without that right S3 answers 403 where an
+object is missing, and nobody could tell a missing record from a forbidden one.
+"""
+
+import configparser
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import SplitResult, urlsplit
+
+import certifi
+import tenacity
+import urllib3
+from minio import Minio
+from minio.credentials.providers import (
+    AWSConfigProvider,
+    ChainedProvider,
+    EnvAWSProvider,
+    EnvMinioProvider,
+    Provider,
+)
+from minio.error import MinioException, S3Error
+from minio.helpers import check_bucket_name
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from segviz_exchange.errors import Refusal
+from segviz_exchange.s3_errors import Conflict, meaning
+from segviz_exchange.store import CHUNK_BYTES, Entry, NotFound, StoreError, check_key
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+# Up to 3 parts are in memory at once; S3 wants at least 5 MiB in each but the last.
+PART_BYTES = 8 << 20
+CONNECTIONS = 32
+
+_until_decided = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(Conflict),
+    wait=tenacity.wait_random_exponential(multiplier=0.05, max=1),
+    stop=tenacity.stop_after_attempt(8),
+    reraise=True,
+)
+
+
+class S3Store:
+    """Objects under one prefix of one bucket. It asks once: who wants patience wraps it in PatientStore."""
+
+    def __init__(self, client: Minio, url: str, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._url = url
+        """scheme://HOST, for messages."""
+        self._bucket = bucket
+        self._prefix = prefix
+
+    @classmethod
+    def from_url(cls, url: str, credentials: Provider | None = None) -> "S3Store":
+        """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS) or `s3+http://…`; nothing is sent yet.
+
+        Credentials come from AWS_* or MINIO_* in the environment, else from an AWS credentials file.
+        """
+        parts, bucket, prefix = _parse(url)
+        try:
+            client = Minio(
+                parts.netloc,
+                secure=parts.scheme == "s3",
+                region=_region(parts),
+                credentials=credentials or _credentials_from_environment(),
+                http_client=_connections(),
+            )
+        except ValueError as error:
+            raise Refusal(f"store {url!r}: {error}. Write s3://HOST[:PORT]/BUCKET.") from error
+        return cls(client, f"{parts.scheme}://{parts.netloc}", bucket, prefix)
+
+    def __str__(self) -> str:
+        return self._name("").rstrip("/")
+
+    def create(self, key: str, data: bytes) -> None:
+        _until_decided(self._create_once, key, data)
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._errors(key):
+            self._client.put_object(self._bucket, self._object(key), io.BytesIO(data), len(data))
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._errors(key):
+            self._client.fput_object(self._bucket, self._object(key), str(path), part_size=PART_BYTES)
+
+    def get(self, key: str) -> bytes:
+        with self.open(key) as stream:
+            return stream.read()
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        with self._errors(key):
+            response = self._client.get_object(self._bucket, self._object(key))
+        try:
+            yield io.BufferedReader(_Body(response, self, key), CHUNK_BYTES)
+        finally:
+            response.close()  # what is left unread would block the connection's next user
+            response.release_conn()
+
+    def list(self, prefix: str) -> list[Entry]:
+        with self._errors(prefix):
+            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True)
+            entries = [
+                Entry(item.object_name.removeprefix(self._prefix), item.size or 0, item.last_modified)
+                for item in found
+                # A gateway to a file system may show folders, which hold no object.
+                if item.object_name and item.last_modified and not item.object_name.endswith("/")
+            ]
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        try:
+            with self._errors(key):
+                self._client.remove_object(self._bucket, self._object(key))
+        except NotFound:
+            return  # S3 itself does not tell; some gateways do
+
+    def now(self) -> datetime:
+        # Every answer carries a Date, also the one that an object is missing or out of reach.
+        with self._errors("clock"):
+            try:
+                headers = self._client._execute("HEAD", self._bucket, self._object("clock")).headers
+            except S3Error as error:
+                headers = error.response.headers
+        if "Date" not in headers:
+            raise StoreError(f"{self}: answers carry no Date, so nobody can tell when a round is over")
+        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+
+    def scoped(self, prefix: str) -> "S3Store":
+        check_key(prefix.removesuffix("/"))
+        return S3Store(self._client, self._url, self._bucket, self._prefix + prefix)
+
+    def _create_once(self, key: str, data: bytes) -> None:
+        # The client's put_object turns every header it does not know into x-amz-meta-…, and the condition
+        # is silently lost. One level below it, headers are sent as they are.
+        headers = {"If-None-Match": "*", "Content-Type": "application/octet-stream"}
+        with self._errors(key):
+            self._client._execute("PUT", self._bucket, self._object(key), body=data, headers={**headers})
+
+    def _object(self, key: str) -> str:
+        check_key(key)
+        return self._prefix + key
+
+    def _name(self, key: str) -> str:
+        return f"{self._url}/{self._bucket}/{self._prefix}{key}"
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        """Say what a failure means for a caller, and where it happened."""
+        try:
+            yield
+        except (MinioException, HTTPError) as error:
+            raise meaning(error, self._name(key)) from error
+
+
+class _Body(io.RawIOBase):
+    """An answer's body, whose reads fail as the store's other calls do."""
+
+    def __init__(self, response: BaseHTTPResponse, store: S3Store, key: str) -> None:
+        self._response = response
+        self._store = store
+        self._key = key
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        with self._store._errors(self._key):
+            data = self._response.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+def _parse(url: str) -> tuple[SplitResult, str, str]:
+    """Scheme and host, bucket, and prefix ("" or one that ends with a slash)."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise Refusal(
+            "The store's URL holds a user or a secret, which would end in logs. "
+            "Put them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and leave them out of the URL."
+        )
+    bucket, _, prefix = parts.path.strip("/").partition("/")
+    if not parts.netloc or not bucket or parts.query or parts.fragment:
+        raise Refusal(f"store {url!r} names no bucket on a host. Write s3://HOST[:PORT]/BUCKET[/PREFIX].")
+    try:
+        check_bucket_name(bucket, strict=True)
+        if prefix:
+            check_key(prefix)
+    except (ValueError, StoreError) as error:
+        raise Refusal(f"store {url!r}: {error}.") from error
+    return parts, bucket, f"{prefix}/" if prefix else ""
+
+
+def _region(parts: SplitResult) -> str | None:
+    """AWS has it in its hosts' names; most other stores answer to us-east-1.
+
+    The client could ask, but that takes a right on the whole bucket.
+    """
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    in_host = (parts.hostname or "").endswith(".amazonaws.com")
+    return named or (None if in_host else "us-east-1")
+
+
+def _credentials_from_environment() -> Provider:
+    provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider()])
+    try:
+        provider.retrieve()
+    except (ValueError, configparser.Error) as error:
+        raise Refusal(
+            "No credentials for the store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
+            "AWS_SESSION_TOKEN, if they are temporary), or AWS_SHARED_CREDENTIALS_FILE and AWS_PROFILE."
+        ) from error
+    return provider
+
+
+def _connections() -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        # One more try to connect, and none once a request may have arrived: repeating is decided by those
+        # who know what a repeat means. Redirects are answered by the client, which names the region.
+        retries=urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
+        maxsize=CONNECTIONS,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+    )

@@ -1,0 +1,63 @@
+"""What a failed S3 request means for its caller."""
+
+import ssl
+from http import HTTPStatus
+
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+
+from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
+
+# Codes that S3 gives the status 400, where the status alone would say less than the code.
+_EXPIRED = {"ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired"}
+_SLOW = {"RequestTimeout", "SlowDown", "SlowDownRead", "SlowDownWrite"}
+_CONFLICT = {"ConditionalRequestConflict", "OperationAborted"}
+
+
+class Conflict(Unavailable):
+    """Another request for the same key was under way; who won is not decided yet."""
+
+
+def meaning(error: MinioException | HTTPError, name: str) -> StoreError:
+    """One class per reaction: go on without, adopt, come again, ask for rights, stop."""
+    if isinstance(error, HTTPError):
+        return _without_answer(error, name)
+    code, status, message = _answer(error)
+    said = f"{name}: {code or status}: {message}"
+    if code == "NoSuchBucket":
+        return StoreError(f"{name}: there is no such bucket; make it, or correct the store's URL")
+    if code in _CONFLICT:
+        return Conflict(said)
+    if code in _SLOW or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Unavailable(said)
+    if status == HTTPStatus.NOT_IMPLEMENTED:
+        return StoreError(said)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(said)
+    if code in _EXPIRED or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Denied(said)
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return AlreadyExists(name)
+    if code == "NoSuchKey":
+        return NotFound(name)
+    return StoreError(said)
+
+
+def _answer(error: MinioException) -> tuple[str | None, int, str | None]:
+    """S3's code, HTTP's status, and what the store says."""
+    if isinstance(error, S3Error):
+        return error.code, error.response.status, error.message
+    if isinstance(error, ServerError):
+        return None, error.status_code, "no further explanation"
+    if isinstance(error, InvalidResponseError):
+        # Often a proxy's page of HTML. The client keeps the status to itself.
+        return None, error._code, "an answer that is not S3's"
+    raise error
+
+
+def _without_answer(error: HTTPError, name: str) -> StoreError:
+    # MaxRetryError would repeat the whole address, and hides what happened behind it.
+    reason = error.reason if isinstance(error, MaxRetryError) else error
+    if isinstance(reason, SSLError) and isinstance(reason.args[0], ssl.SSLCertVerificationError):
+        return StoreError(f"{name}: its certificate is not trusted; name its authority in SSL_CERT_FILE")
+    return Unavailable(f"{name}: {reason}")

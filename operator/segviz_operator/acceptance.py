@@ -1,0 +1,239 @@
+"""What no schema can see: whether a federation and the sites it names fit each other."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from segviz_exchange.spec import (
+    AlgorithmName,
+    EvaluationNorm,
+    Member,
+    Objective,
+    Release,
+    Role,
+    Selection,
+)
+from segviz_operator.manifest import Federation, Site
+from segviz_operator.problem import InvalidManifest, Problem, nearest, show
+
+ALIAS_TAKEN = "AliasTaken"
+"""A training and an external site have the same alias."""
+SITE_NOT_FOUND = "SiteNotFound"
+"""A siteRef names no SegVizSite that there is."""
+WRONG_ROLE = "WrongRole"
+"""An evaluation site is asked to train, or a training site to be external."""
+NOT_CONSENTED = "NotConsented"
+"""A site's allowedFederations does not name the federation."""
+SITE_REPEATED = "SiteRepeated"
+"""One SegVizSite takes part under two aliases."""
+NO_OWNER = "NoOwner"
+"""An organ is to be evaluated that no training site annotates."""
+TOO_FEW_SITES = "TooFewSites"
+"""minSites is more than there are sites."""
+RELEASE_CONFLICT = "ReleaseConflict"
+"""A site's release forbids what the federation would do with its head or its BatchNorm."""
+NO_VALIDATION = "NoValidation"
+"""The best round is to be chosen, but a site has no cases to choose it by."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A federation and the sites behind its aliases, sorted by alias."""
+
+    federation: Federation
+    members: Mapping[str, Site]
+    evaluators: Mapping[str, Site]
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that is known when a federation is judged."""
+
+    federation: Federation
+    sites: Mapping[str, Site]
+    """By namespace/name."""
+
+    @property
+    def members(self) -> tuple["Entry", ...]:
+        return self._entries("spec.sites", self.federation.spec.sites)
+
+    @property
+    def evaluators(self) -> tuple["Entry", ...]:
+        return self._entries("spec.evaluation.sites", self.federation.spec.evaluation.sites)
+
+    def owners(self, organ: str) -> tuple["Entry", ...]:
+        return tuple(each for each in self.members if each.site and organ in each.site.spec.organs)
+
+    def problem(self, reason: str, path: str, what: str, fix: str, value: object = None) -> Problem:
+        return Problem(str(self.federation), path, what, fix, "" if value is None else show(value), reason)
+
+    def _entries(self, path: str, members: tuple[Member, ...]) -> tuple["Entry", ...]:
+        return tuple(
+            Entry(f"{path}[{index}]", member, self.sites.get(_key(member)))
+            for index, member in enumerate(members)
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    path: str
+    member: Member
+    site: Site | None
+
+    @property
+    def key(self) -> str:
+        return _key(self.member)
+
+
+def accept(federation: Federation, sites: Iterable[Site]) -> Accepted:
+    """Raises InvalidManifest with all that does not fit."""
+    case = Case(federation, {site.key: site for site in sites})
+    if problems := tuple(problem for check in CHECKS for problem in check(case)):
+        raise InvalidManifest(problems)
+    return Accepted(federation, _by_alias(case.members), _by_alias(case.evaluators))
+
+
+def alias_taken(case: Case) -> Iterator[Problem]:
+    taken = {entry.member.alias: entry.path for entry in case.members}
+    for entry in case.evaluators:
+        alias = entry.member.alias
+        if alias in taken:
+            what = f"is already used by {taken[alias]}"
+            fix = "Give each site its own alias."
+            yield case.problem(ALIAS_TAKEN, f"{entry.path}.alias", what, fix, alias)
+
+
+def site_not_found(case: Case) -> Iterator[Problem]:
+    for entry in (*case.members, *case.evaluators):
+        if entry.site is None:
+            guess = nearest(entry.key, case.sites)
+            fix = (
+                f"Did you mean {guess}?" if guess else "Apply the site's manifest, or correct the reference."
+            )
+            what = "names no SegVizSite that there is"
+            yield case.problem(SITE_NOT_FOUND, f"{entry.path}.siteRef", what, fix, entry.key)
+
+
+def wrong_role(case: Case) -> Iterator[Problem]:
+    for entries, role, other in (
+        (case.members, Role.TRAINING, "spec.evaluation.sites"),
+        (case.evaluators, Role.EVALUATION, "spec.sites"),
+    ):
+        for entry in entries:
+            if entry.site and entry.site.spec.role is not role:
+                what = f"has the role {entry.site.spec.role}, not {role}"
+                fix = f"Move it to {other}, or have its owner change spec.role."
+                yield case.problem(WRONG_ROLE, f"{entry.path}.siteRef", what, fix, entry.key)
+
+
+def not_consented(case: Case) -> Iterator[Problem]:
+    for entry in (*case.members, *case.evaluators):
+        if entry.site and case.federation.key not in entry.site.spec.allowed_federations:
+            what = "has not consented to this federation"
+            fix = f"Ask its owner to add {case.federation.key} to its spec.allowedFederations."
+            yield case.problem(NOT_CONSENTED, f"{entry.path}.siteRef", what, fix, entry.key)
+
+
+def site_repeated(case: Case) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for entry in (*case.members, *case.evaluators):
+        if entry.key in first:
+            what = f"is already used by {first[entry.key]}"
+            yield case.problem(
+                SITE_REPEATED, f"{entry.path}.siteRef", what, "Name each site once.", entry.key
+            )
+        first.setdefault(entry.key, entry.path)
+
+
+def no_owner(case: Case) -> Iterator[Problem]:
+    if not all(entry.site for entry in case.members):
+        return  # The missing site may be the owner.
+    for entry in case.evaluators:
+        for organ in entry.site.spec.organs if entry.site else ():
+            if not case.owners(organ):
+                what = f"annotates {organ}, which no site in spec.sites does"
+                fix = f"Add a site that annotates {organ}, or take it out of {entry.site}."
+                yield case.problem(NO_OWNER, entry.path, what, fix, entry.member.alias)
+
+
+def too_few_sites(case: Case) -> Iterator[Problem]:
+    least, there = case.federation.spec.participation.min_sites, len(case.members)
+    if least is not None and least > there:
+        what = f"is more than the {there} in spec.sites"
+        yield case.problem(
+            TOO_FEW_SITES, "spec.participation.minSites", what, f"Give at most {there}.", least
+        )
+
+
+def head_must_stay(case: Case) -> Iterator[Problem]:
+    """A site that releases nothing cannot take part in a head that all sites get in every round."""
+    spec = case.federation.spec
+    if spec.algorithm.name is AlgorithmName.LOCAL:
+        return
+    for entry in case.members:
+        if entry.site is None or entry.site.spec.release is not Release.NONE:
+            continue
+        shared = [organ for organ in entry.site.spec.organs if len(case.owners(organ)) > 1]
+        if spec.objective is Objective.MARGINAL:
+            head, fix = "the one head of objective Marginal", "choose objective PerOrganHead"
+        elif shared:
+            head, fix = f"the head of {shared[0]}, which other sites annotate too", "take the others out"
+        else:
+            continue
+        what = f"has release None, but would share {head}"
+        fix = f"Ask its owner for release Heads, or {fix}."
+        yield case.problem(RELEASE_CONFLICT, entry.path, what, fix, entry.member.alias)
+
+
+def evaluation_needs_release(case: Case) -> Iterator[Problem]:
+    """An external site runs the heads of the organs it annotates, and under FedBN their sites' BatchNorm."""
+    spec = case.federation.spec
+    evaluated = {organ for entry in case.evaluators if entry.site for organ in entry.site.spec.organs}
+    own_norm = (
+        spec.algorithm.name is AlgorithmName.FED_BN and spec.evaluation.norm is not EvaluationNorm.ADAPTED
+    )
+    for entry in case.members:
+        if entry.site is None or not evaluated.intersection(entry.site.spec.organs):
+            continue
+        release = entry.site.spec.release
+        if release is Release.NONE:
+            what = "has release None, but spec.evaluation.sites would run its head"
+            fix = "Ask its owner for release Heads or HeadsAndNorm, or leave spec.evaluation.sites empty."
+        elif release is Release.HEADS and own_norm:
+            what = f"has release Heads, but evaluation.norm {spec.evaluation.norm} needs its BatchNorm"
+            fix = "Choose evaluation.norm Adapted, or ask its owner for release HeadsAndNorm."
+        else:
+            continue
+        yield case.problem(RELEASE_CONFLICT, entry.path, what, fix, entry.member.alias)
+
+
+def no_validation(case: Case) -> Iterator[Problem]:
+    if case.federation.spec.selection is not Selection.BEST:
+        return
+    for entry in case.members:
+        if entry.site and entry.site.spec.split.validation == 0:
+            what = "has no validation cases, but selection Best chooses the round by them"
+            fix = "Choose selection Last, or ask its owner for a split with validation."
+            yield case.problem(NO_VALIDATION, entry.path, what, fix, entry.member.alias)
+
+
+CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
+    alias_taken,
+    site_not_found,
+    wrong_role,
+    not_consented,
+    site_repeated,
+    no_owner,
+    too_few_sites,
+    head_must_stay,
+    evaluation_needs_release,
+    no_validation,
+)
+
+
+def _key(member: Member) -> str:
+    return f"{member.site_ref.namespace}/{member.site_ref.name}"
+
+
+def _by_alias(entries: tuple[Entry, ...]) -> dict[str, Site]:
+    found = ((entry.member.alias, entry.site) for entry in entries)
+    return {alias: site for alias, site in sorted(found, key=lambda each: each[0]) if site is not None}

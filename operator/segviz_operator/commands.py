@@ -1,0 +1,138 @@
+"""The commands that come with the extra `operator`."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from segviz_exchange.stopping import Stop
+from segviz_operator.acceptance import accept
+from segviz_operator.desired import ManifestFiles
+from segviz_operator.live import open_view
+from segviz_operator.local import Request, print_end, run_locally
+from segviz_operator.manifest import Federation, Manifests, read
+from segviz_operator.printing import print_status
+from segviz_operator.problem import InvalidManifest
+from segviz_operator.volumes import parse_volumes
+from segviz_operator.workdir import WorkDir
+
+_VALIDATE_EXAMPLES = """\b
+Examples:
+  segviz validate federation.yaml
+  segviz validate federation.yaml sites/
+"""
+
+
+@click.command(epilog=_VALIDATE_EXAMPLES)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.pass_context
+def validate(context: click.Context, files: tuple[Path, ...]) -> None:
+    """Check manifests without a cluster.
+
+    FILE is a YAML file or a folder of them. Each manifest is checked as the API server would check it, and
+    where the files hold sites, each federation also against its sites. Exit code 2 says that something is
+    wrong.
+    """
+    reading = read(files)
+    problems = [str(problem) for problem in reading.problems]
+    for site in reading.manifests.sites:
+        click.echo(f"{site}: ok")
+    for federation in reading.manifests.federations:
+        # A site that could not be read would be reported again, as missing.
+        unfit = () if reading.problems else _unfit(federation, reading.manifests)
+        problems += unfit
+        if not unfit:
+            click.echo(f"{federation}: ok{_reservation(reading.manifests)}")
+    for name in reading.manifests.foreign:
+        click.echo(f"{name}: not SegViz's, not checked")
+    for problem in problems:
+        click.echo(problem, err=True)
+    context.exit(2 if problems else 0)
+
+
+def _unfit(federation: Federation, manifests: Manifests) -> tuple[str, ...]:
+    """What keeps it from being accepted, as far as these files tell."""
+    if not manifests.sites:
+        return ()
+    try:
+        accept(federation, manifests.sites)
+    except InvalidManifest as error:
+        return tuple(map(str, error.problems))
+    return ()
+
+
+def _reservation(manifests: Manifests) -> str:
+    return "" if manifests.sites else " (by itself: the files hold none of its sites)"
+
+
+_RUN_EXAMPLES = """\b
+Examples:
+  segviz run examples/phantom/federation.yaml --data phantom/
+  segviz run federation.yaml sites.yaml --data basel=/data/liver --data bern=/data/spleen
+  segviz run federation.yaml --workdir /scratch/run1 --store s3://minio.example.org/segviz
+"""
+
+
+@click.command(epilog=_RUN_EXAMPLES)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path),
+    help="Where everything of this run lies.  [default: runs/<federation's name>]",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[ALIAS=]FOLDER",
+    help="Where the images of a site lie, in place of its PersistentVolumeClaim; without ALIAS, of every "
+    "site. May be repeated.",
+)
+@click.option("--store", help="Keep records and models there, not in the working folder: s3://HOST/BUCKET.")
+@click.option(
+    "--poll-seconds",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.05),
+    help="How often each process looks for news.",
+)
+def run(
+    files: tuple[Path, ...],
+    workdir: Path | None,
+    data: tuple[str, ...],
+    store: str | None,
+    poll_seconds: float,
+) -> None:
+    """Run a federation on this machine, with a process for each site.
+
+    FILE is a YAML file, or a folder of them, with one SegVizFederation and its SegVizSites. Edit the files
+    while it runs to let a site join or leave, to suspend, or to change the participation. After Ctrl-C, a
+    crash or a power cut, the same command goes on where it was.
+
+    \b
+    Exit codes: 0 complete, 1 the federation has failed, 2 a mistake in the
+    input (nothing was started), 130 interrupted.
+    """
+    stop = Stop()
+    manifests = ManifestFiles(files)
+    folder = WorkDir(workdir or Path("runs") / manifests.read(None).federation.name)
+    request = Request(manifests, parse_volumes(data), store, poll_seconds)
+    console = Console(highlight=False)
+    end = run_locally(request, folder, stop, open_view(console))
+    print_end(end, folder, console)
+    sys.exit(end)
+
+
+_STATUS_EXAMPLES = """\b
+Examples:
+  segviz status runs/phantom
+  segviz status runs/phantom --json | jq .phase
+"""
+
+
+@click.command(epilog=_STATUS_EXAMPLES)
+@click.argument("workdir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def status(workdir: Path, as_json: bool) -> None:
+    """Show how the federation in WORKDIR stands: while it runs, afterwards, and after a crash."""
+    print_status(WorkDir(workdir), as_json, Console(highlight=False))

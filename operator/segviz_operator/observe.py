@@ -1,0 +1,192 @@
+"""A federation's records as one typed snapshot, cheap enough to be taken every second.
+
+The store is listed once; records never change, so each is read once and kept under its key; only heartbeats
+are read again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from segviz_exchange import keys
+from segviz_exchange.records import (
+    Closing,
+    Control,
+    Exported,
+    ExternalScores,
+    Failure,
+    Final,
+    InvalidRecord,
+    Outcome,
+    Phase,
+    Progress,
+    Record,
+    Rejection,
+    Round,
+    RoundScores,
+    read,
+)
+from segviz_exchange.store import Entry, NotFound, Store
+from segviz_operator.plan import Observed
+from segviz_operator.workload import Workload
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    progress: Progress
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """What one site has written, and what was written about it."""
+
+    newest_update: int | None
+    """The round of its newest update."""
+    scores: dict[int, RoundScores]
+    heartbeat: Heartbeat | None
+    outcome: Outcome | None
+    external: ExternalScores | None
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True)
+class FederationRecords:
+    now: datetime
+    """By the store's clock."""
+    control: Control | None
+    rounds: dict[int, Round]
+    committed: dict[int, datetime]
+    closings: dict[int, Closing]
+    final: Final | None
+    failures: tuple[Failure, ...]
+    exports: dict[str, Exported]
+    sites: dict[str, SiteFacts]
+    """Every site that has written anything, external ones included, by alias."""
+    aggregator: Heartbeat | None
+    invalid: tuple[str, ...] = ()
+    """What sites wrote that is no record, with the reason; such an object counts as absent."""
+
+    @property
+    def newest_round(self) -> int | None:
+        return max(self.rounds, default=None)
+
+    def observed(self, workloads: tuple[Workload, ...] = ()) -> Observed:
+        """What `plan` reads of it."""
+        return Observed(
+            control=self.control,
+            workloads=workloads,
+            newest_round=self.newest_round,
+            final=self.final is not None,
+            outcomes=frozenset(alias for alias, site in self.sites.items() if site.outcome),
+            exports=frozenset(self.exports),
+            externals=frozenset(alias for alias, site in self.sites.items() if site.external),
+            failures=self.failures,
+            milestones={alias: self._epochs_seen(site) for alias, site in self.sites.items()},
+        )
+
+    def _epochs_seen(self, site: SiteFacts) -> int:
+        """How many epochs a site has come to; it grows by a scored round and by a heartbeat in training."""
+        if self.control is None:
+            return 0
+        epochs = self.control.spec.local_epochs
+        seen = [0 if site.newest_update is None else site.newest_update * epochs + 1, len(site.scores)]
+        if site.heartbeat is not None:
+            beat = site.heartbeat.progress
+            if beat.phase is Phase.TRAINING and beat.round is not None:
+                seen.append((beat.round - 1) * epochs + (beat.epoch or 0) + 1)
+            if beat.phase is Phase.FINE_TUNING:
+                seen.append(self.control.spec.rounds * epochs + (beat.epoch or 0) + 1)
+        return max(seen)
+
+
+def _by_site(listed: dict[str, Entry]) -> dict[str, dict[str, Entry]]:
+    sites: dict[str, dict[str, Entry]] = {}
+    for key, entry in listed.items():
+        folder, *rest = key.split("/")
+        if folder == "sites" or (folder == "global" and rest[0] == "rejections"):
+            sites.setdefault(rest[0] if folder == "sites" else rest[1], {})[key] = entry
+    return sites
+
+
+class Observer:
+    """Reads one federation's prefix. The cache holds nothing that the store could not give again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._cache: dict[str, Record] = {}
+        self._invalid: dict[str, str] = {}
+
+    def read(self) -> FederationRecords:
+        now = self._store.now()
+        listed = {entry.key: entry for entry in self._store.list("") if entry.key.endswith(".json")}
+        controls = (key for key in listed if key.startswith(keys.CONTROLS))
+        sites = _by_site(listed)
+        rounds = self._numbered(listed, keys.ROUNDS, Round)
+        return FederationRecords(
+            now=now,
+            control=self._record(listed, max(controls, key=keys.number_of, default=""), Control),
+            rounds=rounds,
+            committed={number: listed[keys.round_record(number)].modified for number in rounds},
+            closings=self._numbered(listed, keys.CLOSINGS, Closing),
+            final=self._record(listed, keys.FINAL, Final),
+            failures=self._all(listed, keys.FAILURES, Failure),
+            exports={
+                variant: record
+                for variant in ("base", "tuned")
+                if (record := self._record(listed, keys.exported(variant), Exported))
+            },
+            sites={alias: self._site(sites[alias], alias) for alias in sorted(sites)},
+            aggregator=self._heartbeat(listed, keys.AGGREGATOR_PROGRESS),
+            invalid=tuple(self._invalid.values()),
+        )
+
+    def _site(self, listed: dict[str, Entry], alias: str) -> SiteFacts:
+        updates = f"sites/{alias}/updates/"
+        return SiteFacts(
+            newest_update=max(
+                (int(key.split("/")[3]) for key in listed if key.startswith(updates)), default=None
+            ),
+            scores=self._numbered(listed, f"sites/{alias}/scores/", RoundScores),
+            heartbeat=self._heartbeat(listed, keys.progress(alias)),
+            outcome=self._record(listed, keys.outcome(alias), Outcome),
+            external=self._record(listed, keys.external_scores(alias), ExternalScores),
+            rejections=self._all(listed, f"global/rejections/{alias}/", Rejection),
+        )
+
+    def _record(self, listed: dict[str, Entry], key: str, kind: type[AnyRecord]) -> AnyRecord | None:
+        if key not in listed:
+            return None
+        known = self._cache.get(key)
+        if isinstance(known, kind):
+            return known
+        try:
+            record = read(self._store, key, kind)
+        except InvalidRecord as error:
+            # One site's fault must not blind the coordinator; anybody else's is a bug or a version mismatch.
+            if not key.startswith("sites/"):
+                raise
+            self._invalid[key] = str(error)
+            return None
+        self._cache[key] = record
+        return record
+
+    def _all(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> tuple[AnyRecord, ...]:
+        found = (self._record(listed, key, kind) for key in listed if key.startswith(prefix))
+        return tuple(record for record in found if record is not None)
+
+    def _numbered(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> dict[int, AnyRecord]:
+        found = {
+            keys.number_of(key): self._record(listed, key, kind) for key in listed if key.startswith(prefix)
+        }
+        return {number: record for number, record in sorted(found.items()) if record is not None}
+
+    def _heartbeat(self, listed: dict[str, Entry], key: str) -> Heartbeat | None:
+        if key not in listed:
+            return None
+        try:
+            return Heartbeat(read(self._store, key, Progress), listed[key].modified)
+        except (NotFound, InvalidRecord):
+            return None  # removed since it was listed, or a site's mistake; it is replaced in a moment

@@ -1,0 +1,90 @@
+"""The final tables, laid out as the paper's: a row for each method, a column for each organ."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from segviz_operator.report import EXTERNAL, TEST, Report, Row
+
+_CELL_WIDTH = len("0.93 ± 0.02") + 2
+_CASES = "cases"
+
+
+@dataclass(frozen=True)
+class Column:
+    organ: str
+    site: str
+    table: str
+
+
+def render_report(report: Report, width: int) -> RenderableType:
+    """Tables, then where the models are."""
+    parts: list[RenderableType] = list(_test_tables(report, width))
+    for site in report.external:
+        parts += _external_tables(report, site, width)
+    parts += [_left_out(alias, reason) for alias, reason in report.left_out.items()]
+    parts += _models(report)
+    return Group(*parts)
+
+
+def _test_tables(report: Report, width: int) -> Iterator[Table]:
+    columns = [Column(organ, site, TEST) for organ, sites in report.owners.items() for site in sites]
+    title = "Dice of each site's held-back test part (mean ± sd over its cases)"
+    for chunk in _chunks(columns, report, width):
+        yield _table(report, chunk, title)
+
+
+def _external_tables(report: Report, site: str, width: int) -> Iterator[Table]:
+    columns = [Column(organ, site, EXTERNAL) for organ in report.owners]
+    for chunk in _chunks(columns, report, width):
+        yield _table(report, chunk, f"Dice of the external set {site}")
+
+
+def _chunks(columns: Sequence[Column], report: Report, width: int) -> Iterator[Sequence[Column]]:
+    """As many columns as fit beside each other."""
+    label = max(len(text) for text in (*report.methods, _CASES)) + 2
+    fitting = max(1, (width - label) // max([_CELL_WIDTH, *(len(each.organ) + 2 for each in columns)]))
+    for start in range(0, len(columns), fitting):
+        yield columns[start : start + fitting]
+
+
+def _table(report: Report, columns: Sequence[Column], title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for column in columns:
+        site = f"\n[dim]{column.site}[/dim]" if column.table == TEST else ""
+        table.add_column(f"{column.organ}{site}", justify="right", no_wrap=True)
+    for method in report.methods:
+        table.add_row(method, *(_dice(_cell(report, column, method)) for column in columns))
+    first = report.methods[0]
+    table.add_row(_CASES, *(_count(_cell(report, column, first)) for column in columns), style="dim")
+    return table
+
+
+def _cell(report: Report, column: Column, method: str) -> Row | None:
+    return report.cell(column.table, column.site, method, column.organ)
+
+
+def _dice(row: Row | None) -> str:
+    return "-" if row is None else f"{row.mean:.2f} ± {row.sd:.2f}"
+
+
+def _count(row: Row | None) -> str:
+    return "-" if row is None else str(row.cases)
+
+
+def _left_out(alias: str, reason: str) -> Text:
+    return Text(f"{alias} was left out: {reason}", style="yellow")
+
+
+def _models(report: Report) -> Iterator[Text]:
+    yield Text(f"Final model: round {report.round} of {report.rounds}", style="bold")
+    for model in report.models:
+        # Paths and digests are for copying: they are never wrapped or cut.
+        where = model.folder or "in the store"
+        lines = f"  {model.variant:6} {where}\n         sha256 {model.sha256}"
+        yield Text(lines, no_wrap=True, overflow="ignore")

@@ -1,0 +1,144 @@
+"""The folder of a local run: everything that is needed to go on lies in it.
+
+bucket/              records and blobs, unless --store names another place
+state/<site>/        a site's checkpoints and cached images: private, never uploaded
+scratch/<role>/      may be deleted when nothing runs
+logs/<role>-<site>.log
+models/<variant>/    the exported models
+report.json, report.csv
+federation.json      which federation this is
+lock                 held by the one runner
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import IO, Any
+
+import msgspec
+
+from segviz_exchange import keys
+from segviz_exchange.errors import Refusal
+from segviz_exchange.store import Store, open_store
+
+# `segviz status` holds the lock for an instant to see whether somebody else does.
+_LOOKS = 5
+_LOOK_SECONDS = 0.1
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """federation.json. What a second `segviz run` must agree with, or is refused."""
+
+    namespace: str
+    name: str
+    uid: str
+    store: str
+    manifests: tuple[str, ...]
+    accepted: dict[str, Any]
+    """The federation's manifest as it was last accepted: what an edit is compared with."""
+
+    @property
+    def prefix(self) -> str:
+        return keys.federation_prefix(self.namespace, self.name, self.uid)
+
+    def open_store(self) -> Store:
+        return open_store(self.store).scoped(self.prefix)
+
+
+def new_uid() -> str:
+    return secrets.token_hex(4)
+
+
+class WorkDir:
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.bucket = self.root / "bucket"
+        self.logs = self.root / "logs"
+        self.models = self.root / "models"
+        self.report_json = self.root / "report.json"
+        self.report_csv = self.root / "report.csv"
+        self._identity = self.root / "federation.json"
+
+    def state(self, site: str) -> Path:
+        return self.root / "state" / site
+
+    def scratch(self, role: str) -> Path:
+        return self.root / "scratch" / role
+
+    def identity(self) -> Identity | None:
+        """None where no run has begun here.
+
+        Raises:
+            Refusal: the folder's federation.json is not one of ours.
+        """
+        try:
+            data = self._identity.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return msgspec.json.decode(data, type=Identity)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise Refusal(
+                f"{self._identity}: not a run of this version of segviz: {error}. Choose another --workdir."
+            ) from error
+
+    def remember(self, identity: Identity) -> None:
+        write_whole(self._identity, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by the one runner; the kernel lets go of it however that ends.
+
+        Raises:
+            Refusal: another runner holds it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / "lock").open("ab")
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise Refusal(f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another.") from error
+        with file:
+            if not _take(file):
+                raise Refusal(
+                    f"{self.root}: another `segviz run` is at work here. Watch it with `segviz status "
+                    f"{self.root}`, stop it with Ctrl-C where it runs, or choose another --workdir."
+                )
+            yield
+
+    def is_running(self) -> bool:
+        """Whether a runner holds the lock."""
+        try:
+            file = (self.root / "lock").open("rb")
+        except FileNotFoundError:
+            return False
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+
+def _take(file: IO[bytes]) -> bool:
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sleep(_LOOK_SECONDS)
+        else:
+            return True
+    return False
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file so that a reader, or a crash, meets the old one or the new one."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with staged.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.rename(path)

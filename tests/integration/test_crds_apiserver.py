@@ -1,0 +1,167 @@
+"""The CRDs on a real API server: it takes them, and answers each manifest as `segviz validate` does."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from integration.apiserver import ApiServer
+from mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, changed
+from segviz_operator.manifest import load, parse
+from segviz_operator.problem import InvalidManifest
+from segviz_operator.schema import crd_files
+
+kubernetes = pytest.importorskip("kubernetes")
+from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi  # noqa: E402
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+OWN = ("segviz.dev", "v1alpha1", "default")
+PLURALS = {"SegVizFederation": "segvizfederations", "SegVizSite": "segvizsites"}
+ESTABLISHED_SECONDS = 30.0
+
+
+@pytest.fixture(scope="session")
+def objects(apiserver: ApiServer) -> Any:
+    """Custom objects, once both CRDs are served."""
+    client = apiserver.client()
+    extensions = ApiextensionsV1Api(client)
+    for path in crd_files():
+        extensions.create_custom_resource_definition(yaml.safe_load(path.read_text()))
+    objects = CustomObjectsApi(client)
+    deadline = time.monotonic() + ESTABLISHED_SECONDS
+    for plural in PLURALS.values():
+        while not _is_served(objects, plural):
+            assert time.monotonic() < deadline, f"{plural} are not served"
+            time.sleep(0.1)
+    return objects
+
+
+def _is_served(objects: Any, plural: str) -> bool:
+    try:
+        objects.list_namespaced_custom_object(*OWN, plural)
+    except ApiException as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
+
+
+def _create(objects: Any, manifest: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    created: dict[str, Any] = objects.create_namespaced_custom_object(
+        *OWN, PLURALS[manifest["kind"]], manifest, field_validation="Strict", **options
+    )
+    return created
+
+
+@pytest.mark.usefixtures("objects")
+def test_the_crds_are_structural_and_established(apiserver: ApiServer):
+    for each in ApiextensionsV1Api(apiserver.client()).list_custom_resource_definition().items:
+        conditions = {condition.type: condition.status for condition in each.status.conditions}
+        assert (conditions["Established"], conditions["NamesAccepted"]) == ("True", "True")
+        assert "NonStructuralSchema" not in conditions
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_what_validate_refuses_the_server_refuses(objects: Any, mistake: Mistake):
+    with pytest.raises(InvalidManifest):
+        parse(mistake.manifest)
+    with pytest.raises(ApiException) as refusal:
+        _create(objects, mistake.manifest, dry_run="All")
+    assert refusal.value.status in (400, 422), refusal.value.body
+
+
+@pytest.mark.parametrize("manifest", VARIANTS.values(), ids=VARIANTS)
+def test_what_validate_takes_the_server_takes_with_the_same_defaults(objects: Any, manifest: dict[str, Any]):
+    created = _create(objects, manifest, dry_run="All")
+    assert created["spec"] == parse(manifest).raw["spec"]
+
+
+@pytest.mark.parametrize("example", ["hippocampus", "phantom"])
+def test_the_server_takes_the_examples(objects: Any, example: str):
+    manifests = load([EXAMPLES / example])
+    for each in (*manifests.federations, *manifests.sites):
+        assert _create(objects, each.raw, dry_run="All")["spec"] == each.raw["spec"]
+
+
+@pytest.fixture
+def federation(objects: Any, request: pytest.FixtureRequest) -> Any:
+    """A new federation, whose phase is set to Training."""
+    name = f"f{abs(hash(request.node.name))}"
+    _create(objects, changed(build_federation(), {"metadata.name": name}))
+    place = (*OWN, PLURALS["SegVizFederation"], name)
+    yield objects.patch_namespaced_custom_object_status(*place, {"status": {"phase": "Training"}})
+    objects.delete_namespaced_custom_object(*place)
+
+
+def _replace(objects: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    place = (*OWN, PLURALS["SegVizFederation"], manifest["metadata"]["name"])
+    replaced: dict[str, Any] = objects.replace_namespaced_custom_object(*place, manifest)
+    return replaced
+
+
+@pytest.mark.parametrize(("field", "value"), IMMUTABLE.items(), ids=IMMUTABLE)
+def test_a_running_federation_keeps_its_field(
+    objects: Any, federation: dict[str, Any], field: str, value: Any
+):
+    new = changed(federation, {f"spec.{field}": value})
+    with pytest.raises(InvalidManifest, match=f"{field} cannot change while the federation runs"):
+        parse(new, old=federation)
+    with pytest.raises(ApiException, match=f"{field} cannot change while the federation runs"):
+        _replace(objects, new)
+
+
+@pytest.mark.parametrize(("field", "value"), MUTABLE.items(), ids=MUTABLE)
+def test_a_running_federation_may_change_its_field(
+    objects: Any, federation: dict[str, Any], field: str, value: Any
+):
+    new = changed(federation, {f"spec.{field}": value})
+    parse(new, old=federation)
+    assert _replace(objects, new)["metadata"]["generation"] == 2
+
+
+def test_a_new_order_of_external_sites_is_no_change(objects: Any, federation: dict[str, Any]):
+    entries = [{"alias": alias, "siteRef": {"namespace": "x", "name": alias}} for alias in ("chur", "zug")]
+    place = (*OWN, PLURALS["SegVizFederation"], federation["metadata"]["name"])
+    objects.patch_namespaced_custom_object_status(*place, {"status": {"phase": "Pending"}})
+    _replace(objects, changed(_read(objects, place), {"spec.evaluation.sites": entries}))
+    objects.patch_namespaced_custom_object_status(*place, {"status": {"phase": "Training"}})
+    old = _read(objects, place)
+    new = changed(old, {"spec.evaluation.sites": entries[::-1]})
+    parse(new, old=old)
+    _replace(objects, new)
+
+
+def _read(objects: Any, place: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = objects.get_namespaced_custom_object(*place)
+    return found
+
+
+def test_a_full_status_is_kept(objects: Any, federation: dict[str, Any]):
+    status = {
+        "observedGeneration": 1,
+        "phase": "Evaluating",
+        "conditions": [
+            {
+                "type": "Accepted",
+                "status": "True",
+                "observedGeneration": 1,
+                "lastTransitionTime": "2026-11-23T16:00:00Z",
+                "reason": "Accepted",
+                "message": "",
+            }
+        ],
+        "currentRound": 3,
+        "bestRound": 2,
+        "sitesReady": "2/2",
+        "meanDice": "0.912",
+        "plan": [{"group": "representation", "owners": ["basel", "bern"], "sharedBy": ["basel", "bern"]}],
+        "sites": [{"alias": "basel", "ready": True, "round": 3, "epoch": 1, "dice": {"liver": "0.93"}}],
+        "evaluation": [{"alias": "chur", "dice": {"liver": "0.91"}}],
+    }
+    place = (*OWN, PLURALS["SegVizFederation"], federation["metadata"]["name"])
+    patched = objects.patch_namespaced_custom_object_status(*place, {"status": status})
+    assert patched["status"] == status
+    parse(patched)

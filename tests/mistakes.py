@@ -1,0 +1,321 @@
+"""Manifests with one mistake each, and what must be said about it: `segviz validate` and a real API server
+are both held to this table. `VARIANTS` have no mistake, though they may look it."""
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REMOVED = object()
+
+
+def build_federation() -> dict[str, Any]:
+    """The shortest manifest there is."""
+    return {
+        "apiVersion": "segviz.dev/v1alpha1",
+        "kind": "SegVizFederation",
+        "metadata": {"name": "abdomen", "namespace": "default"},
+        "spec": {
+            "sites": [
+                {"alias": "basel", "siteRef": {"namespace": "basel", "name": "liver"}},
+                {"alias": "bern", "siteRef": {"namespace": "bern", "name": "spleen"}},
+            ]
+        },
+    }
+
+
+def build_site(name: str = "liver", organ: str = "liver") -> dict[str, Any]:
+    """The shortest manifest there is."""
+    return {
+        "apiVersion": "segviz.dev/v1alpha1",
+        "kind": "SegVizSite",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "volume": {"persistentVolumeClaim": {"claimName": "images"}},
+            "dataSets": [{"name": "ct", "layout": "MSD", "organs": {organ: [1]}}],
+        },
+    }
+
+
+def changed(manifest: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with the fields at the given paths set, or REMOVED."""
+    result = copy.deepcopy(dict(manifest))
+    for path, value in changes.items():
+        *parents, last = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", path)]
+        place: Any = result
+        for part in parents:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+        if value is REMOVED:
+            del place[last]
+        elif isinstance(place, list) and last == len(place):
+            place.append(value)
+        else:
+            place[last] = value
+    return result
+
+
+@dataclass(frozen=True)
+class Mistake:
+    manifest: dict[str, Any]
+    path: str
+    """Of the field that the message names."""
+    says: tuple[str, ...]
+
+
+def federation(changes: Mapping[str, Any], path: str, *says: str) -> Mistake:
+    return Mistake(changed(build_federation(), changes), path, says)
+
+
+def site(changes: Mapping[str, Any], path: str, *says: str) -> Mistake:
+    return Mistake(changed(build_site(), changes), path, says)
+
+
+DATA_SET = "spec.dataSets[0]"
+MEMBER = {"alias": "basel", "siteRef": {"namespace": "chur", "name": "kidneys"}}
+
+MISTAKES: dict[str, Mistake] = {
+    # A federation's sites.
+    "no sites": federation({"spec.sites": []}, "spec.sites", "has 0 entries", "at least 1"),
+    "sites left out": federation({"spec.sites": REMOVED}, "spec.sites", "is missing", "Add it"),
+    "spec left out": federation({"spec": REMOVED}, "spec", "is missing"),
+    "an alias used twice": federation(
+        {"spec.sites[2]": MEMBER},
+        "spec.sites[2].alias",
+        '"basel" is already used by spec.sites[0]. Give each site its own alias.',
+    ),
+    "an alias in capitals": federation({"spec.sites[0].alias": "Basel"}, "spec.sites[0].alias", "DNS label"),
+    "an alias with a newline": federation(
+        {"spec.sites[0].alias": "basel\n"}, "spec.sites[0].alias", "DNS label"
+    ),
+    "an alias too long": federation({"spec.sites[0].alias": "a" * 64}, "spec.sites[0].alias", "at most 63"),
+    "an alias that YAML takes for a boolean": federation(
+        {"spec.sites[0].alias": False}, "spec.sites[0].alias", "is false, not text", "quotes"
+    ),
+    "an alias that is a number": federation(
+        {"spec.sites[0].alias": 7}, "spec.sites[0].alias", "is 7, not text", "Put it in quotes."
+    ),
+    "a site without a reference": federation(
+        {"spec.sites[0].siteRef": REMOVED}, "spec.sites[0].siteRef", "is missing"
+    ),
+    "a reference misspelt": federation(
+        {"spec.sites[0].siteRef": {"namspace": "basel", "name": "liver"}},
+        "spec.sites[0].siteRef.namespace",
+        "is missing. Rename namspace.",
+    ),
+    "sites as a mapping": federation(
+        {"spec.sites": {"basel": "liver"}}, "spec.sites", "is a mapping, not a list"
+    ),
+    # Unknown fields.
+    "a field misspelt": federation({"spec.round": 3}, "spec.round", "Did you mean rounds?"),
+    "a field in the wrong place": federation(
+        {"spec.batchSize": 3}, "spec.batchSize", "It belongs at spec.training.batchSize."
+    ),
+    "a field nobody knows": federation({"spec.model.zzz": 3}, "spec.model.zzz", "Fields here: channels,"),
+    "an unknown field at the top": federation({"sepc": {}}, "sepc", "Did you mean spec?"),
+    # Numbers.
+    "no rounds": federation({"spec.rounds": 0}, "spec.rounds", "0 is too small. Give at least 1."),
+    "rounds as text": federation(
+        {"spec.rounds": "50"}, "spec.rounds", 'is the text "50", not a whole number', "without quotes"
+    ),
+    "half a round": federation({"spec.rounds": 2.5}, "spec.rounds", "is 2.5, not a whole number"),
+    "a negative seed": federation({"spec.seed": -1}, "spec.seed", "-1 is too small. Give at least 0."),
+    "a seed too large": federation({"spec.seed": 2**31}, "spec.seed", "Give at most 2147483647."),
+    "no learning rate": federation(
+        {"spec.training.learningRate": 0}, "spec.training.learningRate", "Give more than 0."
+    ),
+    "an overlap of one": federation(
+        {"spec.evaluation.overlap": 1}, "spec.evaluation.overlap", "less than 1."
+    ),
+    "a norm ratio of one": federation(
+        {"spec.participation.maxNormRatio": 1}, "spec.participation.maxNormRatio", "Give more than 1."
+    ),
+    "suspend as text": federation({"spec.suspend": "true"}, "spec.suspend", "true or false, without quotes"),
+    # Choices.
+    "an algorithm misspelt": federation(
+        {"spec.algorithm.name": "FedBn"}, "spec.algorithm.name", '"FedBn" is no choice. Did you mean FedBN?'
+    ),
+    "an objective that is none": federation(
+        {"spec.objective": "xyz"}, "spec.objective", "Choose PerOrganHead or Marginal."
+    ),
+    "a choice that YAML takes for a boolean": federation(
+        {"spec.selection": True}, "spec.selection", "booleans", "Choose Best or Last."
+    ),
+    # Durations.
+    "a duration with a fraction": federation(
+        {"spec.participation.roundTimeout": "1.5h"}, "spec.participation.roundTimeout", "such as 1h30m"
+    ),
+    "an empty duration": federation(
+        {"spec.participation.roundTimeout": ""}, "spec.participation.roundTimeout", "0 characters"
+    ),
+    "a duration of nothing": federation(
+        {"spec.participation.roundTimeout": "0s"}, "spec.participation.roundTimeout", "at least 1s"
+    ),
+    # Rules across fields.
+    "FedProx without mu": federation(
+        {"spec.algorithm.name": "FedProx"}, "spec.algorithm.proximalMu", "FedProx", "give it (0.01"
+    ),
+    "mu without FedProx": federation(
+        {"spec.algorithm.proximalMu": 0.1}, "spec.algorithm.proximalMu", "0.1: proximalMu", "leave it out"
+    ),
+    "Window without a window": federation(
+        {"spec.preprocessing.intensity": {"method": "Window"}},
+        "spec.preprocessing.intensity.window",
+        "With Window give it",
+    ),
+    "a window without Window": federation(
+        {"spec.preprocessing.intensity": {"method": "ZScore", "window": [0, 1]}},
+        "spec.preprocessing.intensity.window",
+        "with ZScore leave it out",
+    ),
+    "a window upside down": federation(
+        {"spec.preprocessing.intensity": {"method": "Window", "window": [304, -200]}},
+        "spec.preprocessing.intensity.window",
+        "[304, -200]: the first number",
+        "Write the lower value first.",
+    ),
+    "an intensity without a method": federation(
+        {"spec.preprocessing.intensity": {}}, "spec.preprocessing.intensity.method", "is missing"
+    ),
+    "two spacings": federation(
+        {"spec.preprocessing.spacing": [1, 2]}, "spec.preprocessing.spacing", "has 2 entries. Give exactly 3."
+    ),
+    "a spacing of nothing": federation(
+        {"spec.preprocessing.spacing": [1, 0, 1]}, "spec.preprocessing.spacing[1]", "Give more than 0."
+    ),
+    "strides that do not fit": federation(
+        {"spec.model.strides": [2, 2]}, "spec.model.strides", "[2, 2]: there is one stride between each two"
+    ),
+    "a stride of three": federation(
+        {"spec.model.strides": [2, 2, 2, 3]}, "spec.model.strides[3]", "3 is too large. Give at most 2."
+    ),
+    "a head deeper than the decoder": federation(
+        {"spec.model": {"channels": [4, 8], "strides": [2], "headLevels": 2}},
+        "spec.model.headLevels",
+        "Lower headLevels.",
+    ),
+    "a patch that strides do not divide": federation(
+        {"spec.training.patch": [128, 128, 24]},
+        "spec.training.patch",
+        "[128, 128, 24]: every side of the patch must be divisible",
+        "Round the sides up",
+    ),
+    "FedBN without BatchNorm": federation(
+        {"spec.model.norm": "Instance"}, "spec.model.norm", "Choose algorithm.name FedAvg"
+    ),
+    "fine-tuning without epochs": federation(
+        {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
+    ),
+    "an external alias used twice": federation(
+        {"spec.evaluation.sites": [MEMBER, MEMBER]},
+        "spec.evaluation.sites[1].alias",
+        "is already used by spec.evaluation.sites[0]",
+    ),
+    # A site.
+    "no volume": site({"spec.volume": {}}, "spec.volume", "exactly one source", "Give either"),
+    "two volumes": site({"spec.volume.hostPath": {"path": "/data"}}, "spec.volume", "exactly one source"),
+    "a relative host path": site(
+        {"spec.volume": {"hostPath": {"path": "data"}}}, "spec.volume.hostPath.path", "absolute path"
+    ),
+    "a split of 110": site(
+        {"spec.split": {"train": 80}}, "spec.split", "must add up to 100", "Give all three."
+    ),
+    "no data sets": site({"spec.dataSets": []}, "spec.dataSets", "has 0 entries. Give at least 1."),
+    "a data set used twice": site(
+        {"spec.dataSets[1]": {"name": "ct", "layout": "BTCV", "organs": {"spleen": [1]}}},
+        "spec.dataSets[1].name",
+        "Give each entry its own name.",
+    ),
+    "no organs": site({f"{DATA_SET}.organs": {}}, f"{DATA_SET}.organs", "at least 1"),
+    "an organ in capitals": site(
+        {f"{DATA_SET}.organs": {"Liver": [1]}}, f"{DATA_SET}.organs", "lower-case letters", "Rename it."
+    ),
+    "an organ called background": site(
+        {f"{DATA_SET}.organs": {"background": [1]}}, f"{DATA_SET}.organs", 'not "background"'
+    ),
+    "an organ without ids": site(
+        {f"{DATA_SET}.organs.liver": []}, f"{DATA_SET}.organs.liver", "Give at least 1."
+    ),
+    "an id twice in an organ": site(
+        {f"{DATA_SET}.organs.liver": [1, 1]}, f"{DATA_SET}.organs.liver[1]", "Write it once."
+    ),
+    "an id of two organs": site(
+        {f"{DATA_SET}.organs.spleen": [1, 2]}, f"{DATA_SET}.organs", "Give each id to one organ."
+    ),
+    "an id of an organ and of the background": site(
+        {f"{DATA_SET}.background": [1]}, f"{DATA_SET}.background", "Take it out of one of the two."
+    ),
+    "background as an organ's id": site(
+        {f"{DATA_SET}.organs.liver": [0]}, f"{DATA_SET}.organs.liver[0]", "Give at least 1."
+    ),
+    "a path out of the volume": site(
+        {f"{DATA_SET}.path": "a/../../b"}, f"{DATA_SET}.path", 'Write it without "..".'
+    ),
+    "an absolute path": site({f"{DATA_SET}.path": "/data"}, f"{DATA_SET}.path", "below the volume's root"),
+    "an unknown layout": site({f"{DATA_SET}.layout": "KITS19"}, f"{DATA_SET}.layout", "Did you mean KiTS19?"),
+    "an empty range of cases": site(
+        {f"{DATA_SET}.cases": {"start": 70, "stop": 70}}, f"{DATA_SET}.cases.stop", "stop is not after start"
+    ),
+    "a release that YAML takes for a boolean": site({"spec.release": False}, "spec.release", "booleans"),
+    "a federation without its namespace": site(
+        {"spec.allowedFederations": ["abdomen"]}, "spec.allowedFederations[0]", "namespace/name"
+    ),
+    "a federation allowed twice": site(
+        {"spec.allowedFederations": ["a/b", "a/b"]}, "spec.allowedFederations[1]", "Write it once."
+    ),
+    # Metadata.
+    "a name in capitals": site({"metadata.name": "Liver"}, "metadata.name", "lower-case letters"),
+    "a name with a newline": site({"metadata.name": "liver\n"}, "metadata.name", "lower-case letters"),
+    "no name": site({"metadata.name": REMOVED}, "metadata.name", "is missing"),
+    "metadata misspelt": site({"metadata.label": {}}, "metadata.label", "Did you mean labels?"),
+    "a label that is no text": site({"metadata.labels": {"gpu": True}}, "metadata.labels", "quotes"),
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "the shortest federation": build_federation(),
+    "the shortest site": build_site(),
+    "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": None}),
+    "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
+    "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),
+    "FedProx": changed(build_federation(), {"spec.algorithm": {"name": "FedProx", "proximalMu": 1}}),
+    "ZScore": changed(build_federation(), {"spec.preprocessing.intensity": {"method": "ZScore"}}),
+    "fine-tuning": changed(build_federation(), {"spec.fineTuning.epochs": 3}),
+    "a stride of one": changed(
+        build_federation(), {"spec.model.strides": [2, 2, 2, 1], "spec.training.patch": [8, 16, 24]}
+    ),
+    "all the timing": changed(
+        build_federation(),
+        {"spec.participation": {"minSites": 1, "roundTimeout": "1h30m"}, "spec.ttlSecondsAfterFinished": 0},
+    ),
+    "external sites": changed(
+        build_federation(), {"spec.evaluation": {"sites": [MEMBER], "norm": "Adapted"}}
+    ),
+    "cases from the end": changed(build_site(), {f"{DATA_SET}.cases": {"start": -60}}),
+    "cases between": changed(build_site(), {f"{DATA_SET}.cases": {"start": 10, "stop": -10}}),
+    "all cases": changed(build_site(), {f"{DATA_SET}.cases": {}}),
+    "a folder with dots": changed(build_site(), {f"{DATA_SET}.path": "..a/b.."}),
+    "a host path": changed(build_site(), {"spec.volume": {"hostPath": {"path": "/data"}}}),
+    "an evaluation site": changed(build_site(), {"spec.role": "Evaluation"}),
+    "a split of its own": changed(build_site(), {"spec.split": {"train": 80, "validation": 20, "test": 0}}),
+}
+
+IMMUTABLE: dict[str, Any] = {
+    "rounds": 7,
+    "localEpochs": 7,
+    "seed": 7,
+    "algorithm": {"name": "FedAvg"},
+    "objective": "Marginal",
+    "model": {"residualUnits": 1},
+    "preprocessing": {"spacing": None},
+    "training": {"batchSize": 7},
+    "selection": "Last",
+    "fineTuning": {"epochs": 7},
+    "evaluation": {"norm": "Averaged"},
+    "deletionPolicy": "Delete",
+}
+MUTABLE: dict[str, Any] = {
+    "sites": build_federation()["spec"]["sites"][::-1],
+    "suspend": True,
+    "participation": {"minSites": 1},
+    "ttlSecondsAfterFinished": 60,
+}

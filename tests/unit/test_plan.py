@@ -1,0 +1,406 @@
+"""What a federation needs next. Each line of CASES is one sentence of the specification."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from federations import ORGANS, build_control, build_spec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segviz_exchange.exits import Exit
+from segviz_exchange.records import Control, Failure
+from segviz_operator.phase import FederationPhase, phase_of
+from segviz_operator.plan import (
+    MAX_FAILURES,
+    Action,
+    CreateWorkload,
+    DeleteWorkload,
+    Desired,
+    Observed,
+    WriteControl,
+    plan,
+)
+from segviz_operator.workload import Workload, WorkloadRole, WorkloadState
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+BOTH = ("basel", "bern")
+THREE = ("basel", "bern", "geneva")
+FINE_TUNING = {"epochs": 2, "learningRate": 0.001}
+TWO_SUFFICE = {"maxNormRatio": 10.0, "minSites": 2}
+KILLED = -9
+
+
+def wanted(*sites: str, paused: tuple[str, ...] = (), **changes) -> Desired:
+    spec = build_spec(sites or BOTH, **changes)
+    return Desired(spec, {alias: ORGANS[alias] for alias in sites or BOTH}, frozenset(paused))
+
+
+def seen(*workloads: Workload, control: Control | None = None, **facts) -> Observed:
+    sets = {name: frozenset(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+    failures = tuple(sets.pop("failures", ()))
+    return Observed(control=control or build_control(), workloads=workloads, failures=failures, **sets)
+
+
+def running(role: str, site: str | None = None, attempt: int = 1, failures: int = 0) -> Workload:
+    return Workload(WorkloadRole(role), site, attempt, failures)
+
+
+def ended(
+    role: str, site: str | None = None, *, code: int, failures: int = 0, ago: float = 0.0, message="boom"
+) -> Workload:
+    state = WorkloadState.FAILED if code else WorkloadState.SUCCEEDED
+    finished = NOON - timedelta(seconds=ago)
+    return Workload(WorkloadRole(role), site, 1, failures, 0, state, code, finished, message)
+
+
+def create(role: str, site: str | None = None, attempt=1, failures=0, milestone=0) -> Action:
+    return CreateWorkload(WorkloadRole(role), site, attempt, failures, milestone)
+
+
+def delete(role: str, site: str | None = None, attempt: int = 1) -> Action:
+    return DeleteWorkload(WorkloadRole(role), site, attempt)
+
+
+AGGREGATOR, BASEL, BERN = running("Aggregator"), running("Trainer", "basel"), running("Trainer", "bern")
+GENEVA = running("Trainer", "geneva")
+START = [create("Aggregator"), create("Trainer", "basel"), create("Trainer", "bern")]
+SIX_TIMES = "failed 6 times in a row without progress, last with exit code 1: boom"
+LOST_QUORUM = Failure(2, 1, "QuorumLost", "round 2 has 1 of the 2 sites it needs")
+
+
+BASEL_AND_BERN = wanted()
+
+
+@dataclass(frozen=True)
+class Case:
+    observed: Observed
+    expected: list[Action]
+    desired: Desired = BASEL_AND_BERN
+
+
+CASES = {
+    "a new federation gets its control, then its workloads": Case(
+        Observed(), [WriteControl(build_control(1)), *START]
+    ),
+    "a control without workloads gets them": Case(seen(), START),
+    "while everything runs there is nothing to do": Case(seen(AGGREGATOR, BASEL, BERN), []),
+    "members are written sorted, in whatever order the manifest has them": Case(
+        Observed(), [WriteControl(build_control(1, ("bern", "basel"))), *START], wanted("bern", "basel")
+    ),
+    # --- edits
+    "an edited participation makes the next control, and nothing restarts": Case(
+        seen(AGGREGATOR, BASEL, BERN),
+        [WriteControl(build_control(2, participation=TWO_SUFFICE))],
+        wanted(participation=TWO_SUFFICE),
+    ),
+    "a joiner is written down and created": Case(
+        seen(AGGREGATOR, BASEL, BERN),
+        [WriteControl(build_control(2, THREE)), create("Trainer", "geneva")],
+        wanted(*THREE),
+    ),
+    "a joiner after the final model is too late": Case(
+        seen(BASEL, BERN, final=True),
+        [WriteControl(build_control(2, BOTH, sites_in_spec=THREE))],
+        wanted(*THREE),
+    ),
+    "a site that leaves is removed": Case(
+        seen(AGGREGATOR, BASEL, BERN),
+        [WriteControl(build_control(2, ("basel",))), delete("Trainer", "bern")],
+        wanted("basel"),
+    ),
+    "a site that leaves takes its failed attempt along, so that it can come back": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.REFUSED)),
+        [WriteControl(build_control(2, ("basel",))), delete("Trainer", "bern")],
+        wanted("basel"),
+    ),
+    # --- suspension
+    "a suspended federation only removes": Case(
+        seen(AGGREGATOR, BASEL),
+        [WriteControl(build_control(2, suspend=True)), delete("Aggregator"), delete("Trainer", "basel")],
+        wanted(suspend=True),
+    ),
+    "a suspended federation makes nothing": Case(
+        seen(control=build_control(2, suspend=True)), [], wanted(suspend=True)
+    ),
+    "a resumed one gets its workloads back": Case(
+        seen(control=build_control(2, suspend=True)), [WriteControl(build_control(3)), *START]
+    ),
+    "a site suspended by its owner is stopped alone": Case(
+        seen(AGGREGATOR, BASEL, BERN), [delete("Trainer", "bern")], wanted(paused=("bern",))
+    ),
+    "a site suspended by its owner is not started": Case(
+        seen(AGGREGATOR, BASEL), [], wanted(paused=("bern",))
+    ),
+    # --- failures of a site
+    "a killed trainer is made again after five seconds": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=KILLED, ago=5)),
+        [create("Trainer", "bern", attempt=2, failures=1)],
+    ),
+    "and not before": Case(seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=KILLED, ago=4.9)), []),
+    "after its third failure in a row it waits for twenty": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.RETRY, failures=2, ago=19.9)), []
+    ),
+    "and is made again then": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.RETRY, failures=2, ago=20)),
+        [create("Trainer", "bern", attempt=2, failures=3)],
+    ),
+    "progress since it was created makes a failure the first in a row": Case(
+        seen(
+            AGGREGATOR,
+            BASEL,
+            ended("Trainer", "bern", code=KILLED, failures=5, ago=5),
+            milestones={"bern": 1},
+        ),
+        [create("Trainer", "bern", attempt=2, failures=1, milestone=1)],
+    ),
+    "a trainer that was stopped starts again at once, uncounted": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.STOPPED, failures=2)),
+        [create("Trainer", "bern", attempt=2, failures=2)],
+    ),
+    "so does one that a newer lease ended": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.SUPERSEDED)),
+        [create("Trainer", "bern", attempt=2)],
+    ),
+    "a refused site is left out at once, with its reason": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.REFUSED, message="case_7: half a file")),
+        [WriteControl(build_control(2, excluded={"bern": "refused: case_7: half a file"}))],
+    ),
+    "a site that fails six times in a row is left out": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=1, failures=MAX_FAILURES - 1)),
+        [
+            WriteControl(
+                build_control(
+                    2,
+                    excluded={"bern": SIX_TIMES},
+                )
+            )
+        ],
+    ),
+    "a site that is left out is neither started nor written again": Case(
+        seen(
+            AGGREGATOR,
+            BASEL,
+            ended("Trainer", "bern", code=Exit.REFUSED),
+            control=build_control(2, excluded={"bern": "refused: boom"}),
+        ),
+        [],
+    ),
+    "once its failed attempt is taken away, it gets another try": Case(
+        seen(AGGREGATOR, BASEL, control=build_control(2, excluded={"bern": "refused: boom"})),
+        [WriteControl(build_control(3)), create("Trainer", "bern")],
+    ),
+    # --- failures of the federation
+    "a lost aggregator is made again": Case(
+        seen(ended("Aggregator", code=KILLED, ago=5), BASEL, BERN, newest_round=1),
+        [create("Aggregator", attempt=2, failures=1, milestone=2)],
+    ),
+    "an aggregator that cannot work stops the federation": Case(
+        seen(ended("Aggregator", code=Exit.REFUSED), BASEL, BERN),
+        [delete("Trainer", "basel"), delete("Trainer", "bern")],
+    ),
+    "a round that cannot close stops the federation": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=1), failures=[LOST_QUORUM]),
+        [delete("Aggregator"), delete("Trainer", "basel")],
+    ),
+    "lowering minSites after that goes on": Case(
+        seen(control=build_control(1, THREE), failures=[LOST_QUORUM]),
+        [
+            WriteControl(build_control(2, THREE, participation=TWO_SUFFICE)),
+            *START,
+            create("Trainer", "geneva"),
+        ],
+        wanted(*THREE, participation=TWO_SUFFICE),
+    ),
+    "too few sites to test the final model stop the federation": Case(
+        seen(BASEL, ended("Trainer", "bern", code=Exit.REFUSED), final=True),
+        [WriteControl(build_control(2, excluded={"bern": "refused: boom"})), delete("Trainer", "basel")],
+    ),
+    # --- the end
+    "once the final model is chosen the aggregator is done": Case(
+        seen(ended("Aggregator", code=Exit.DONE), BASEL, BERN, final=True), []
+    ),
+    "a trainer with an outcome is done, however it ended": Case(
+        seen(ended("Trainer", "basel", code=KILLED, ago=99), BERN, final=True, outcomes=("basel",)), []
+    ),
+    "a trainer that ended well without an outcome has failed": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.DONE, ago=5)),
+        [create("Trainer", "bern", attempt=2, failures=1)],
+    ),
+    "with every outcome the model is exported": Case(seen(final=True, outcomes=BOTH), [create("Export")]),
+    "a lost export is made again": Case(
+        seen(ended("Export", code=KILLED, ago=5), final=True, outcomes=BOTH),
+        [create("Export", attempt=2, failures=1)],
+    ),
+    "an exported model is evaluated on each external set": Case(
+        seen(control=build_control(evaluation_sites=("btcv",)), final=True, outcomes=BOTH, exports=("base",)),
+        [create("Evaluation", "btcv")],
+        wanted(evaluation_sites=("btcv",)),
+    ),
+    "with fine-tuning both models are exported first": Case(
+        seen(
+            running("Export"),
+            control=build_control(evaluation_sites=("btcv",), fineTuning=FINE_TUNING),
+            final=True,
+            outcomes=BOTH,
+            exports=("base",),
+        ),
+        [],
+        wanted(evaluation_sites=("btcv",), fineTuning=FINE_TUNING),
+    ),
+    "a complete federation needs nothing": Case(seen(final=True, outcomes=BOTH, exports=("base",)), []),
+    "nor does it when it is edited": Case(
+        seen(final=True, outcomes=BOTH, exports=("base",)), [], wanted(*THREE, suspend=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_plan(case: Case) -> None:
+    assert list(plan(case.desired, case.observed, now=NOON)) == case.expected
+
+
+PHASES = {
+    "before anything is written": (Observed(), FederationPhase.PENDING),
+    "until round 0 is committed": (seen(), FederationPhase.PENDING),
+    "from the first round on": (seen(newest_round=0), FederationPhase.TRAINING),
+    "a site that must be left out fails nothing by itself": (
+        seen(AGGREGATOR, ended("Trainer", "bern", code=Exit.REFUSED), newest_round=0),
+        FederationPhase.TRAINING,
+    ),
+    "with the final model": (
+        seen(newest_round=3, final=True, outcomes=("bern",)),
+        FederationPhase.FINE_TUNING,
+    ),
+    "with every outcome": (seen(newest_round=3, final=True, outcomes=BOTH), FederationPhase.EVALUATING),
+    "with every record": (
+        seen(newest_round=3, final=True, outcomes=BOTH, exports=("base",)),
+        FederationPhase.COMPLETE,
+    ),
+    "a failure under the newest control": (seen(failures=[LOST_QUORUM]), FederationPhase.FAILED),
+    "a failure under an older control is mended": (
+        seen(control=build_control(2), newest_round=1, failures=[LOST_QUORUM]),
+        FederationPhase.TRAINING,
+    ),
+    "one external set that is lost while another is scored": (
+        seen(
+            ended("Evaluation", "btcv", code=Exit.REFUSED),
+            control=build_control(evaluation_sites=("btcv", "flare")),
+            newest_round=3,
+            final=True,
+            outcomes=BOTH,
+            exports=("base",),
+        ),
+        FederationPhase.EVALUATING,
+    ),
+    "one external set that is lost when the other is scored": (
+        seen(
+            ended("Evaluation", "btcv", code=Exit.REFUSED),
+            control=build_control(evaluation_sites=("btcv", "flare")),
+            newest_round=3,
+            final=True,
+            outcomes=BOTH,
+            exports=("base",),
+            externals=("flare",),
+        ),
+        FederationPhase.FAILED,
+    ),
+    "while it is suspended": (seen(control=build_control(suspend=True)), FederationPhase.SUSPENDED),
+}
+
+
+@pytest.mark.parametrize(("observed", "expected"), PHASES.values(), ids=PHASES)
+def test_phase(observed: Observed, expected: FederationPhase) -> None:
+    assert phase_of(observed)[0] == expected
+
+
+def apply(actions: tuple[Action, ...], observed: Observed) -> Observed:
+    """What a body does, on paper."""
+    for action in actions:
+        match action:
+            case WriteControl(control):
+                assert control.number == (observed.control.number + 1 if observed.control else 1)
+                observed = replace(observed, control=control)
+            case CreateWorkload(role, site, attempt, failures, milestone):
+                others = tuple(each for each in observed.workloads if (each.role, each.site) != (role, site))
+                made = Workload(role, site, attempt, failures, milestone)
+                observed = replace(observed, workloads=(*others, made))
+            case DeleteWorkload(role, site, attempt):
+                gone = (role, site, attempt)
+                kept = tuple(
+                    each for each in observed.workloads if (each.role, each.site, each.attempt) != gone
+                )
+                assert len(kept) == len(observed.workloads) - 1
+                observed = replace(observed, workloads=kept)
+    return observed
+
+
+def aliases(most: int = 3) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(THREE), unique=True, max_size=most).map(tuple)
+
+
+@st.composite
+def desires(draw: st.DrawFn) -> Desired:
+    return wanted(
+        *draw(aliases().filter(bool)),
+        paused=draw(aliases(1)),
+        suspend=draw(st.booleans()),
+        participation=draw(st.sampled_from([{"maxNormRatio": 10.0}, {"maxNormRatio": 10.0, "minSites": 1}])),
+        evaluation_sites=draw(st.sampled_from([(), ("btcv",), ("btcv", "flare")])),
+    )
+
+
+@st.composite
+def workloads(draw: st.DrawFn, role: str, site: str | None) -> Workload:
+    failures = draw(st.integers(0, MAX_FAILURES))
+    code = draw(st.sampled_from([None, KILLED, *Exit]))
+    if code is None:
+        return running(role, site, 1, failures)
+    return ended(role, site, code=code, failures=failures, ago=draw(st.sampled_from([0.0, 7.0, 1000.0])))
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> Observed:
+    control = draw(
+        st.none()
+        | st.builds(
+            build_control,
+            st.just(1),
+            aliases().filter(bool),
+            st.dictionaries(st.sampled_from(THREE), st.just("refused: boom"), max_size=1),
+            suspend=st.booleans(),
+        )
+    )
+    if control is None:
+        return Observed()
+    slots = [("Aggregator", None), ("Export", None), ("Evaluation", "btcv")]
+    slots += [("Trainer", alias) for alias in THREE]
+    chosen = draw(st.lists(st.sampled_from(slots), unique=True))
+    return seen(
+        *(draw(workloads(role, site)) for role, site in chosen),
+        control=control,
+        newest_round=draw(st.none() | st.integers(0, 3)),
+        final=draw(st.booleans()),
+        outcomes=draw(aliases()),
+        exports=draw(st.sampled_from([(), ("base",), ("base", "tuned")])),
+        externals=draw(st.sampled_from([(), ("btcv",)])),
+        failures=draw(st.sampled_from([(), (LOST_QUORUM,)])),
+        milestones=draw(st.dictionaries(st.sampled_from(THREE), st.integers(0, 2))),
+    )
+
+
+@given(desires(), observations())
+def test_an_applied_plan_leaves_nothing_to_plan(desired: Desired, observed: Observed) -> None:
+    after = apply(plan(desired, observed, NOON), observed)
+    assert plan(desired, after, NOON) == ()
+
+
+@given(desires(), observations())
+def test_no_plan_creates_what_runs_or_deletes_what_is_not_there(desired: Desired, observed: Observed) -> None:
+    there = {(each.role, each.site): each for each in observed.workloads}
+    for action in plan(desired, observed, NOON):
+        if isinstance(action, CreateWorkload):
+            last = there.get((action.role, action.site))
+            assert last is None or (not last.running and action.attempt == last.attempt + 1)
+        if isinstance(action, DeleteWorkload):
+            assert there[action.role, action.site].attempt == action.attempt

@@ -1,0 +1,61 @@
+"""`segviz data`: data to try the system on."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from segviz_exchange.errors import Refusal
+
+_PATIENCE_SECONDS = 2.0
+
+
+@click.group()
+def data() -> None:
+    """Make data to try SegViz on."""
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--cases", default=12, show_default=True, type=click.IntRange(3), help="Cases of each training site."
+)
+@click.option(
+    "--external-cases",
+    default=6,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Cases of the external set.",
+)
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
+    """Write a made-up abdominal CT federation to FOLDER.
+
+    Four training sites (liver, spleen, pancreas in MSD's layout, kidneys in KiTS19's), each with its own
+    organ alone and its own scanner, and an external set with all four organs in BTCV's layout.
+
+    \b
+    Examples:
+      segviz data phantom ./phantom
+      segviz data phantom ./phantom --cases 20 --seed 7
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise Refusal(f"{folder} exists and is not empty. Name a new folder, or empty it first.")
+    # Here, so that --help answers at once.
+    from segviz_trainer.phantom import PHANTOM_SETS, generate
+
+    started = time.monotonic()
+    with ExitStack() as stack:
+        bar: click._termui_impl.ProgressBar[int] | None = None
+
+        def report(done: int, total: int, name: str) -> None:
+            nonlocal bar
+            if bar is None and time.monotonic() - started > _PATIENCE_SECONDS:
+                bar = stack.enter_context(click.progressbar(length=total, label="Writing phantoms"))
+                bar.update(done - 1)
+            if bar is not None:
+                bar.update(1)
+
+        generate(folder, seed, cases, external_cases, report=report)
+    click.echo(f"Wrote {', '.join(s.name for s in PHANTOM_SETS)} to {folder}.")

@@ -1,0 +1,83 @@
+"""Scoring an exported model on an external set, where its images lie."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from segviz_exchange import codec, keys
+from segviz_exchange.codec import Array
+from segviz_exchange.records import CaseScore, Exported, ExternalScores, Phase, VariantOutcome, commit, read
+from segviz_exchange.sharing import TensorGroup, decode_groups
+from segviz_exchange.spec import EvaluationNorm
+from segviz_exchange.store import Store, download
+from segviz_trainer import model as network
+from segviz_trainer.cache import PreparedCase
+from segviz_trainer.exported import averaged_norm, for_organ
+from segviz_trainer.heartbeat import Heartbeat
+from segviz_trainer.inference import Predictor
+from segviz_trainer.outcome import salt_of
+from segviz_trainer.scoring import may_leave, score, summary
+from segviz_trainer.site import Site
+from segviz_trainer.tensors import load, to_tensors
+from segviz_trainer.train import Device
+
+
+@dataclass
+class Evaluator:
+    store: Store
+    site: Site
+    cases: tuple[PreparedCase, ...]
+    heartbeat: Heartbeat
+
+    def run(self) -> None:
+        """Score every exported variant and create the site's external record."""
+        variants = {}
+        for entry in self.store.list("export/"):
+            if entry.key.endswith(".json"):
+                exported = read(self.store, entry.key, Exported)
+                variants[exported.variant] = self._score(exported)
+        commit(self.store, keys.external_scores(self.site.alias), ExternalScores(self.site.alias, variants))
+        self.heartbeat.beat(Phase.DONE)
+
+    def _score(self, exported: Exported) -> VariantOutcome:
+        path = download(
+            self.store, keys.exported_blob(exported.blob), exported.blob, self.site.state / "exported"
+        )
+        file = codec.open_tensors(path)
+        tensors, groups = file.read_all(), decode_groups(file.metadata["groups"])
+        device = Device.choose(exported.spec.training)
+        net = device.move(network.build(exported.spec, exported.all_organs))
+        predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
+        rows: list[CaseScore] = []
+        for organ in sorted(set(exported.organs) & set(self.site.organs)):
+            self._load(predictor, exported, organ, tensors, groups)
+            rows += score(
+                predictor, self.cases, self.site.organs, (organ,), self._beats(f"{exported.variant}, {organ}")
+            )
+        return VariantOutcome(
+            test=summary(rows),
+            cases=may_leave(rows, self.site.spec.scores, salt_of(self.site)),
+            release=None,
+        )
+
+    def _beats(self, message: str) -> Callable[[int], object]:
+        return lambda done: self.heartbeat.beat(
+            Phase.TESTING, step=done, steps=len(self.cases), message=message
+        )
+
+    def _load(
+        self,
+        predictor: Predictor,
+        exported: Exported,
+        organ: str,
+        tensors: dict[str, Array],
+        groups: dict[str, TensorGroup],
+    ) -> None:
+        """The state for one organ: with its owners' BN, the mean of all owners', or these images' own."""
+        state = for_organ(organ, tensors)
+        norm = exported.spec.evaluation.norm
+        if norm is EvaluationNorm.AVERAGED:
+            state |= averaged_norm(tensors, exported.organs, groups)
+        own = predictor.model.state_dict().keys()
+        load(predictor.model, to_tensors({name: state[name] for name in own}))
+        if norm is EvaluationNorm.ADAPTED:
+            predictor.reestimate_norm(self.cases)

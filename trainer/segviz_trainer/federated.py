@@ -1,0 +1,70 @@
+"""A site's model between the bucket and its own disk: what is global, what is private, and both together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segviz_exchange import codec, keys
+from segviz_exchange.records import Control, Round, read
+from segviz_exchange.sharing import shared_by
+from segviz_exchange.store import Store, download
+from segviz_trainer import model as network
+from segviz_trainer.model import SegNet
+from segviz_trainer.tensors import State, load, to_arrays, to_tensors
+
+
+@dataclass
+class FederatedModel:
+    """The network of one site, and where its tensors come from.
+
+    Under `private/` in the site's state lies, by round, what the site paired with that round's global model:
+    its heads, and its BN under FedBN. It stays there until the best round is known.
+    """
+
+    store: Store
+    site: str
+    net: SegNet
+    scratch: Path
+    private: Path
+
+    def __post_init__(self) -> None:
+        self.groups = network.groups_of(self.net)
+        self.private.mkdir(parents=True, exist_ok=True)
+
+    def shared_names(self, control: Control) -> tuple[str, ...]:
+        return shared_by(self.site, self.groups, control)
+
+    def load_initial(self) -> None:
+        """Round 0's model, heads and BN included; a head for an organ that joined later keeps its seed."""
+        self.load_global(read(self.store, keys.round_record(0), Round))
+
+    def load_global(self, record: Round) -> None:
+        """Replace what a round's global model holds; the rest stays."""
+        path = download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
+        file = codec.open_tensors(path)
+        names = self.net.state_dict().keys() & file.infos.keys()
+        load(self.net, to_tensors({name: file.read(name) for name in sorted(names)}))
+
+    def save_private(self, round_: int, control: Control) -> None:
+        shared = set(self.shared_names(control))
+        own = {name: value for name, value in self.net.state_dict().items() if name not in shared}
+        partial = self._private_file(round_).with_suffix(".partial")
+        codec.save(partial, to_arrays(own))
+        partial.rename(self._private_file(round_))
+
+    def load_final(self, record: Round) -> None:
+        """The model of a finished round, as it was when this site scored it."""
+        self.load_initial()
+        held = sorted(int(path.stem) for path in self.private.glob("*.safetensors"))
+        # A site that missed this very round pairs it with what it had before, or else with its first.
+        before = [round_ for round_ in held if round_ <= record.round]
+        if held:
+            nearest = before[-1] if before else held[0]
+            load(self.net, to_tensors(codec.open_tensors(self._private_file(nearest)).read_all()))
+        self.load_global(record)
+
+    def shared_state(self, control: Control) -> State:
+        state = self.net.state_dict()
+        return {name: state[name] for name in self.shared_names(control)}
+
+    def _private_file(self, round_: int) -> Path:
+        return self.private / f"{round_:04d}.safetensors"

@@ -1,0 +1,66 @@
+"""What a process tells the world while it works, and whether it still may."""
+
+import logging
+import time
+
+from segviz_exchange import keys
+from segviz_exchange.records import Lease, Phase, Progress, encode, newest
+from segviz_exchange.store import AlreadyExists, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+
+class Superseded(Exception):
+    """A newer incarnation of this site holds the lease; this one must stop."""
+
+
+def take_lease(store: Store, site: str) -> int:
+    """The next free number. Of two that reach for the same one, the second takes the one after."""
+    last = newest(store, keys.leases(site))
+    number = 1 if last is None else keys.number_of(last) + 1
+    while True:
+        try:
+            store.create(keys.lease(site, number), encode(Lease(number)))
+        except AlreadyExists:
+            number += 1
+        else:
+            return number
+
+
+class Heartbeat:
+    """Replaces `progress.json` at most every `interval_seconds`, and then looks at the lease."""
+
+    def __init__(self, store: Store, site: str, lease: int, interval_seconds: float = 2.0) -> None:
+        self.store = store
+        self.site = site
+        self.lease = lease
+        self.interval_seconds = interval_seconds
+        self._sent = float("-inf")
+        self._phase: Phase | None = None
+
+    def beat(self, phase: Phase, **fields: object) -> bool:
+        """Send a heartbeat if one is due, or if the phase is new.
+
+        Returns:
+            Whether it was due.
+
+        Raises:
+            Superseded: another incarnation has taken over.
+        """
+        now = time.monotonic()
+        if phase is self._phase and now - self._sent < self.interval_seconds:
+            return False
+        self._sent, self._phase = now, phase
+        progress = Progress(lease=self.lease, phase=phase, **fields)  # type: ignore[arg-type]
+        try:
+            self.store.put(keys.progress(self.site), encode(progress))
+            self.check_lease()
+        except StoreError as error:
+            # Training goes on without a store; only commits wait for it.
+            log.warning("no heartbeat: %s", error)
+        return True
+
+    def check_lease(self) -> None:
+        last = newest(self.store, keys.leases(self.site))
+        if last is not None and keys.number_of(last) > self.lease:
+            raise Superseded(f"lease {keys.number_of(last)} is newer than this process's {self.lease}")

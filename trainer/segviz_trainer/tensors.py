@@ -1,0 +1,37 @@
+"""Between torch and the arrays that the exchange carries."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segviz_exchange.codec import Array
+
+State = dict[str, Tensor]
+
+
+def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    # Row-major, whatever the memory format of the training: the same values are the same bytes.
+    return {name: np.array(value.detach().cpu().numpy(), order="C") for name, value in tensors.items()}
+
+
+def to_tensors(arrays: Mapping[str, Array]) -> State:
+    return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+
+
+def snapshot(model: nn.Module) -> State:
+    """A copy of the state dict that later training does not change."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Replace some or all tensors of a model in place.
+
+    Raises:
+        KeyError: a name the model does not have.
+    """
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, value in state.items():
+            own[name].copy_(value)
