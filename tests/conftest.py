@@ -1,1 +1,1 @@
-pytest_plugins = ["integration.apiserver"]
+pytest_plugins = ["integration.apiserver", "integration.object_stores"]

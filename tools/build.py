@@ -47,7 +47,7 @@ def prometheus(command: str) -> Tool:
 
 
 TOOLS = {
-    "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3", 30),
+    "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3", 40),
     "kube-apiserver": kubernetes("kube-apiserver"),
     "kube-controller-manager": kubernetes("kube-controller-manager"),
     "kube-proxy": kubernetes("kube-proxy"),
@@ -87,8 +87,8 @@ def run_go(go: str, *arguments: str, folder: Path) -> str:
     except OSError as error:
         raise BuildFailed(f'Cannot run "{go}": {error.strerror}. Pass another with --go PATH.') from error
     if done.returncode != 0:
-        lines = done.stdout.splitlines()
-        raise BuildFailed("\n".join(line for line in lines if not line.startswith("go: downloading ")))
+        lines = [line for line in done.stdout.splitlines() if not line.startswith("go: downloading ")]
+        raise BuildFailed("\n".join(lines) or f"{' '.join(command)}: exit code {done.returncode}, no output.")
     return done.stdout
 
 
@@ -107,7 +107,7 @@ def cached_path(name: str, go: str, cache: Path) -> Path:
         digest.update((HERE / tool.folder / file).read_bytes())
     # From /, since inside a module an older Go refuses even to tell its version.
     version = run_go(go, "version", folder=Path("/")).strip()
-    digest.update("\0".join([version, *build_flags(tool)]).encode())
+    digest.update("\0".join([version, tool.package, *build_flags(tool)]).encode())
     return cache / digest.hexdigest()[:16] / name
 
 

@@ -17,8 +17,12 @@ def mean(values: Iterable[Array], weights: Sequence[int]) -> Array:
     pairs = zip(values, weights, strict=True)
     first, weight = next(pairs)
     # From the first term, not from zero: 0.0 + -0.0 loses the sign.
-    total: NDArray[np.float64] = np.multiply(first, weight, dtype=np.float64)
+    total: NDArray[np.float64] = first.astype(np.float64)
+    total *= weight
+    term = np.empty_like(total)
     for value, weight in pairs:
-        total += np.multiply(value, weight, dtype=np.float64)
+        term[...] = value
+        term *= weight
+        total += term
     total /= sum(weights)
     return total.astype(first.dtype)

@@ -3,14 +3,17 @@
 Memory is a few chunks, however large the model and however many the sites.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from segviz_aggregator.algorithms import MERGES, Merge
 from segviz_aggregator.schema import Schema
 from segviz_exchange import sharing
-from segviz_exchange.codec import Array, TensorFile, TensorInfo, write_tensors
-from segviz_exchange.records import Closing, Control, Participant
+from segviz_exchange.codec import Array, TensorFile, write_tensors
+from segviz_exchange.records import Closing, Control
+
+Source = tuple[TensorFile, int]
+"""A file and its weight."""
 
 
 def merge_round(
@@ -30,36 +33,34 @@ def merge_round(
         The sha256 of the file.
     """
     schema = schema.extended(control)
-    sources: dict[str, tuple[Participant, ...]] = {}
-    infos: dict[str, TensorInfo] = {}
+    sources: dict[str, list[Source]] = {}
     for name, group in schema.groups.items():
         contributors = sharing.contributors(group, control)
         # An update made under the control before may lack a tensor that is shared since.
-        present = tuple(
-            participant
+        present = [
+            (files[participant.site], participant.weight)
             for participant in closing.participants
             if participant.site in contributors and name in files[participant.site].infos
-        )
+        ]
         if contributors and (present or name in previous.infos):
-            sources[name], infos[name] = present, schema.infos[name]
+            sources[name] = present
     merge = MERGES[control.spec.algorithm.name]
-    chunks = _merged_chunks(merge, dict(sorted(sources.items())), files, previous)
+    infos = {name: schema.infos[name] for name in sources}
     # The round is part of the bytes, so that no two rounds share a blob and each can be deleted alone.
-    return write_tensors(target, infos, chunks, {"round": str(closing.round)})
+    metadata = {"round": str(closing.round)}
+    return write_tensors(target, infos, merged_chunks(merge, sources, previous), metadata)
 
 
-def _merged_chunks(
-    merge: Merge,
-    sources: Mapping[str, tuple[Participant, ...]],
-    files: Mapping[str, TensorFile],
-    previous: TensorFile,
+def merged_chunks(
+    merge: Merge, sources: Mapping[str, Sequence[Source]], previous: TensorFile
 ) -> Iterator[Array]:
-    for name, participants in sources.items():
-        if not participants:
+    """By tensor in sorted order; a tensor without sources is the previous one."""
+    for name in sorted(sources):
+        if not sources[name]:
             yield from previous.chunks(name)
             continue
-        weights = [participant.weight for participant in participants]
-        readers = [files[participant.site].chunks(name) for participant in participants]
+        weights = [weight for _, weight in sources[name]]
+        readers = [file.chunks(name) for file, _ in sources[name]]
         # The first reader paces the rest: all files have this tensor in one shape.
         for first in readers[0]:
             yield merge(_one_by_one(first, readers[1:]), weights)

@@ -72,6 +72,8 @@ def _load(entry: EntryPoint) -> click.Command:
         command: click.Command = entry.load()
     except ModuleNotFoundError as error:
         role = entry.module.partition(".")[0].removeprefix("segviz_")
+        if role == "exchange":
+            raise  # It is always there: no extra would mend this.
         raise Refusal(
             f"segviz {entry.name}: {error.name} is not installed. Run: pip install 'segviz[{role}]'"
         ) from error

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 # Enough for some ten thousand tensors; a larger header is an attack or a mistake.
 MAX_HEADER_BYTES = 8 << 20
-CHUNK_ELEMENTS = 1 << 18  # 1 MiB of float32
+CHUNK_ELEMENTS = 1 << 16  # 256 KiB of float32: a sum in float64 beside it still fits the cache
 
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -127,7 +127,7 @@ def open_tensors(path: Path) -> TensorFile:
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     dtype: str
-    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
+    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=MAX_DIMENSIONS)]
     data_offsets: tuple[int, int]
 
 
@@ -137,9 +137,9 @@ def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, _Entry], dict[str
         raise InvalidTensors(f"{name}: a header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
     try:
         fields = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
-        metadata = msgspec.json.decode(fields.pop("__metadata__", b"{}"), type=dict[str, str])
+        metadata = msgspec.json.decode(fields.pop(_METADATA, b"{}"), type=dict[str, str])
         entries = {key: msgspec.json.decode(raw, type=_Entry) for key, raw in fields.items()}
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidTensors(f"{name}: its header is not safetensors: {error}") from error
     return entries, metadata, 8 + length
 
@@ -155,9 +155,11 @@ def write_tensors(
     Returns:
         The sha256 of the file, in hex. The same tensors and metadata always give the same bytes.
     """
+    if _METADATA in infos:
+        raise ValueError(f"no tensor can be called {_METADATA}: the format keeps the name for itself")
     header: dict[str, Any] = {}
     if metadata:
-        header["__metadata__"] = dict(sorted(metadata.items()))
+        header[_METADATA] = dict(sorted(metadata.items()))
     offset = 0
     for name in sorted(infos):
         info = infos[name]
@@ -187,10 +189,17 @@ def write_tensors(
 
 def save(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> str:
     """Write whole arrays; returns the sha256 of the file."""
-    arrays = {name: np.asarray(value) for name, value in tensors.items()}
+    arrays = {name: _as_stored(name, np.asarray(value)) for name, value in tensors.items()}
     infos = {name: info_of(value) for name, value in arrays.items()}
     return write_tensors(path, infos, (arrays[name].reshape(-1) for name in sorted(arrays)), metadata)
 
 
+def _as_stored(name: str, value: Array) -> Array:
+    dtype = value.dtype.newbyteorder("<")
+    if dtype not in SAFETENSORS_NAMES:
+        raise ValueError(f"tensor {name!r} has dtype {value.dtype}; written are {', '.join(NUMPY_TYPES)}")
+    return value.astype(dtype, copy=False)
+
+
 def info_of(value: Array) -> TensorInfo:
-    return TensorInfo(SAFETENSORS_NAMES[value.dtype.newbyteorder("<")], tuple(value.shape))
+    return TensorInfo(SAFETENSORS_NAMES[value.dtype], tuple(value.shape))

@@ -32,6 +32,8 @@ class FolderStore:
         try:
             _place(os.link, staged, target)
         except FileExistsError as error:
+            if target.is_dir():
+                raise StoreError(f"{target} holds objects, and cannot be written as one") from error
             raise AlreadyExists(key) from error
         finally:
             staged.unlink()
@@ -115,7 +117,13 @@ class FolderStore:
 
     def _replace(self, key: str, data: bytes | BinaryIO) -> None:
         target = self._path(key)
-        _place(os.replace, self._stage(data), target)
+        staged = self._stage(data)
+        try:
+            _place(os.replace, staged, target)
+        except IsADirectoryError as error:
+            raise StoreError(f"{target} holds objects, and cannot be written as one") from error
+        finally:
+            staged.unlink(missing_ok=True)
 
 
 def _modified(path: Path) -> datetime:

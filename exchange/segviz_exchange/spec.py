@@ -172,7 +172,7 @@ class IntensityScaling(Part, frozen=True):
 class Preprocessing(Part, frozen=True):
     intensity: IntensityScaling
     spacing: tuple[float, float, float] | None = None
-    """Millimetres per voxel along R, A, S; the images' own spacing where it is left out."""
+    """Millimetres per voxel along R, A, S; the images' own spacing where the manifest says null."""
 
 
 class Training(Part, frozen=True):

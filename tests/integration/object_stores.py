@@ -82,7 +82,11 @@ def _running(server: Server, tool: str, arguments: list[str], settings: dict[str
         pytest.skip(f"{tool} is not built; run: make tools")
     with server.log.open("wb") as log:
         process = subprocess.Popen(
-            [binary, *arguments], env={**os.environ, **settings}, stdout=log, stderr=log, cwd=server.log.parent
+            [binary, *arguments],
+            env={**os.environ, **settings},
+            stdout=log,
+            stderr=log,
+            cwd=server.log.parent,
         )
     try:
         _wait_for_answer(server, process)

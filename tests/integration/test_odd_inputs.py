@@ -18,6 +18,8 @@ WORKER = Path(__file__).with_name("odd_worker.py")
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 MAX_GROWTH_MEBIBYTES = 1024
 SHAPE = (16, 15, 4)
+# Sound enough for a partner on the same grid; all others meet the good file of SHAPE.
+OWN_GRID = ("tiny-7x5x3.nii.gz", "gigametres.nii.gz")
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 
 
@@ -94,7 +96,7 @@ def write_made(folder: Path) -> None:
         "wrong-checksum.nii.gz": flipped(good),
         "terabytes.nii": declaring((32767, 32767, 32767), code=16),
         "hollow.nii.gz": inflating(declaring((512, 512, 200)), 2),
-        "bomb.nii.gz": inflating(declaring((10, 12, 4)), 1024),
+        "bomb.nii.gz": inflating(declaring(SHAPE), 1024),
         "honest-bomb.nii.gz": inflating(declaring((1024, 1024, 1024), code=2), 1024),
         "gigametres.nii.gz": gzip.compress(raw(image(), np.diag([900.0, 900.0, 900.0, 1.0]))),
         "fifth-axis-of-one.nii.gz": gzip.compress(raw(image()[..., None, None])),
@@ -114,14 +116,12 @@ def write_made(folder: Path) -> None:
 
 def beside(file: Path, row: Row, folder: Path) -> tuple[Path, Path]:
     """Image and label of the case in which `file` plays its role, the other one good."""
-    if row.used_as == "image" and file.name != "tiny-7x5x3.nii.gz":
-        return file, folder / "label.nii.gz"
-    if row.used_as == "label" and file.name != "tiny-7x5x3.nii.gz":
-        return folder / "good.nii.gz", file
+    if file.name not in OWN_GRID:
+        return (file, folder / "label.nii.gz") if row.used_as == "image" else (folder / "good.nii.gz", file)
     stored = nib.load(file)
     other = np.zeros(stored.shape, np.uint8)
     other[1:3, 1:3, 1:3] = 1
-    path = folder / f"beside-{row.used_as}.nii.gz"
+    path = folder / f"beside-{row.used_as}-{file.name}"
     nib.save(nib.Nifti1Image(other, stored.affine), path)
     return (file, path) if row.used_as == "image" else (path, file)
 

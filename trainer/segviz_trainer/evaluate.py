@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from segviz_exchange import codec, keys
 from segviz_exchange.codec import Array
 from segviz_exchange.records import CaseScore, Exported, ExternalScores, Phase, VariantOutcome, commit, read
-from segviz_exchange.sharing import TensorGroup, decode_groups
+from segviz_exchange.sharing import GROUPS, TensorGroup, decode_groups
 from segviz_exchange.spec import EvaluationNorm
 from segviz_exchange.store import Store, download
 from segviz_trainer import model as network
@@ -43,7 +43,7 @@ class Evaluator:
             self.store, keys.exported_blob(exported.blob), exported.blob, self.site.state / "exported"
         )
         file = codec.open_tensors(path)
-        tensors, groups = file.read_all(), decode_groups(file.metadata["groups"])
+        tensors, groups = file.read_all(), decode_groups(file.metadata[GROUPS])
         device = Device.choose(exported.spec.training)
         net = device.move(network.build(exported.spec, exported.all_organs))
         predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)

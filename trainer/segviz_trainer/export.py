@@ -11,7 +11,7 @@ from pathlib import Path
 from segviz_exchange import codec, keys
 from segviz_exchange.codec import Array
 from segviz_exchange.records import Control, Exported, Final, Outcome, Round, commit, encode, read
-from segviz_exchange.sharing import TensorGroup, decode_groups, encode_groups, with_organs
+from segviz_exchange.sharing import GROUPS, TensorGroup, decode_groups, encode_groups, with_organs
 from segviz_exchange.store import Store, download
 from segviz_trainer.exported import assemble, is_complete
 
@@ -58,7 +58,7 @@ class Exporter:
         folder = self.output / variant
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "model.safetensors"
-        digest = codec.save(path, tensors, {"groups": encode_groups(groups)})
+        digest = codec.save(path, tensors, {GROUPS: encode_groups(groups)})
         self.store.upload(keys.exported_blob(digest), path)
         size = path.stat().st_size
         exported = Exported(variant, final.round, digest, size, tuple(organs), control.organs, control.spec)
@@ -72,7 +72,7 @@ class Exporter:
         file = codec.open_tensors(
             download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
         )
-        _, groups = with_organs(file.infos, decode_groups(file.metadata["groups"]), control.organs)
+        _, groups = with_organs(file.infos, decode_groups(file.metadata[GROUPS]), control.organs)
         return file.read_all(), groups
 
     def _read(self, key: str, digest: str) -> dict[str, Array]:

@@ -26,7 +26,7 @@ from segviz_exchange.records import (
     newest_round,
     read,
 )
-from segviz_exchange.sharing import encode_groups
+from segviz_exchange.sharing import GROUPS, encode_groups
 from segviz_exchange.spec import AlgorithmName, OptimizerState
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoint, Position
@@ -98,7 +98,7 @@ class RoundLoop:
             return False
         whole = network.build(me.control.spec, me.control.organs)
         groups = encode_groups(network.groups_of(whole))
-        self._upload(0, attempt, whole.state_dict(), {"groups": groups}, loss=None, seconds=0.0)
+        self._upload(0, attempt, whole.state_dict(), {GROUPS: groups}, loss=None, seconds=0.0)
         return True
 
     def _enter(self, latest: Round) -> None:

@@ -1,0 +1,72 @@
+# Every habit of the project. On a new machine each target installs what it needs first: uv, or Python >= 3.11
+# to get it; nothing needs root.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv || echo .uv/bin/uv)
+PYTHON := .venv/bin/python
+RUN := .venv/bin
+WORKDIR ?= runs/demo
+DATA ?= ../shared/data/msd-hippocampus
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.uv/bin/uv:
+	@command -v python3 >/dev/null || { echo "make: needs uv or Python >= 3.11 (python3)"; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: python3 is older than 3.11"; exit 1; }
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+# The environment is the lock file's, hash by hash.
+.venv/installed: $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv) requirements.lock pyproject.toml
+	@echo "installing packages (the first time takes a minute or two)"
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+	$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: install
+install: .venv/installed ## Install everything into .venv
+
+.PHONY: lock
+lock: ## Write requirements.lock anew from pyproject.toml
+	$(UV) pip compile --quiet --universal --all-extras --group dev --generate-hashes --no-annotate --no-header \
+	  --python-version 3.11 --no-emit-index-url pyproject.toml --output-file requirements.lock
+
+.PHONY: tools
+tools: .venv/installed ## Build the servers that tests run against (etcd, kube-apiserver, MinIO, versitygw)
+	$(PYTHON) tools/build.py etcd kube-apiserver minio versitygw
+
+.PHONY: demo
+demo: .venv/installed ## Run the paper in miniature on a phantom data set
+	@test -d $(WORKDIR)/data || $(RUN)/segviz data phantom $(WORKDIR)/data
+	$(RUN)/segviz run examples/phantom --data $(WORKDIR)/data --workdir $(WORKDIR)/federation
+
+.PHONY: hippocampus
+hippocampus: .venv/installed ## Run every method of the README's table on real images (DATA=folder of MSD Task04)
+	$(PYTHON) examples/hippocampus/compare.py --data $(DATA)
+
+.PHONY: test
+test: .venv/installed tools ## Run unit, property and integration tests
+	$(RUN)/pytest -n 2 --dist loadfile
+
+.PHONY: lint
+lint: .venv/installed ## ruff, mypy --strict, import-linter
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/mypy tools/build.py bench examples
+	$(RUN)/lint-imports
+
+.PHONY: bench
+bench: .venv/installed ## Measure aggregation and training beside their peers
+	$(PYTHON) bench/aggregate.py
+	$(PYTHON) bench/train.py
+
+.PHONY: clean
+clean: ## Leave nothing behind
+	rm -rf .venv .uv runs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

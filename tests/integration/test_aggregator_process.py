@@ -1,0 +1,88 @@
+"""The aggregator as a process: how it is stopped, and what its exit code says."""
+
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from disturbances import Around
+from rounds import (
+    CONTROL,
+)
+from segviz_aggregator.loop import Aggregator, run
+from segviz_exchange import keys
+from segviz_exchange.exits import Exit
+from segviz_exchange.folder import FolderStore
+from segviz_exchange.patient import PatientStore
+from segviz_exchange.records import (
+    Final,
+    Progress,
+    encode,
+    find,
+)
+from segviz_exchange.stopping import Stop
+from segviz_exchange.store import Store, Unavailable
+from synthetic import (
+    write_control,
+)
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    places = ["--store", str(folder), "--prefix", "ns/name-uid/", "--scratch", str(folder / "scratch")]
+    return [sys.executable, "-m", "segviz_aggregator", *places, "--poll-seconds", "60", *options]
+
+
+def heard(folder: Path) -> Store:
+    """The federation's store, once its aggregator waits for the first control."""
+    store = FolderStore(folder / "ns/name-uid")
+    while find(store, keys.AGGREGATOR_PROGRESS, Progress) is None:
+        time.sleep(0.02)
+    return store
+
+
+def test_a_signal_stops_the_process_with_its_own_code(tmp_path: Path) -> None:
+    with subprocess.Popen(command(tmp_path)) as process:
+        heard(tmp_path)
+        process.terminate()
+        assert process.wait(timeout=10) == Exit.STOPPED
+
+
+def test_the_process_ends_with_the_parent_that_holds_its_stdin(tmp_path: Path) -> None:
+    with subprocess.Popen(command(tmp_path, "--stop-on-stdin-eof"), stdin=subprocess.PIPE) as process:
+        heard(tmp_path)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(timeout=10) == Exit.STOPPED
+
+
+def test_the_process_ends_well_where_training_is_over(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "ns/name-uid")
+    write_control(store, CONTROL)
+    store.create(keys.FINAL, encode(Final(1, 1, {})))
+    assert subprocess.run(command(tmp_path), timeout=60, check=False).returncode == Exit.DONE
+
+
+def test_a_control_from_another_version_is_refused(tmp_path: Path) -> None:
+    FolderStore(tmp_path / "ns/name-uid").create(keys.control(1), b'{"number": 1, "novelty": true}')
+    assert subprocess.run(command(tmp_path), timeout=60, check=False).returncode == Exit.REFUSED
+
+
+class Away(Around):
+    """Asks to be stopped while it is away."""
+
+    def now(self) -> datetime:
+        signal.raise_signal(signal.SIGTERM)
+        raise Unavailable("no route to host")
+
+
+def test_a_stop_does_not_wait_for_a_store_that_is_away(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        stop = Stop()
+        store = PatientStore(Away(FolderStore(tmp_path / "store")), patience_seconds=3600)
+        assert run(Aggregator(store, tmp_path / "scratch"), stop, poll_seconds=60) is Exit.STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])

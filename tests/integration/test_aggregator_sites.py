@@ -1,0 +1,193 @@
+"""What the aggregator makes of sites: their mistakes, and their coming and going."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disturbances import Shifted
+from rounds import (
+    CONTROL,
+    ROUNDS,
+    TIMED,
+    after_round_0,
+    deliver_round_0_but,
+    deliver_round_but,
+    started,
+    until_waiting,
+)
+from segviz_aggregator import reasons
+from segviz_aggregator.loop import Aggregator, Step
+from segviz_exchange import keys
+from segviz_exchange.closing import QUORUM_LOST, REJECTED
+from segviz_exchange.codec import open_tensors
+from segviz_exchange.records import (
+    Closing,
+    Failure,
+    Final,
+    Phase,
+    Progress,
+    Rejection,
+    Round,
+    find,
+    read,
+)
+from synthetic import (
+    BASEL,
+    BERN,
+    CHUR,
+    ORGANS,
+    control_of,
+    deliver,
+    deliver_round,
+    initial_metadata,
+    model_of,
+    shared_part,
+    write_control,
+)
+
+
+def test_suspension_stops_the_clock(tmp_path: Path) -> None:
+    store, _ = after_round_0(tmp_path, TIMED)
+    for site in (BASEL, BERN):
+        deliver(store, site, 1, shared_part(model_of(TIMED, seed=1), site, TIMED))
+    changes = {"rounds": ROUNDS, "min_sites": 2, "round_timeout": "1h"}
+    write_control(store, control_of(number=2, suspend=True, **changes))
+    shifted = Shifted(store)
+    shifted.later = timedelta(hours=9)
+    aggregator = Aggregator(shifted, tmp_path / "scratch")
+    until_waiting(aggregator)
+    assert read(store, keys.AGGREGATOR_PROGRESS, Progress).message == "suspended"
+    assert find(store, keys.closing(1), Closing) is None
+    # It goes on at once: those nine hours are over for nobody, by the store's own times.
+    write_control(store, control_of(number=3, **changes))
+    shifted.later = timedelta(minutes=30)
+    until_waiting(aggregator)
+    assert "waiting for chur" in read(store, keys.AGGREGATOR_PROGRESS, Progress).message
+    shifted.later = timedelta(hours=2)
+    until_waiting(aggregator)
+    assert read(store, keys.closing(1), Closing).control == 3
+
+
+def test_nan_is_rejected_and_the_next_attempt_closes_the_round(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    deliver_round_but(store, BERN)
+    good = shared_part(model_of(CONTROL, seed=101), BERN, CONTROL)
+    deliver(store, BERN, 1, {**good, "body.conv": np.full(4, np.nan, np.float32)})
+    until_waiting(aggregator)
+    rejection = read(store, keys.rejection(BERN, 1, 1), Rejection)
+    assert rejection.reason == reasons.NOT_FINITE
+    assert "bern's attempt 1 was rejected" in read(store, keys.AGGREGATOR_PROGRESS, Progress).message
+    assert find(store, keys.closing(1), Closing) is None
+    deliver(store, BERN, 1, good, attempt=2)
+    until_waiting(aggregator)
+    assert [part.attempt for part in read(store, keys.closing(1), Closing).participants] == [1, 2, 1]
+    assert find(store, keys.round_record(1), Round) is not None
+
+
+def test_an_attempt_before_its_turn_is_not_looked_at(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    deliver_round_but(store, BERN)
+    deliver(store, BERN, 1, shared_part(model_of(CONTROL, seed=101), BERN, CONTROL), attempt=2)
+    until_waiting(aggregator)
+    assert find(store, keys.closing(1), Closing) is None
+    assert store.list(keys.rejections(BERN, 1)) == []
+
+
+def test_an_unreadable_record_costs_its_site_an_attempt(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    store.create(keys.update(BERN, 1, 1), b'{"site": "bern", "blob": "../../x"}')
+    until_waiting(aggregator)
+    assert read(store, keys.rejection(BERN, 1, 1), Rejection).reason == reasons.INVALID_RECORD
+
+
+def test_three_bad_updates_fail_the_round_until_people_mend_it(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    deliver_round_but(store, BERN)
+    bad = {"body.conv": np.zeros(4, np.float32)}
+    for attempt in (1, 2, 3):
+        deliver(store, BERN, 1, bad, attempt=attempt)
+    until_waiting(aggregator)
+    failure = read(store, keys.failure(1, 1), Failure)
+    assert failure.reason == QUORUM_LOST
+    assert "'body.norm' is missing" in failure.message
+    until_waiting(Aggregator(store, tmp_path / "scratch"))  # a restart changes nothing
+    assert read(store, keys.AGGREGATOR_PROGRESS, Progress).phase is Phase.FAILED
+    write_control(store, control_of(rounds=ROUNDS, number=2, min_sites=2))
+    until_waiting(aggregator)
+    closing = read(store, keys.closing(1), Closing)
+    assert closing.control == 2
+    assert [(exclusion.site, exclusion.reason) for exclusion in closing.exclusions] == [(BERN, REJECTED)]
+
+
+def test_a_site_that_leaves_is_not_waited_for(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    deliver_round_but(store, CHUR)
+    until_waiting(aggregator)
+    write_control(store, control_of({BASEL: ("liver",), BERN: ("spleen",)}, number=2, rounds=ROUNDS))
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(1), Round).participants == (BASEL, BERN)
+
+
+def test_a_site_joins_with_a_new_organ(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    four = control_of({**ORGANS, "davos": ("kidneys", "liver")}, number=2, rounds=ROUNDS)
+    deliver_round_but(store, CHUR)
+    write_control(store, four)
+    deliver(store, CHUR, 1, shared_part(model_of(CONTROL, seed=3), CHUR, CONTROL))
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(1), Round).participants == (BASEL, BERN, CHUR)
+    deliver_round(store, four, 2)
+    until_waiting(aggregator)
+    record = read(store, keys.round_record(2), Round)
+    assert record.participants == (BASEL, BERN, CHUR, "davos")
+    # Liver has two owners now, so its head is shared; kidneys' one owner keeps that head.
+    merged = open_tensors(store.root / keys.global_blob(record.blob)).infos
+    assert merged.keys() == {"body.conv", "body.norm", "heads.liver.conv", "heads.liver.norm"}
+
+
+def test_another_schema_in_round_0_refuses_the_site(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = started(tmp_path / "store")
+    aggregator = Aggregator(store, tmp_path / "scratch")
+    deliver(store, BERN, 0, model_of(CONTROL, elements=5), initial_metadata(CONTROL))
+    deliver(store, CHUR, 0, model_of(CONTROL, seed=1), initial_metadata(CONTROL))
+    until_waiting(aggregator)
+    assert store.list("global/rejections/") == []  # basel, the first, says what a model is
+    deliver(store, BASEL, 0, model_of(CONTROL), initial_metadata(CONTROL))
+    until_waiting(aggregator)
+    rejection = read(store, keys.rejection(BERN, 0, 1), Rejection)
+    assert rejection.reason == reasons.SCHEMA_DIFFERS
+    assert "'body.conv' is F32 [5]" in rejection.message
+    assert caplog.text.count("chur starts from other values than basel") == 1
+    deliver(store, BERN, 0, model_of(CONTROL), initial_metadata(CONTROL), attempt=2)
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(0), Round).participants == (BASEL, BERN, CHUR)
+
+
+def test_a_site_that_brings_an_organ_during_round_0_is_no_other_schema(tmp_path: Path) -> None:
+    store = started(tmp_path / "store")
+    deliver_round_0_but(store, CHUR)
+    four = control_of({**ORGANS, "davos": ("kidneys",)}, number=2, rounds=ROUNDS)
+    write_control(store, four)
+    for site in (CHUR, "davos"):
+        deliver(store, site, 0, model_of(four), initial_metadata(four), control=2)
+    until_waiting(Aggregator(store, tmp_path / "scratch"))
+    assert store.list("global/rejections/") == []
+    assert len(read(store, keys.round_record(0), Round).participants) == 4
+
+
+def test_the_end_waits_for_scores_until_the_deadline(tmp_path: Path) -> None:
+    control = control_of(rounds=1, round_timeout="1h")
+    store, _ = after_round_0(tmp_path, control)
+    shifted = Shifted(store)
+    aggregator = Aggregator(shifted, tmp_path / "scratch")
+    deliver_round(store, control, 1)
+    until_waiting(aggregator)
+    progress = read(store, keys.AGGREGATOR_PROGRESS, Progress)
+    assert progress.phase is Phase.SCORING
+    assert "waiting for basel, bern, chur" in progress.message
+    shifted.later = timedelta(hours=2)
+    assert aggregator.step() is Step.MOVED
+    assert aggregator.step() is Step.DONE
+    assert read(store, keys.FINAL, Final) == Final(1, 1, {})
