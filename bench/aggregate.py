@@ -25,6 +25,15 @@ from pathlib import Path
 from typing import Any
 
 REPEATS = 3
+COLUMNS = (
+    "sites",
+    "merged by",
+    "peak memory ÷ one model",
+    "GB/s from files",
+    "GB/s of the call alone",
+    "seconds",
+    "CPU seconds",
+)
 BYTES_PER_ELEMENT = 4
 # Most of a U-Net lies in a few tensors at the bottom, and many are tiny.
 SHARES = [0.37, 0.18, 0.18, 0.09, 0.09, 0.045, 0.02, 0.01, 0.005]
@@ -44,9 +53,7 @@ def main() -> None:
         return
     rows = list(run_all(options))
     print(f"{options.mebibytes} MiB a model, median of {REPEATS}; {machine()}.\n")
-    print(
-        "| sites | merged by | peak memory ÷ one model | GB/s from files | GB/s of the call alone | seconds | CPU seconds |"
-    )
+    print(f"| {' | '.join(COLUMNS)} |")
     print("|--:|:--|--:|--:|--:|--:|--:|")
     for row in rows:
         print("| " + " | ".join(row) + " |")

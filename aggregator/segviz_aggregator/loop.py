@@ -4,6 +4,8 @@ from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from segviz_aggregator import reasons
 from segviz_aggregator.collect import Collector
 from segviz_aggregator.commit import commit_closing, commit_failure, commit_final, commit_round
@@ -135,8 +137,12 @@ class Aggregator:
         return Step.MOVED
 
     def _finish(self, situation: Situation) -> Step:
-        """After the last round: every active site's scores of it, or the deadline, then the choice."""
-        control, last = situation.control, situation.round - 1
+        """After the last round: the scores of every site that was in it, or the deadline, then the choice."""
+        # Who joined too late for the last round scores nothing; nor is its organ asked for.
+        members = {
+            alias: member for alias, member in situation.control.members.items() if alias in situation.joined
+        }
+        control, last = replace(situation.control, members=members), situation.round - 1
         missing = tuple(alias for alias in control.active if not self._store.list(keys.scores(alias, last)))
         deadline = situation.deadline
         if missing and (deadline is None or situation.now < deadline):

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 # Enough for some ten thousand tensors; a larger header is an attack or a mistake.
 MAX_HEADER_BYTES = 8 << 20
 CHUNK_ELEMENTS = 1 << 16  # 256 KiB of float32: a sum in float64 beside it still fits the cache
+MAX_DIMENSIONS = 64  # numpy's
+_METADATA = "__metadata__"
 
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),

@@ -257,7 +257,7 @@ def encode(record: Record) -> bytes:
 def decode(data: bytes, kind: type[AnyRecord], key: str) -> AnyRecord:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
 
 

@@ -35,7 +35,7 @@ from segviz_operator.processes import Processes
 from segviz_operator.programs import Place, Programs, command
 from segviz_operator.report import build_report, write_report
 from segviz_operator.status import FederationStatus, build_status
-from segviz_operator.tables import render_report
+from segviz_operator.tables import print_report
 from segviz_operator.volumes import Volumes
 from segviz_operator.workdir import Identity, WorkDir, new_uid
 
@@ -236,7 +236,7 @@ def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> None:
     report = build_report(identity.name, records, workdir.models)
     if exit_ is RunExit.COMPLETE and report is not None:
         write_report(report, workdir)
-        console.print(render_report(report, console.width))
+        print_report(report, console)
         for file in (workdir.report_json, workdir.report_csv):
             console.print(f"  report {file}", soft_wrap=True, highlight=False)
     if exit_ is RunExit.FAILED:

@@ -10,7 +10,7 @@ from segviz_operator.phase import FederationPhase
 from segviz_operator.report import Report, build_report
 from segviz_operator.screen import render_status
 from segviz_operator.status import FederationStatus, build_status
-from segviz_operator.tables import render_report
+from segviz_operator.tables import print_report
 from segviz_operator.workdir import WorkDir
 
 
@@ -49,6 +49,6 @@ def print_status(workdir: WorkDir, as_json: bool, console: Console) -> None:
         return
     console.print(render_status(printed.status))
     if printed.status.phase == FederationPhase.COMPLETE and printed.report is not None:
-        console.print(render_report(printed.report, console.width))
+        print_report(printed.report, console)
     elif not printed.running:
         console.print("Nothing runs here now. Run the same `segviz run` again to continue.", soft_wrap=True)

@@ -71,7 +71,14 @@ class Processes:
                 env={**os.environ, **environment},
                 process_group=0,
             )
-        workload = Workload(action.role, action.site, action.attempt, action.failures, action.milestone)
+        workload = Workload(
+            action.role,
+            action.site,
+            action.attempt,
+            action.failures,
+            action.milestone,
+            started_at=datetime.now(UTC),
+        )
         self._children[action.role, action.site] = Child(workload, process, log, start)
 
     def delete(self, actions: Sequence[DeleteWorkload]) -> None:

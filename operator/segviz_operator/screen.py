@@ -76,7 +76,7 @@ def _site_table(status: FederationStatus) -> Table:
     table.add_column("epoch", justify="right", min_width=5, no_wrap=True)
     table.add_column("", width=_BAR_WIDTH)
     table.add_column("loss", justify="right", min_width=5, no_wrap=True)
-    table.add_column("Dice", min_width=12, no_wrap=True, overflow="ellipsis")
+    table.add_column("Dice", min_width=14, no_wrap=True, overflow="ellipsis")
     table.add_column("ETA", justify="right", min_width=6, no_wrap=True)
     for site in status.sites:
         table.add_row(*_site_row(site, status))

@@ -135,7 +135,11 @@ class _Case:
 
     @property
     def heartbeat(self) -> Heartbeat | None:
-        return self.facts.heartbeat if self.facts else None
+        """Of the attempt that runs; what an earlier one said last is no longer true."""
+        beat = self.facts.heartbeat if self.facts else None
+        workload = self.workloads.get(self.alias)
+        started = None if workload is None else workload.started_at
+        return None if beat is None or (started is not None and beat.modified < started) else beat
 
     @property
     def done(self) -> bool:
@@ -185,7 +189,6 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
         return "Waiting", "for the exported model"
     if case.control.suspend:
         return "Suspended", ""
-    # Between its start and the first heartbeat, what an earlier attempt said last is all there is.
     return (str(beat.phase), beat.message) if beat else ("Starting", "")
 
 

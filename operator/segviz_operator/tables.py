@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,14 +21,16 @@ class Column:
     table: str
 
 
-def render_report(report: Report, width: int) -> RenderableType:
+def print_report(report: Report, console: Console) -> None:
     """Tables, then where the models are."""
-    parts: list[RenderableType] = list(_test_tables(report, width))
+    for table in _test_tables(report, console.width):
+        console.print(table)
     for site in report.external:
-        parts += _external_tables(report, site, width)
-    parts += [_left_out(alias, reason) for alias, reason in report.left_out.items()]
-    parts += _models(report)
-    return Group(*parts)
+        for table in _external_tables(report, site, console.width):
+            console.print(table)
+    for line in _lines(report):
+        # Reasons, paths and digests are for copying: they are never cut.
+        console.print(line, soft_wrap=True)
 
 
 def _test_tables(report: Report, width: int) -> Iterator[Table]:
@@ -77,14 +79,10 @@ def _count(row: Row | None) -> str:
     return "-" if row is None else str(row.cases)
 
 
-def _left_out(alias: str, reason: str) -> Text:
-    return Text(f"{alias} was left out: {reason}", style="yellow")
-
-
-def _models(report: Report) -> Iterator[Text]:
+def _lines(report: Report) -> Iterator[Text]:
+    for alias, reason in report.left_out.items():
+        yield Text(f"{alias} was left out: {reason}", style="yellow")
     yield Text(f"Final model: round {report.round} of {report.rounds}", style="bold")
     for model in report.models:
-        # Paths and digests are for copying: they are never wrapped or cut.
-        where = model.folder or "in the store"
-        lines = f"  {model.variant:6} {where}\n         sha256 {model.sha256}"
-        yield Text(lines, no_wrap=True, overflow="ignore")
+        yield Text(f"  {model.variant:6} {model.folder or 'in the store'}")
+        yield Text(f"         sha256 {model.sha256}")

@@ -37,6 +37,7 @@ class Workload:
     state: WorkloadState = WorkloadState.RUNNING
     exit_code: int | None = None
     """Negative for a signal; none while it runs."""
+    started_at: datetime | None = None
     finished_at: datetime | None = None
     message: str = ""
     """The last thing it said, for people."""

@@ -87,7 +87,9 @@ class Site:
         dice = {organ: Dice(latest.round / 10, 0.0, 1) for organ in control.members[self.alias].organs}
         commit(self.store, keys.scores(self.alias, latest.round), RoundScores(self.alias, latest.round, dice))
         target = latest.round + 1
-        if latest.round == control.spec.rounds or find(self.store, keys.update(self.alias, target, 1), Update):
+        if latest.round == control.spec.rounds or find(
+            self.store, keys.update(self.alias, target, 1), Update
+        ):
             return False
         weight = self.global_weight(latest)
         for epoch in range(control.spec.local_epochs):
@@ -131,7 +133,15 @@ def export(store: Store, output: Path) -> None:
     control = read(store, keys.control(final.control), Control)
     record = read(store, keys.round_record(final.round), Round)
     (output / "base").mkdir(parents=True, exist_ok=True)
-    fields = ("base", final.round, record.blob, record.size_bytes, control.organs, control.organs, control.spec)
+    fields = (
+        "base",
+        final.round,
+        record.blob,
+        record.size_bytes,
+        control.organs,
+        control.organs,
+        control.spec,
+    )
     commit(store, keys.exported("base"), Exported(*fields))
 
 

@@ -43,6 +43,7 @@ from synthetic import (
     deliver_round,
     initial_metadata,
     model_of,
+    score,
     shared_part,
     write_control,
 )
@@ -191,3 +192,14 @@ def test_the_end_waits_for_scores_until_the_deadline(tmp_path: Path) -> None:
     assert aggregator.step() is Step.MOVED
     assert aggregator.step() is Step.DONE
     assert read(store, keys.FINAL, Final) == Final(1, 1, {})
+
+
+def test_the_end_does_not_wait_for_a_site_that_came_too_late(tmp_path: Path) -> None:
+    control = control_of(rounds=1)
+    store, aggregator = after_round_0(tmp_path, control)
+    deliver_round(store, control, 1)
+    until_waiting(aggregator)
+    write_control(store, control_of({**ORGANS, "davos": ("kidneys",)}, number=2, rounds=1))
+    score(store, control, 1, dice=0.5)
+    until_waiting(aggregator)
+    assert read(store, keys.FINAL, Final) == Final(1, 2, dict.fromkeys(["liver", "pancreas", "spleen"], 0.5))

@@ -1,10 +1,8 @@
-"""The local body with the real aggregator and a stand-in for the trainer: processes, kills, edits, refusals."""
+"""The local body with the real aggregator and a stand-in for the trainer: kills, edits, refusals."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,115 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-
-from segviz_exchange.codec import open_tensors
-from segviz_exchange.records import Round
-from segviz_exchange.store import Store
-from segviz_operator.observe import FederationRecords, Observer
-from segviz_operator.workdir import WorkDir
-
-RUN_HERE = Path(__file__).with_name("run_here.py")
-PATIENCE_SECONDS = 60.0
-SITES = {"basel": "liver", "bern": "spleen", "chur": "pancreas"}
-
-
-class Here:
-    """A federation of basel and bern in a folder of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.manifest = root / "federation.yaml"
-        self.workdir = WorkDir(root / "run")
-        self.runners: list[subprocess.Popen[str]] = []
-        for alias in SITES:
-            (self.data(alias)).mkdir(parents=True)
-            self.behave(alias, seconds="0.01")
-        self.describe("basel", "bern")
-
-    def data(self, alias: str) -> Path:
-        return self.root / "data" / alias
-
-    def behave(self, alias: str, **files: str) -> None:
-        for name, text in files.items():
-            (self.data(alias) / name).write_text(text)
-
-    def describe(self, *aliases: str, **spec: Any) -> None:
-        sites = [{"alias": a, "siteRef": {"namespace": "default", "name": a}} for a in aliases]
-        model = {"channels": [4, 8], "strides": [2]}
-        fields = {"sites": sites, "rounds": 3, "localEpochs": 2, "selection": "Last", "model": model, **spec}
-        federation = {
-            "apiVersion": "segviz.dev/v1alpha1",
-            "kind": "SegVizFederation",
-            "metadata": {"name": "abdomen"},
-            "spec": fields,
-        }
-        self.write([federation, *(self.site(alias) for alias in SITES)])
-
-    def site(self, alias: str) -> dict[str, Any]:
-        data_set = {"name": "ct", "path": ".", "layout": "MSD", "organs": {SITES[alias]: [1]}}
-        spec = {
-            "volume": {"hostPath": {"path": str(self.data(alias))}},
-            "dataSets": [data_set],
-            "allowedFederations": ["default/abdomen"],
-        }
-        metadata = {"name": alias}
-        return {"apiVersion": "segviz.dev/v1alpha1", "kind": "SegVizSite", "metadata": metadata, "spec": spec}
-
-    def write(self, documents: list[dict[str, Any]]) -> None:
-        staged = self.manifest.with_suffix(".partial")
-        staged.write_text(yaml.safe_dump_all(documents))
-        staged.rename(self.manifest)
-
-    def start(self) -> subprocess.Popen[str]:
-        words = (sys.executable, RUN_HERE, self.manifest, self.workdir.root, self.root / "data")
-        runner = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-        self.runners.append(runner)
-        return runner
-
-    def finish(self) -> tuple[int, str]:
-        """Run until the end; the exit code and what was said."""
-        return end_of(self.start())
-
-    @property
-    def store(self) -> Store:
-        identity = self.workdir.identity()
-        assert identity is not None
-        return identity.open_store()
-
-    def records(self) -> FederationRecords | None:
-        return Observer(self.store).read() if self.workdir.identity() else None
-
-    def wait(self, happened: Callable[[FederationRecords], object]) -> FederationRecords:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            records = self.records()
-            if records is not None and happened(records):
-                return records
-            time.sleep(0.05)
-        raise AssertionError(f"it did not happen; {self.records()}")
-
-    def weight(self) -> float:
-        """The final model's one number: its rounds, plus one."""
-        records = self.records()
-        assert records is not None
-        record: Round = records.rounds[max(records.rounds)]
-        path = self.workdir.bucket / self.workdir.identity().prefix / "global/blobs" / record.blob
-        return float(open_tensors(path).read("net.weight")[0])
-
-
-def end_of(runner: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = runner.communicate(timeout=PATIENCE_SECONDS)
-    return runner.returncode, said
-
-
-def children_of(runner: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(runner.pid).children()
-
-
-def child_of(runner: subprocess.Popen[str], word: str) -> psutil.Process:
-    return next(child for child in children_of(runner) if word in " ".join(child.cmdline()))
+from here import PATIENCE_SECONDS, Here, child_of, children_of, end_of, round_is, segviz
 
 
 @pytest.fixture
@@ -131,10 +21,6 @@ def here(tmp_path: Path) -> Iterator[Here]:
     for runner in federation.runners:
         runner.kill()
         runner.communicate()
-
-
-def round_is(number: int) -> Callable[[FederationRecords], bool]:
-    return lambda records: (records.newest_round or 0) >= number
 
 
 def test_a_federation_runs_to_its_report(here: Here) -> None:
@@ -192,7 +78,9 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(here: Here) -> None:
     assert code == 130
     assert "Run the same command again to continue." in said
     assert not any(child.is_running() for child in children)
-    assert "ERROR stopped" in (here.workdir.logs / "trainer-bern.log").read_text(), "it got SIGTERM, not SIGKILL"
+    assert "ERROR stopped" in (here.workdir.logs / "trainer-bern.log").read_text(), (
+        "it got SIGTERM, not SIGKILL"
+    )
     here.behave("bern", seconds="0.01")
     assert here.finish()[0] == 0
 
@@ -253,7 +141,8 @@ def test_a_bad_edit_is_named_once_and_changes_nothing(
     assert said.count("warning: the edited manifest is not used") == 1
     assert complaint in said
     records = here.records()
-    assert records is not None and records.control is not None
+    assert records is not None
+    assert records.control is not None
     assert records.control.number == 1
 
 
@@ -296,11 +185,6 @@ def test_a_trainer_that_never_gets_anywhere_is_given_up(here: Here) -> None:
     code, said = here.finish()
     assert code == 1
     assert "bern: left out, failed 6 times in a row without progress, last with exit code 1" in said
-
-
-def segviz(*words: object) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("segviz")
-    return subprocess.run((program, *map(str, words)), capture_output=True, text=True, timeout=60)
 
 
 MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
@@ -346,15 +230,17 @@ def test_a_claim_needs_a_folder(here: Here) -> None:
 
 
 def test_status_tells_the_same_while_it_runs_after_a_kill_and_at_the_end(here: Here) -> None:
-    here.behave("bern", seconds="0.5")
+    here.describe("basel", "bern", rounds=10)
     runner = here.start()
     here.wait(round_is(1))
+    here.behave("bern", seconds="30")
     during = json.loads(segviz("status", here.workdir.root, "--json").stdout)
     assert (during["running"], during["status"]["phase"], during["report"]) == (True, "Training", None)
     runner.kill()
     runner.wait()
     after = json.loads(segviz("status", here.workdir.root, "--json").stdout)
     assert (after["running"], after["status"]["phase"]) == (False, "Training")
+    here.behave("bern", seconds="0.01")
     assert "Run the same `segviz run` again" in segviz("status", here.workdir.root).stdout.replace("\n", " ")
     here.finish()
     end = json.loads(segviz("status", here.workdir.root, "--json").stdout)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from integration.object_stores import Server
 
+from integration.object_stores import Server
 from segviz_exchange import records
 from segviz_exchange.cli import main
 from segviz_exchange.conformance import CHECKS, Check, ContractBroken, check_store, of_racing_creates_one_wins
@@ -78,7 +78,7 @@ def test_a_store_that_checks_and_then_puts_is_found_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [CheckThenPut, Unconditional])
 def test_two_winners_are_said_to_be_two(tmp_path: Path, kind: Callable[[Path], Store]) -> None:
-    with pytest.raises(ContractBroken, match="racing creates [2-8] won: this store cannot hold a federation"):
+    with pytest.raises(ContractBroken, match=r"creates [2-8] won: this store cannot hold a federation"):
         of_racing_creates_one_wins(kind(tmp_path))
 
 
@@ -166,7 +166,7 @@ class CuttingProxy:
         host, _, port = target.partition(":")
         self._target = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._cuts_left = 0
         self._after_bytes = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -260,7 +260,7 @@ def test_a_stream_that_is_cut_is_unavailable(minio: Server, proxy: CuttingProxy,
     bucket = minio.make_bucket()
     (tmp_path / "blob").write_bytes(bytes(5 << 20))
     minio.store(bucket).upload("blob", tmp_path / "blob")
-    proxy.cut_once(after_bytes=1 << 20)
+    proxy.cut_once(after_bytes=2 << 20)
     with minio.store(bucket, proxy.address).open("blob") as stream:
         assert stream.read(1000) == bytes(1000)
         with pytest.raises(Unavailable, match=f"{bucket}/blob"):

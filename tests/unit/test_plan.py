@@ -5,12 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from federations import ORGANS, build_control, build_spec
-from hypothesis import given
-from hypothesis import strategies as st
 
 from segviz_exchange.exits import Exit
 from segviz_exchange.records import Control, Failure
-from segviz_operator.phase import FederationPhase, phase_of
 from segviz_operator.plan import (
     MAX_FAILURES,
     Action,
@@ -51,7 +48,7 @@ def ended(
 ) -> Workload:
     state = WorkloadState.FAILED if code else WorkloadState.SUCCEEDED
     finished = NOON - timedelta(seconds=ago)
-    return Workload(WorkloadRole(role), site, 1, failures, 0, state, code, finished, message)
+    return Workload(WorkloadRole(role), site, 1, failures, 0, state, code, None, finished, message)
 
 
 def create(role: str, site: str | None = None, attempt=1, failures=0, milestone=0) -> Action:
@@ -212,6 +209,16 @@ CASES = {
         ],
         wanted(*THREE, participation=TWO_SUFFICE),
     ),
+    "running it again after a failure is another try, under a new control": Case(
+        seen(failures=[LOST_QUORUM]),
+        [WriteControl(build_control(2)), *START],
+        replace(wanted(), retried=1),
+    ),
+    "a try is one try": Case(
+        seen(control=build_control(2), failures=[Failure(2, 2, "QuorumLost", "again")]),
+        [],
+        replace(wanted(), retried=1),
+    ),
     "too few sites to test the final model stop the federation": Case(
         seen(BASEL, ended("Trainer", "bern", code=Exit.REFUSED), final=True),
         [WriteControl(build_control(2, excluded={"bern": "refused: boom"})), delete("Trainer", "basel")],
@@ -258,149 +265,3 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_plan(case: Case) -> None:
     assert list(plan(case.desired, case.observed, now=NOON)) == case.expected
-
-
-PHASES = {
-    "before anything is written": (Observed(), FederationPhase.PENDING),
-    "until round 0 is committed": (seen(), FederationPhase.PENDING),
-    "from the first round on": (seen(newest_round=0), FederationPhase.TRAINING),
-    "a site that must be left out fails nothing by itself": (
-        seen(AGGREGATOR, ended("Trainer", "bern", code=Exit.REFUSED), newest_round=0),
-        FederationPhase.TRAINING,
-    ),
-    "with the final model": (
-        seen(newest_round=3, final=True, outcomes=("bern",)),
-        FederationPhase.FINE_TUNING,
-    ),
-    "with every outcome": (seen(newest_round=3, final=True, outcomes=BOTH), FederationPhase.EVALUATING),
-    "with every record": (
-        seen(newest_round=3, final=True, outcomes=BOTH, exports=("base",)),
-        FederationPhase.COMPLETE,
-    ),
-    "a failure under the newest control": (seen(failures=[LOST_QUORUM]), FederationPhase.FAILED),
-    "a failure under an older control is mended": (
-        seen(control=build_control(2), newest_round=1, failures=[LOST_QUORUM]),
-        FederationPhase.TRAINING,
-    ),
-    "one external set that is lost while another is scored": (
-        seen(
-            ended("Evaluation", "btcv", code=Exit.REFUSED),
-            control=build_control(evaluation_sites=("btcv", "flare")),
-            newest_round=3,
-            final=True,
-            outcomes=BOTH,
-            exports=("base",),
-        ),
-        FederationPhase.EVALUATING,
-    ),
-    "one external set that is lost when the other is scored": (
-        seen(
-            ended("Evaluation", "btcv", code=Exit.REFUSED),
-            control=build_control(evaluation_sites=("btcv", "flare")),
-            newest_round=3,
-            final=True,
-            outcomes=BOTH,
-            exports=("base",),
-            externals=("flare",),
-        ),
-        FederationPhase.FAILED,
-    ),
-    "while it is suspended": (seen(control=build_control(suspend=True)), FederationPhase.SUSPENDED),
-}
-
-
-@pytest.mark.parametrize(("observed", "expected"), PHASES.values(), ids=PHASES)
-def test_phase(observed: Observed, expected: FederationPhase) -> None:
-    assert phase_of(observed)[0] == expected
-
-
-def apply(actions: tuple[Action, ...], observed: Observed) -> Observed:
-    """What a body does, on paper."""
-    for action in actions:
-        match action:
-            case WriteControl(control):
-                assert control.number == (observed.control.number + 1 if observed.control else 1)
-                observed = replace(observed, control=control)
-            case CreateWorkload(role, site, attempt, failures, milestone):
-                others = tuple(each for each in observed.workloads if (each.role, each.site) != (role, site))
-                made = Workload(role, site, attempt, failures, milestone)
-                observed = replace(observed, workloads=(*others, made))
-            case DeleteWorkload(role, site, attempt):
-                gone = (role, site, attempt)
-                kept = tuple(
-                    each for each in observed.workloads if (each.role, each.site, each.attempt) != gone
-                )
-                assert len(kept) == len(observed.workloads) - 1
-                observed = replace(observed, workloads=kept)
-    return observed
-
-
-def aliases(most: int = 3) -> st.SearchStrategy[tuple[str, ...]]:
-    return st.lists(st.sampled_from(THREE), unique=True, max_size=most).map(tuple)
-
-
-@st.composite
-def desires(draw: st.DrawFn) -> Desired:
-    return wanted(
-        *draw(aliases().filter(bool)),
-        paused=draw(aliases(1)),
-        suspend=draw(st.booleans()),
-        participation=draw(st.sampled_from([{"maxNormRatio": 10.0}, {"maxNormRatio": 10.0, "minSites": 1}])),
-        evaluation_sites=draw(st.sampled_from([(), ("btcv",), ("btcv", "flare")])),
-    )
-
-
-@st.composite
-def workloads(draw: st.DrawFn, role: str, site: str | None) -> Workload:
-    failures = draw(st.integers(0, MAX_FAILURES))
-    code = draw(st.sampled_from([None, KILLED, *Exit]))
-    if code is None:
-        return running(role, site, 1, failures)
-    return ended(role, site, code=code, failures=failures, ago=draw(st.sampled_from([0.0, 7.0, 1000.0])))
-
-
-@st.composite
-def observations(draw: st.DrawFn) -> Observed:
-    control = draw(
-        st.none()
-        | st.builds(
-            build_control,
-            st.just(1),
-            aliases().filter(bool),
-            st.dictionaries(st.sampled_from(THREE), st.just("refused: boom"), max_size=1),
-            suspend=st.booleans(),
-        )
-    )
-    if control is None:
-        return Observed()
-    slots = [("Aggregator", None), ("Export", None), ("Evaluation", "btcv")]
-    slots += [("Trainer", alias) for alias in THREE]
-    chosen = draw(st.lists(st.sampled_from(slots), unique=True))
-    return seen(
-        *(draw(workloads(role, site)) for role, site in chosen),
-        control=control,
-        newest_round=draw(st.none() | st.integers(0, 3)),
-        final=draw(st.booleans()),
-        outcomes=draw(aliases()),
-        exports=draw(st.sampled_from([(), ("base",), ("base", "tuned")])),
-        externals=draw(st.sampled_from([(), ("btcv",)])),
-        failures=draw(st.sampled_from([(), (LOST_QUORUM,)])),
-        milestones=draw(st.dictionaries(st.sampled_from(THREE), st.integers(0, 2))),
-    )
-
-
-@given(desires(), observations())
-def test_an_applied_plan_leaves_nothing_to_plan(desired: Desired, observed: Observed) -> None:
-    after = apply(plan(desired, observed, NOON), observed)
-    assert plan(desired, after, NOON) == ()
-
-
-@given(desires(), observations())
-def test_no_plan_creates_what_runs_or_deletes_what_is_not_there(desired: Desired, observed: Observed) -> None:
-    there = {(each.role, each.site): each for each in observed.workloads}
-    for action in plan(desired, observed, NOON):
-        if isinstance(action, CreateWorkload):
-            last = there.get((action.role, action.site))
-            assert last is None or (not last.running and action.attempt == last.attempt + 1)
-        if isinstance(action, DeleteWorkload):
-            assert there[action.role, action.site].attempt == action.attempt

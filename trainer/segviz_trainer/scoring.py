@@ -29,10 +29,12 @@ def score(
     rows = []
     for done, case in enumerate(cases, start=1):
         annotated = tuple(organ for organ in organs if organ in case.organs)
-        label = case.native_label()
-        for organ, mask in predictor.masks(case, annotated).items():
-            truth = label == site_organs.index(organ) + 1
-            rows.append(CaseScore(case.id, organ, dice(mask, truth)))
+        # A site's data sets may annotate different organs; nothing is predicted where there is no truth.
+        if annotated:
+            label = case.native_label()
+            for organ, mask in predictor.masks(case, annotated).items():
+                truth = label == site_organs.index(organ) + 1
+                rows.append(CaseScore(case.id, organ, dice(mask, truth)))
         on_case(done)
     return tuple(rows)
 

@@ -89,7 +89,8 @@ def restore_optimizer(
         if f"step/{name}" not in saved:
             continue
         optimizer.state[parameter] = {
-            "step": saved[f"step/{name}"].to(parameter.device),
+            # A copy: Adam counts in place, and `saved` may be started from again.
+            "step": saved[f"step/{name}"].to(parameter.device, copy=True),
             "exp_avg": torch.empty_like(parameter).copy_(saved[f"exp_avg/{name}"]),
             "exp_avg_sq": torch.empty_like(parameter).copy_(saved[f"exp_avg_sq/{name}"]),
         }

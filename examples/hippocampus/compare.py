@@ -1,0 +1,87 @@
+"""Run every method of the README's table on the hippocampus federation, and print the table.
+
+    python examples/hippocampus/compare.py --data DIR
+
+DIR is MSD Task04_Hippocampus. Each method is the shipped manifest with one or two fields changed; its run
+lies under runs/hippocampus/<method> and goes on where it was when this is started again.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+EXAMPLE = Path(__file__).parent
+METHODS: dict[str, dict[str, Any]] = {
+    "Local": {"algorithm": {"name": "Local"}, "objective": "PerOrganHead"},
+    "FedAvg, head per organ": {"algorithm": {"name": "FedAvg"}, "objective": "PerOrganHead"},
+    "FedBN, head per organ": {
+        "algorithm": {"name": "FedBN"},
+        "objective": "PerOrganHead",
+        "model": {"norm": "Batch"},
+        "fineTuning": {"epochs": 3, "learningRate": 1e-3},
+    },
+    "FedAvg, marginal": {"algorithm": {"name": "FedAvg"}, "objective": "Marginal"},
+    "FedBN, marginal": {"algorithm": {"name": "FedBN"}, "objective": "Marginal", "model": {"norm": "Batch"}},
+}
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--workdir", default=Path("runs/hippocampus"), type=click.Path(path_type=Path), show_default=True)
+@click.option("--method", "chosen", multiple=True, type=click.Choice(list(METHODS)), help="Only these.")
+@click.option("--rounds", type=int, help="In place of the manifest's; for a quick look.")
+def main(data: Path, workdir: Path, chosen: tuple[str, ...], rounds: int | None) -> None:
+    """Compare the methods on one data set, one seed and one split."""
+    results = {}
+    for method in chosen or METHODS:
+        folder = workdir / method.replace(",", "").replace(" ", "-").lower()
+        seconds = run(method, folder, data, rounds)
+        results[method] = (json.loads((folder / "run/report.json").read_text()), seconds)
+    Console().print(render(results))
+
+
+def run(method: str, folder: Path, data: Path, rounds: int | None) -> float:
+    """Write the method's manifest and run it; a finished run only prints its tables again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    federation = yaml.safe_load((EXAMPLE / "federation.yaml").read_text())
+    changes = deepcopy(METHODS[method])
+    federation["spec"]["model"] |= changes.pop("model", {})
+    federation["spec"] |= changes | ({"rounds": rounds} if rounds else {})
+    (folder / "federation.yaml").write_text(yaml.safe_dump(federation, sort_keys=False))
+    files = [str(folder / "federation.yaml"), str(EXAMPLE / "sites.yaml")]
+    began = time.monotonic()
+    command = [sys.executable, "-m", "segviz_exchange.cli", "run", *files]
+    command += ["--data", str(data), "--workdir", str(folder / "run")]
+    print(f"== {method}", flush=True)
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        sys.exit(code)
+    return time.monotonic() - began
+
+
+def render(results: dict[str, tuple[dict[str, Any], float]]) -> Table:
+    organs = sorted({row["organ"] for report, _ in results.values() for row in report["rows"]})
+    table = Table("method", *organs, "minutes", title="External set: Dice, mean ± sd over cases")
+    for method, (report, seconds) in results.items():
+        for variant in report["methods"]:
+            cells = {
+                row["organ"]: f"{row['mean']:.3f} ± {row['sd']:.3f}"
+                for row in report["rows"]
+                if row["method"] == variant and row["table"] == "External"
+            }
+            name = f"{method} + FT" if variant.endswith("+FT") else method
+            table.add_row(name, *(cells.get(organ, "-") for organ in organs), f"{seconds / 60:.1f}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What S3Store makes of answers that healthy servers seldom give: a server with prepared ones."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from minio.credentials.providers import StaticProvider
+
+from segviz_exchange import s3
+from segviz_exchange.s3 import S3Store
+from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
+
+Answer = tuple[int, str | None]
+
+
+class Prepared(ThreadingHTTPServer):
+    """Gives each request the next answer, and the last one for ever."""
+
+    answers: list[Answer]
+    conditions: list[str | None]
+
+    def store(self, *answers: Answer) -> S3Store:
+        self.answers, self.conditions = list(answers), []
+        return S3Store.from_url(
+            f"s3+http://127.0.0.1:{self.server_port}/bucket", StaticProvider("key", "word")
+        )
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Prepared
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.conditions.append(self.headers["If-None-Match"])
+        answers = self.server.answers
+        status, code = answers.pop(0) if len(answers) > 1 else answers[0]
+        body = (
+            f"<Error><Code>{code}</Code><Message>said</Message></Error>" if code else "<html>a proxy</html>"
+        )
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml" if code else "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def server() -> Iterator[Prepared]:
+    with Prepared(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3._until_decided, "sleep", lambda seconds: None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        ((412, "PreconditionFailed"), AlreadyExists),
+        ((403, "AccessDenied"), Denied),
+        ((403, "SignatureDoesNotMatch"), Denied),
+        ((400, "ExpiredToken"), Denied),
+        ((404, "NoSuchKey"), NotFound),
+        ((404, "NoSuchBucket"), StoreError),
+        ((501, "NotImplemented"), StoreError),
+        ((400, "InvalidArgument"), StoreError),
+        ((404, None), StoreError),
+        ((503, "SlowDown"), Unavailable),
+        ((429, "TooManyRequests"), Unavailable),
+        ((400, "RequestTimeout"), Unavailable),
+        ((500, "InternalError"), Unavailable),
+        ((502, None), Unavailable),
+        ((503, None), Unavailable),
+    ],
+    ids=str,
+)
+def test_an_answer_has_one_meaning(server: Prepared, answer: Answer, meaning: type[StoreError]) -> None:
+    with pytest.raises(StoreError, match=f"127.0.0.1:{server.server_port}/bucket/a/key") as raised:
+        server.store(answer).create("a/key", b"content")
+    assert type(raised.value) is meaning
+    assert "word" not in str(raised.value)
+    assert server.conditions == ["*"]
+
+
+def test_a_conflict_is_tried_again_until_it_is_decided(server: Prepared) -> None:
+    conflict = (409, "ConditionalRequestConflict")
+    server.store(conflict, conflict, (200, "None")).create("key", b"content")
+    assert server.conditions == ["*"] * 3
+    with pytest.raises(AlreadyExists):
+        server.store(conflict, (412, "PreconditionFailed")).create("key", b"content")
+
+
+def test_a_conflict_without_end_is_worth_trying_later(server: Prepared) -> None:
+    with pytest.raises(Unavailable, match="ConditionalRequestConflict"):
+        server.store((409, "ConditionalRequestConflict")).create("key", b"content")
+    assert len(server.conditions) == 8
+
+
+def test_only_a_create_is_conditional(server: Prepared) -> None:
+    server.store((200, "None")).put("key", b"content")
+    assert server.conditions == [None]

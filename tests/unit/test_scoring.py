@@ -1,0 +1,147 @@
+"""Dice by hand, what is scored, and what of it leaves a site."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from segviz_exchange.records import CaseScore, Dice
+from segviz_exchange.spec import Scores
+from segviz_trainer.cache import PreparedCase, prepare_case
+from segviz_trainer.inference import Mask
+from segviz_trainer.scoring import dice, may_leave, score, summary
+from volumes import WINDOWED, liver_label, write_case
+
+ORGANS = ("liver", "spleen")
+ROWS = (CaseScore("a", "liver", 0.5), CaseScore("b", "liver", 1.0), CaseScore("a", "spleen", 0.25))
+
+
+def mask(*on: int) -> Mask:
+    values = np.zeros((2, 2, 2), bool)
+    values.flat[list(on)] = True
+    return values
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "expected"),
+    [
+        ((0, 1, 2), (0, 1, 2), 1.0),
+        ((0, 1, 2), (2, 3, 4, 5, 6), 2 / 8),
+        ((0, 1), (1, 2), 0.5),
+        ((0, 1), (2, 3), 0.0),
+        ((), (0, 1), 0.0),
+        ((0, 1), (), 0.0),
+        ((), (), 1.0),
+    ],
+    ids=[
+        "equal",
+        "one of 3 and 5",
+        "half",
+        "apart",
+        "nothing found",
+        "nothing there",
+        "nothing found or there",
+    ],
+)
+def test_dice_is_twice_the_overlap_over_both_sizes(
+    prediction: tuple[int, ...], truth: tuple[int, ...], expected: float
+) -> None:
+    assert dice(mask(*prediction), mask(*truth)) == expected
+
+
+# --- which rows -----------------------------------------------------------------------------------------------
+
+
+class Finds:
+    """Stands for a predictor: finds part of what is labelled, for every organ."""
+
+    def masks(self, case: PreparedCase, organs: tuple[str, ...]) -> dict[str, Mask]:
+        assert organs  # the real one cannot predict nothing
+        found = case.native_label() > 0
+        found[:3] = False
+        return dict.fromkeys(organs, found)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> PreparedCase:
+    return prepare_case(write_case(tmp_path), WINDOWED, ORGANS, 64, tmp_path / "cache")
+
+
+@pytest.fixture
+def spleen(tmp_path: Path) -> PreparedCase:
+    """Of a data set that annotates the spleen alone."""
+    written = write_case(tmp_path / "other", id="s")
+    spleen = type(written)("s", written.image, written.label, "other", {"spleen": (1,)}, (9,))
+    return prepare_case(spleen, WINDOWED, ORGANS, 64, tmp_path / "cache")
+
+
+def test_a_case_is_scored_against_the_stored_label(case: PreparedCase) -> None:
+    truth = liver_label() == 1
+    found = truth.copy()
+    found[:3] = False
+    assert 0 < found.sum() < truth.sum()
+    assert score(Finds(), [case], ORGANS, ORGANS) == (CaseScore("a", "liver", dice(found, truth)),)
+
+
+def test_an_organ_that_a_case_does_not_annotate_is_not_scored(
+    case: PreparedCase, spleen: PreparedCase
+) -> None:
+    rows = score(Finds(), [case, spleen], ORGANS, ORGANS)
+    assert [(row.case, row.organ) for row in rows] == [("a", "liver"), ("s", "spleen")]
+
+
+def test_a_case_that_annotates_none_of_the_organs_is_passed_over(
+    case: PreparedCase, spleen: PreparedCase
+) -> None:
+    rows = score(Finds(), [spleen, case], ORGANS, ("liver",))
+    assert [(row.case, row.organ) for row in rows] == [("a", "liver")]
+
+
+def test_the_class_in_the_label_is_that_of_the_sites_organs(spleen: PreparedCase) -> None:
+    assert score(Finds(), [spleen], ORGANS, ("spleen",))[0].dice > 0
+
+
+def test_progress_is_told_after_every_case(case: PreparedCase, spleen: PreparedCase) -> None:
+    told: list[int] = []
+    score(Finds(), [case, spleen], ORGANS, ("liver",), told.append)
+    assert told == [1, 2]
+
+
+# --- what is made of them -------------------------------------------------------------------------------------
+
+
+def test_the_summary_has_the_standard_deviation_of_all_cases_not_of_a_sample() -> None:
+    assert summary(ROWS)["liver"] == Dice(mean=0.75, sd=0.25, cases=2)
+
+
+def test_a_single_case_has_a_standard_deviation_of_zero() -> None:
+    assert summary(ROWS)["spleen"] == Dice(mean=0.25, sd=0.0, cases=1)
+
+
+def test_the_summary_of_nothing_is_empty() -> None:
+    assert summary(()) == {}
+
+
+def test_under_summary_no_row_leaves() -> None:
+    assert may_leave(ROWS, Scores.SUMMARY, "salt") == ()
+
+
+def test_per_case_every_row_leaves_with_its_score() -> None:
+    left = may_leave(ROWS, Scores.PER_CASE, "salt")
+    assert [(row.organ, row.dice) for row in left] == [(row.organ, row.dice) for row in ROWS]
+
+
+def test_no_case_id_leaves() -> None:
+    rows = (CaseScore("patient-meier", "liver", 0.5),)
+    assert b"meier" not in msgspec.json.encode(may_leave(rows, Scores.PER_CASE, "salt"))
+
+
+def test_one_case_has_one_id_whatever_the_organ() -> None:
+    left = may_leave(ROWS, Scores.PER_CASE, "salt")
+    assert left[0].case == left[2].case != left[1].case
+
+
+def test_an_id_cannot_be_found_without_the_salt() -> None:
+    one, other = (may_leave(ROWS, Scores.PER_CASE, salt)[0].case for salt in ("salt", "pepper"))
+    assert one != other
