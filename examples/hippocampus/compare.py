@@ -7,6 +7,7 @@ lies under runs/hippocampus/<method> and goes on where it was when this is start
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -20,17 +21,26 @@ from rich.console import Console
 from rich.table import Table
 
 EXAMPLE = Path(__file__).parent
+BATCH, INSTANCE = {"norm": "Batch"}, {"norm": "Instance"}
+HEADS, MARGINAL = {"objective": "PerOrganHead"}, {"objective": "Marginal"}
+FINE_TUNING = {"fineTuning": {"epochs": 3, "learningRate": 1e-3}}
 METHODS: dict[str, dict[str, Any]] = {
-    "Local": {"algorithm": {"name": "Local"}, "objective": "PerOrganHead"},
-    "FedAvg, head per organ": {"algorithm": {"name": "FedAvg"}, "objective": "PerOrganHead"},
-    "FedBN, head per organ": {
-        "algorithm": {"name": "FedBN"},
-        "objective": "PerOrganHead",
-        "model": {"norm": "Batch"},
-        "fineTuning": {"epochs": 3, "learningRate": 1e-3},
+    "Local, BatchNorm": {"algorithm": {"name": "Local"}, **HEADS, "model": BATCH},
+    "Local, InstanceNorm": {"algorithm": {"name": "Local"}, **HEADS, "model": INSTANCE},
+    "FedAvg, head per organ": {"algorithm": {"name": "FedAvg"}, **HEADS, "model": BATCH},
+    "FedBN, head per organ": {"algorithm": {"name": "FedBN"}, **HEADS, "model": BATCH, **FINE_TUNING},
+    "FedAvg, marginal": {"algorithm": {"name": "FedAvg"}, **MARGINAL, "model": BATCH},
+    "FedBN, marginal": {"algorithm": {"name": "FedBN"}, **MARGINAL, "model": BATCH},
+    "FedAvg, marginal, InstanceNorm (shipped)": {
+        "algorithm": {"name": "FedAvg"},
+        **MARGINAL,
+        "model": INSTANCE,
     },
-    "FedAvg, marginal": {"algorithm": {"name": "FedAvg"}, "objective": "Marginal"},
-    "FedBN, marginal": {"algorithm": {"name": "FedBN"}, "objective": "Marginal", "model": {"norm": "Batch"}},
+    "FedAvg, head per organ, InstanceNorm": {
+        "algorithm": {"name": "FedAvg"},
+        **HEADS,
+        "model": INSTANCE,
+    },
 }
 
 
@@ -43,7 +53,7 @@ def main(data: Path, workdir: Path, chosen: tuple[str, ...], rounds: int | None)
     """Compare the methods on one data set, one seed and one split."""
     results = {}
     for method in chosen or METHODS:
-        folder = workdir / method.replace(",", "").replace(" ", "-").lower()
+        folder = workdir / re.sub(r"\W+", "-", method.lower()).strip("-")
         seconds = run(method, folder, data, rounds)
         results[method] = (json.loads((folder / "run/report.json").read_text()), seconds)
     Console().print(render(results))
@@ -59,7 +69,7 @@ def run(method: str, folder: Path, data: Path, rounds: int | None) -> float:
     (folder / "federation.yaml").write_text(yaml.safe_dump(federation, sort_keys=False))
     files = [str(folder / "federation.yaml"), str(EXAMPLE / "sites.yaml")]
     began = time.monotonic()
-    command = [sys.executable, "-m", "segviz_exchange.cli", "run", *files]
+    command = [str(Path(sys.executable).with_name("segviz")), "run", *files]
     command += ["--data", str(data), "--workdir", str(folder / "run")]
     print(f"== {method}", flush=True)
     code = subprocess.run(command, check=False).returncode

@@ -11,6 +11,6 @@ class Exit(IntEnum):
     REFUSED = 2
     """A mistake that a person must mend; starting it again would end the same. Click's own code for usage."""
     SUPERSEDED = 3
-    """A newer incarnation holds the lease; do not start this one again."""
+    """A newer incarnation of the same site has taken the lease, and goes on in this one's place."""
     STOPPED = 75
     """It was asked to stop and has lost nothing: start it again when wanted. EX_TEMPFAIL of sysexits.h."""

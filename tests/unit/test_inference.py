@@ -86,7 +86,7 @@ def predictor(model: nn.Module) -> Predictor:
     return Predictor(model, ORGANS, device(), overlap=0.5)
 
 
-# --- the native grid -------------------------------------------------------------------------------------------
+# --- the native grid ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "IPL"])
@@ -128,7 +128,7 @@ def test_without_resampling_the_mask_is_the_threshold_itself(tmp_path: Path) -> 
     assert np.array_equal(found, case.native_label() > 0)
 
 
-# --- heads --------------------------------------------------------------------------------------------------------
+# --- heads ----------------------------------------------------------------------------------------------
 
 
 def test_heads_of_their_own_may_overlap(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_predicting_leaves_the_model_in_eval_mode(tmp_path: Path) -> None:
     assert not model.training
 
 
-# --- statistics ---------------------------------------------------------------------------------------------------
+# --- statistics -----------------------------------------------------------------------------------------
 
 
 class Normed(nn.Module):

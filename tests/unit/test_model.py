@@ -59,7 +59,7 @@ def organ_net(*organs: str, model: Model = SMALL, seed: int = 7) -> SegNet:
     return build(small_federation(model=model, seed=seed), organs)
 
 
-# --- the function -------------------------------------------------------------------------------------
+# --- the function ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
@@ -153,7 +153,7 @@ def test_instance_norm_belongs_to_the_parameters() -> None:
     assert {group.kind for group in groups.values()} == {PARAMETER}
 
 
-# --- first weights ----------------------------------------------------------------------------------------
+# --- first weights --------------------------------------------------------------------------------------
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

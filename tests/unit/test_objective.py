@@ -79,7 +79,7 @@ def slow_marginal(
     return soft_dice(merged, truth) + entropy / label.size
 
 
-# --- Marginal -----------------------------------------------------------------------------------------------
+# --- Marginal -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [1.0, 8.0], ids=["plain", "clamped"])
@@ -187,7 +187,7 @@ def test_the_gradient_of_marginals_dice_is_right() -> None:
     assert torch.autograd.gradcheck(of, double_logits())
 
 
-# --- PerOrganHead -------------------------------------------------------------------------------------------
+# --- PerOrganHead ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_case_that_does_not_annotate_an_organ_does_not_touch_its_head(net: Seg
         torch.testing.assert_close(together, alone / 2)  # a mean over two organs
 
 
-# --- the rest -----------------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -249,11 +249,11 @@ def line() -> nn.Linear:
 
 def test_the_proximal_term_is_half_mu_times_the_squared_distance(line: nn.Linear) -> None:
     anchor = {"weight": torch.tensor([[0.0, 2.0]]), "bias": torch.tensor([1.0])}
-    assert float(proximal_term(line, anchor, mu=0.5)) == 0.25 * (1 + 16 + 4)
+    assert proximal_term(line, anchor, mu=0.5).item() == 0.25 * (1 + 16 + 4)
 
 
 def test_the_proximal_term_leaves_out_what_is_not_shared(line: nn.Linear) -> None:
-    assert float(proximal_term(line, {"bias": torch.tensor([1.0])}, mu=0.5)) == 0.25 * 4
+    assert proximal_term(line, {"bias": torch.tensor([1.0])}, mu=0.5).item() == 0.25 * 4
 
 
 def test_the_proximal_term_pulls_towards_the_anchor(line: nn.Linear) -> None:

@@ -50,7 +50,7 @@ def test_dice_is_twice_the_overlap_over_both_sizes(
     assert dice(mask(*prediction), mask(*truth)) == expected
 
 
-# --- which rows -----------------------------------------------------------------------------------------------
+# --- which rows -----------------------------------------------------------------------------------------
 
 
 class Finds:
@@ -108,7 +108,7 @@ def test_progress_is_told_after_every_case(case: PreparedCase, spleen: PreparedC
     assert told == [1, 2]
 
 
-# --- what is made of them -------------------------------------------------------------------------------------
+# --- what is made of them -------------------------------------------------------------------------------
 
 
 def test_the_summary_has_the_standard_deviation_of_all_cases_not_of_a_sample() -> None:

@@ -34,7 +34,7 @@ LAYOUTS = list(itertools.product(Precision, MemoryFormat))
 IDS = [f"{precision}, {layout}" for precision, layout in LAYOUTS]
 
 
-# --- the learning rate ------------------------------------------------------------------------------------
+# --- the learning rate ----------------------------------------------------------------------------------
 
 
 def test_the_first_epoch_has_the_first_learning_rate() -> None:
@@ -59,7 +59,7 @@ def test_a_single_epoch_has_the_first_learning_rate() -> None:
     assert learning_rate(1e-4, 0, 1) == 1e-4
 
 
-# --- going on ------------------------------------------------------------------------------------------------
+# --- going on -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,27 @@
-"""The trainer's processes, as a Job's container or the local body starts them."""
+"""The trainer's processes, as a Job's container or the local body starts them.
+
+torch and MONAI take seconds to import, and a process must be able to stop from its first moment on: so the
+commands import them inside, once signals and stdin are watched.
+"""
 
 import fcntl
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import msgspec
-from segviz_exchange.patient import PatientStore
 
 from segviz_exchange.errors import Refusal
 from segviz_exchange.exits import Exit
+from segviz_exchange.patient import PatientStore
 from segviz_exchange.records import Control, Phase, newest_control
 from segviz_exchange.spec import SiteSpec
 from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import Store, open_store
-from segviz_trainer.dataset import Report, load_evaluation_data, load_training_data
-from segviz_trainer.evaluate import Evaluator
-from segviz_trainer.export import Exporter
 from segviz_trainer.heartbeat import Heartbeat, Superseded, take_lease
-from segviz_trainer.participant import Participant
-from segviz_trainer.participate import RoundLoop
 from segviz_trainer.site import Site
 
 log = logging.getLogger("segviz_trainer")
@@ -82,6 +81,10 @@ def participate(
 
     def work() -> Exit:
         with stop.interrupting():
+            from segviz_trainer.dataset import load_training_data
+            from segviz_trainer.participant import Participant
+            from segviz_trainer.participate import RoundLoop
+
             lock(state)
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
             control = await_control(patient, stop, poll_seconds)
@@ -103,6 +106,8 @@ def export(store: str, prefix: str, stop_on_stdin_eof: bool, scratch: Path, outp
 
     def work() -> Exit:
         with stop.interrupting():
+            from segviz_trainer.export import Exporter
+
             Exporter(patient, scratch, output).run()
         return Exit.DONE
 
@@ -129,6 +134,9 @@ def evaluate(
 
     def work() -> Exit:
         with stop.interrupting():
+            from segviz_trainer.dataset import load_evaluation_data
+            from segviz_trainer.evaluate import Evaluator
+
             lock(state)
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
             control = await_control(patient, stop, 1.0)
@@ -151,7 +159,7 @@ def lock(state: Path) -> None:
     _held.append(file)
 
 
-_held: list[Any] = []
+_held: list[IO[str]] = []
 """Keeps the lock's file open as long as the process lives."""
 
 
@@ -161,7 +169,7 @@ def await_control(store: Store, stop: Stop, poll_seconds: float) -> Control:
     return control
 
 
-def preparing(heartbeat: Heartbeat) -> Report:
+def preparing(heartbeat: Heartbeat) -> Callable[[int, int, str], None]:
     def report(done: int, cases: int, case: str) -> None:
         heartbeat.beat(Phase.PREPARING, step=done, steps=cases, message=case)
 

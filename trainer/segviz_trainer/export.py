@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segviz_exchange import codec, keys
 from segviz_exchange.codec import Array
-from segviz_exchange.records import Control, Exported, Final, Outcome, Round, commit, encode, read
+from segviz_exchange.records import Control, Exported, Final, Outcome, Round, commit, encode, find, read
 from segviz_exchange.sharing import GROUPS, TensorGroup, decode_groups, encode_groups, with_organs
 from segviz_exchange.store import Store, download
 from segviz_trainer.exported import assemble, is_complete
@@ -30,7 +30,11 @@ class Exporter:
     def run(self) -> None:
         final = read(self.store, keys.FINAL, Final)
         control = read(self.store, keys.control(final.control), Control)
-        outcomes = {alias: read(self.store, keys.outcome(alias), Outcome) for alias in control.active}
+        found = {alias: find(self.store, keys.outcome(alias), Outcome) for alias in control.active}
+        outcomes = {alias: outcome for alias, outcome in found.items() if outcome is not None}
+        if absent := sorted(found.keys() - outcomes.keys()):
+            # Left out after the final model was chosen, where `minSites` allows it.
+            log.warning("without %s: no outcome", ", ".join(absent))
         variants = sorted(set.intersection(*(set(outcome.variants) for outcome in outcomes.values())))
         for variant in variants:
             releases = {alias: outcome.variants[variant].release for alias, outcome in outcomes.items()}
@@ -49,7 +53,9 @@ class Exporter:
         }
         organs = []
         for organ in control.organs:
-            own = assemble(organ, [released[alias] for alias in control.owners(organ)], groups)
+            own = assemble(
+                organ, [released[alias] for alias in control.owners(organ) if alias in released], groups
+            )
             if is_complete(organ, {**shared, **own}, groups, control):
                 organs.append(organ)
                 tensors |= own
