@@ -1,4 +1,4 @@
-"""A whole federation in one process: the real trainer, aggregator and folder store on volumes of a few voxels.
+"""A whole federation in one process: real trainer, aggregator and folder store on volumes of a few voxels.
 
 Sites and aggregator take turns, so a test decides what happens when and needs no sleep. A "process" is a
 RoundLoop or an Aggregator; killing one is dropping the object, restarting it is making another.
@@ -22,6 +22,7 @@ from segviz_exchange.records import (
     Member,
     Outcome,
     Round,
+    Update,
     encode,
     find,
     newest_control,
@@ -183,7 +184,9 @@ class Rig:
         self.drive(sites, self.aggregator())
         return self.conclude(sites)
 
-    def drive(self, sites: Mapping[str, RoundLoop], aggregator: Aggregator, until_round: int | None = None) -> None:
+    def drive(
+        self, sites: Mapping[str, RoundLoop], aggregator: Aggregator, until_round: int | None = None
+    ) -> None:
         """Take turns until training is over, or until a round has been committed."""
         for _ in range(10_000):
             latest = newest_round(self.store)
@@ -212,8 +215,6 @@ class Rig:
         return self._tensors(keys.global_blob(self.round(number).blob))
 
     def update_tensors(self, alias: str, number: int, attempt: int = 1) -> dict[str, codec.Array]:
-        from segviz_exchange.records import Update
-
         update = read(self.store, keys.update(alias, number, attempt), Update)
         return self._tensors(keys.site_blob(alias, update.blob))
 
@@ -238,5 +239,3 @@ class Rig:
         path = self.folder / "read.safetensors"
         path.write_bytes(self.store.get(key))
         return codec.open_tensors(path).read_all()
-
-

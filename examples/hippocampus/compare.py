@@ -46,7 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @click.command()
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--workdir", default=Path("runs/hippocampus"), type=click.Path(path_type=Path), show_default=True)
+@click.option("--workdir", default=Path("runs/hippocampus"), type=click.Path(path_type=Path))
 @click.option("--method", "chosen", multiple=True, type=click.Choice(list(METHODS)), help="Only these.")
 @click.option("--rounds", type=int, help="In place of the manifest's; for a quick look.")
 def main(data: Path, workdir: Path, chosen: tuple[str, ...], rounds: int | None) -> None:

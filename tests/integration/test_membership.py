@@ -1,0 +1,172 @@
+"""Sites that join, leave, are late, deliver nonsense, or keep things to themselves."""
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from rig import Rig, small_federation
+from segviz_exchange import codec, keys, spec
+from segviz_exchange.records import (
+    Closing,
+    Dice,
+    Outcome,
+    Rejection,
+    RoundScores,
+    Update,
+    find,
+    newest_round,
+    read,
+)
+from segviz_exchange.sharing import NORM, REPRESENTATION
+from segviz_trainer import outcome, participate
+from segviz_trainer.exported import assemble
+from segviz_trainer.model import build, groups_of
+from segviz_trainer.participate import RoundLoop
+
+TWO = {"basel": ("liver",), "bern": ("spleen",)}
+THREE = {**TWO, "chur": ("pancreas",)}
+
+
+def test_a_joiner_under_fedbn_estimates_its_own_statistics_first(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(rounds=4), THREE)
+    rig.control("basel", "bern")
+    sites = {alias: rig.site(alias) for alias in TWO}
+    aggregator = rig.aggregator()
+    rig.drive(sites, aggregator, until_round=2)
+    rig.control("basel", "bern", "chur")
+    sites["chur"] = rig.site("chur")
+    rig.drive(sites, aggregator, until_round=3)
+    joiner = sites["chur"]
+    joiner.take_turn()
+    running = [
+        value
+        for name, value in joiner.me.model.net.representation.state_dict().items()
+        if name.endswith("running_mean")
+    ]
+    initial = [value for name, value in rig.global_tensors(0).items() if name.endswith("running_mean")]
+    assert running
+    assert any(float(np.abs(value.numpy()).sum()) > 0 for value in running)
+    assert all(float(np.abs(value).sum()) == 0 for value in initial)
+    rig.drive(sites, aggregator)
+    closing = read(rig.store, keys.closing(4), Closing)
+    assert "chur" in [participant.site for participant in closing.participants]
+    rig.conclude(sites)
+    assert "heads.pancreas.0.0.conv.weight" in rig.released("chur")
+
+
+def test_a_late_update_changes_nothing_and_the_site_jumps_ahead(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(rounds=3), THREE)
+    rig.control()
+    sites = {alias: rig.site(alias) for alias in THREE}
+    aggregator = rig.aggregator()
+    rig.drive(sites, aggregator, until_round=1)
+    # chur is asked to leave while round 2 is open, delivers nevertheless, and returns for round 3.
+    rig.control("basel", "bern")
+    rig.drive({alias: sites[alias] for alias in TWO}, aggregator, until_round=2)
+    committed = rig.round(2)
+    stale = read(rig.store, keys.update("basel", 2, 1), Update)
+    rig.store.create(keys.update("chur", 2, 1), b"{}")
+    assert stale is not None
+    rig.control()
+    sites["chur"] = rig.site("chur")
+    rig.drive(sites, aggregator)
+    assert rig.round(2) == committed
+    assert "chur" not in rig.round(2).participants
+
+
+def test_a_nan_update_is_rejected_and_the_next_attempt_closes_the_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, small_federation(), TWO)
+    rig.control()
+    sites = {alias: rig.site(alias) for alias in TWO}
+    poisoned = []
+    original = RoundLoop._upload
+
+    def poison(
+        loop: RoundLoop, round_: int, attempt: int, state: dict, metadata: dict, **rest: object
+    ) -> None:
+        if loop.me.alias == "basel" and round_ == 1 and attempt == 1:
+            name = sorted(state)[0]
+            state = {**state, name: torch.full_like(state[name], torch.nan)}
+            poisoned.append(name)
+        original(loop, round_, attempt, state, metadata, **rest)
+
+    monkeypatch.setattr(RoundLoop, "_upload", poison)
+    rig.drive(sites, rig.aggregator())
+    rejection = read(rig.store, keys.rejection("basel", 1, 1), Rejection)
+    assert poisoned
+    assert rejection.reason == "NotFinite"
+    assert poisoned[0] in rejection.message
+    closing = read(rig.store, keys.closing(1), Closing)
+    assert {participant.site: participant.attempt for participant in closing.participants} == {
+        "basel": 2,
+        "bern": 1,
+    }
+
+
+def test_the_best_round_need_not_be_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = participate.summary
+    rig = Rig(tmp_path, small_federation(rounds=3), TWO)
+    rig.control()
+
+    def flattering(rows: object) -> object:
+        worse_each_round = original(rows)
+        latest = newest_round(rig.store).round
+        return {organ: Dice(1.0 - latest / 10, 0.0, d.cases) for organ, d in worse_each_round.items()}
+
+    monkeypatch.setattr(participate, "summary", flattering)
+    sites = {alias: rig.site(alias) for alias in TWO}
+    rig.drive(sites, rig.aggregator())
+    kept = {
+        alias: {name: v.clone() for name, v in site.me.model.net.state_dict().items()}
+        for alias, site in sites.items()
+    }
+    final = rig.conclude(sites)
+    assert final.round == 1
+    released = rig.released("basel")
+    bn = next(name for name in released if name.endswith("running_mean"))
+    assert not np.array_equal(released[bn], kept["basel"][bn].numpy())  # round 3's is not released
+    private = sites["basel"].me.model._private_file(1)
+    assert np.array_equal(codec.open_tensors(private).read(bn), released[bn])
+
+
+def test_what_a_site_does_not_release_stays(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(), TWO)
+    rig.control()
+    sites = {alias: rig.site(alias) for alias in TWO}
+    rig.drive(sites, rig.aggregator())
+    me = sites["basel"].me
+    me.site = dataclasses.replace(
+        me.site, spec=msgspec.structs.replace(me.site.spec, release=spec.Release.HEADS)
+    )
+    rig.conclude(sites)
+    assert all(name.startswith("heads.liver.") for name in rig.released("basel"))
+    assert any(name.startswith("representation.") for name in rig.released("bern"))
+    assert outcome.BASE in read(rig.store, keys.outcome("basel"), Outcome).variants
+
+
+def test_owners_of_an_organ_are_averaged_in_the_export() -> None:
+    net = build(small_federation(), ("liver",))
+    groups = groups_of(net)
+    head = "heads.liver.0.0.conv.weight"
+    bn = next(name for name, group in groups.items() if group.kind == NORM and group.block == REPRESENTATION)
+    one = {head: np.float32([1.0]), bn: np.float32([2.0])}
+    other = {head: np.float32([3.0]), bn: np.float32([6.0])}
+    assembled = assemble("liver", [one, other], groups)
+    assert assembled == {head: np.float32([2.0]), f"organ/liver/{bn}": np.float32([4.0])}
+
+
+def test_no_score_is_written_twice(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(rounds=1), TWO)
+    rig.control()
+    rig.run()
+    before = {entry.key: entry.modified for entry in rig.store.list("sites/") if "/scores/" in entry.key}
+    rig.run()
+    after = {entry.key: entry.modified for entry in rig.store.list("sites/") if "/scores/" in entry.key}
+    assert before == after
+    assert find(rig.store, keys.scores("basel", 1), RoundScores) is not None
