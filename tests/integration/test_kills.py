@@ -1,0 +1,114 @@
+"""`segviz run` with real processes, of which any may be killed at any moment."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from rig import write_cases
+
+KILLS = 20
+SITES = {"basel": "liver", "bern": "spleen"}
+
+
+def manifests() -> list[dict]:
+    meta = {"apiVersion": "segviz.dev/v1alpha1"}
+    federation = {
+        **meta,
+        "kind": "SegVizFederation",
+        "metadata": {"name": "cubes"},
+        "spec": {
+            "sites": [{"alias": alias, "siteRef": {"namespace": "default", "name": alias}} for alias in SITES],
+            "rounds": 30,
+            "localEpochs": 2,
+            "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
+            "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
+            "training": {"patch": [16, 16, 16], "cropsPerVolume": 1, "learningRate": 0.01},
+            "fineTuning": {"epochs": 2, "learningRate": 0.01},
+        },
+    }
+    sites = [
+        {
+            **meta,
+            "kind": "SegVizSite",
+            "metadata": {"name": alias},
+            "spec": {
+                "volume": {"persistentVolumeClaim": {"claimName": alias}},
+                "dataSets": [
+                    {"name": "cubes", "path": ".", "layout": "List", "organs": {organ: [1]}, "background": []}
+                ],
+                "allowedFederations": ["default/cubes"],
+                "release": "HeadsAndNorm",
+            },
+        }
+        for alias, organ in SITES.items()
+    ]
+    return [federation, *sites]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    for seed, (alias, organ) in enumerate(SITES.items()):
+        write_cases(folder / alias, (organ,), cases=10, seed=seed)
+    (folder / "cubes.yaml").write_text(yaml.safe_dump_all(manifests()))
+    return folder
+
+
+def start(inputs: Path, workdir: Path) -> subprocess.Popen:
+    command = [str(Path(sys.executable).with_name("segviz")), "run", str(inputs / "cubes.yaml")]
+    command += ["--workdir", str(workdir), "--poll-seconds", "0.2"]
+    for alias in SITES:
+        command += ["--data", f"{alias}={inputs / alias}"]
+    with workdir.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def digests(workdir: Path) -> list[str]:
+    report = json.loads((workdir / "report.json").read_text())
+    return [model["sha256"] for model in report["models"]]
+
+
+def kill_one(runner: subprocess.Popen, chance: random.Random) -> str | None:
+    """Kill one process that is at work; the runner now and then, so that orphans are seen too."""
+    workers = psutil.Process(runner.pid).children()
+    # A process that has just begun to import torch has nothing yet to lose.
+    grown = [process for process in workers if time.time() - process.create_time() > chance.uniform(2, 12)]
+    chosen = chance.choice([*grown, runner]) if grown else None
+    if chosen is None:
+        return None
+    role = "runner" if chosen is runner else " ".join(psutil.Process(chosen.pid).cmdline()[2:4])
+    os.kill(chosen.pid, signal.SIGKILL)
+    return role
+
+
+@pytest.mark.timeout(1500)
+def test_twenty_kills_change_no_bit_of_the_models(inputs: Path, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    assert start(inputs, undisturbed).wait(timeout=600) == 0
+
+    disturbed, chance = tmp_path / "disturbed", random.Random(20)
+    runner, killed = start(inputs, disturbed), []
+    while len(killed) < KILLS:
+        time.sleep(chance.uniform(0.5, 2.0))
+        if runner.poll() is not None and runner.returncode != -signal.SIGKILL:
+            break
+        if runner.poll() is not None:
+            runner = start(inputs, disturbed)
+        elif (role := kill_one(runner, chance)) is not None:
+            killed.append(role)
+    if runner.poll() == -signal.SIGKILL:
+        runner = start(inputs, disturbed)
+    assert runner.wait(timeout=900) == 0, disturbed.with_suffix(".log").read_text()[-2000:]
+    assert len(killed) == KILLS, f"the run ended after {len(killed)} kills; make it longer"
+    assert "runner" in killed
+    assert any("segviz_trainer" in role for role in killed)
+    assert any("segviz_aggregator" in role for role in killed)
+    assert digests(disturbed) == digests(undisturbed)
