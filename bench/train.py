@@ -89,7 +89,7 @@ def parse_options() -> argparse.Namespace:
     options.patch = tuple(options.patch or ((48, 64, 48) if options.data else (64, 64, 32)))
     if options.steps <= WARM_UP:
         parser.error(f"--steps {options.steps}: must be more than {WARM_UP}")
-    # oneDNN's BF16 gradients are garbage where a level is one voxel thick (torch 2.15, this script finds it).
+    # oneDNN's BF16 gradients are wrong where a level is one voxel thick (torch 2.15).
     if min(options.patch) < 2 * math.prod(MODEL.strides):
         parser.error(f"--patch {options.patch}: a side must be at least {2 * math.prod(MODEL.strides)}")
     return options

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+
 from rig import write_cases
 
 KILLS = 20
@@ -25,7 +26,9 @@ def manifests() -> list[dict]:
         "kind": "SegVizFederation",
         "metadata": {"name": "cubes"},
         "spec": {
-            "sites": [{"alias": alias, "siteRef": {"namespace": "default", "name": alias}} for alias in SITES],
+            "sites": [
+                {"alias": alias, "siteRef": {"namespace": "default", "name": alias}} for alias in SITES
+            ],
             "rounds": 30,
             "localEpochs": 2,
             "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
@@ -112,3 +115,21 @@ def test_twenty_kills_change_no_bit_of_the_models(inputs: Path, tmp_path: Path) 
     assert any("segviz_trainer" in role for role in killed)
     assert any("segviz_aggregator" in role for role in killed)
     assert digests(disturbed) == digests(undisturbed)
+
+
+def test_ctrl_c_says_how_to_go_on_and_loses_nothing(inputs: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "interrupted"
+    runner = start(inputs, workdir)
+    scores = workdir / "bucket"
+    while not list(scores.rglob("rounds/0002.json")):
+        assert runner.poll() is None, workdir.with_suffix(".log").read_text()
+        time.sleep(0.1)
+    workers = psutil.Process(runner.pid).children()
+    asked = time.monotonic()
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(timeout=30) == 130
+    assert time.monotonic() - asked < 10
+    assert not [process for process in workers if process.is_running()]
+    assert "same command again to continue" in workdir.with_suffix(".log").read_text()
+    assert start(inputs, workdir).wait(timeout=600) == 0
+    assert len(digests(workdir)) == 2

@@ -17,6 +17,18 @@ from segviz_trainer.train import Trainer, optimizer_state, restore_optimizer
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class EpochSoFar:
+    """What is told after each step."""
+
+    steps: int
+    """In the whole epoch."""
+    loss: float
+    """Mean over the steps done."""
+    seconds: float
+    samples_per_second: float
+
+
 @dataclass
 class EpochRun:
     """The epochs of one attempt at one round, with a checkpoint after each and at a stop."""
@@ -32,8 +44,7 @@ class EpochRun:
     moments: Mapping[str, Tensor]
     """Adam's state at the start; empty for a fresh optimizer."""
     stop: Stop
-    on_progress: Callable[[Position, int, float, float], object]
-    """Told after each step: position, steps in the epoch, mean loss so far, patches per second."""
+    on_progress: Callable[[Position, EpochSoFar], object]
 
     def finish(self, keep: tuple[Position, ...] = ()) -> Checkpoint:
         """Train what is left to train.
@@ -76,7 +87,7 @@ class EpochRun:
             loss_sum += loss
             patches += size
             seconds = time.monotonic() - began
-            self.on_progress(at, steps, loss_sum / at.step, patches / seconds)
+            self.on_progress(at, EpochSoFar(steps, loss_sum / at.step, seconds, patches / seconds))
             if self.stop.requested:
                 self.checkpoints.save(self._checkpoint(at, start.loss, loss_sum, start.seconds + seconds))
                 raise Stopped

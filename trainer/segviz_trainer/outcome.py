@@ -49,7 +49,7 @@ def fine_tune(me: Participant, tuning: FineTuning) -> None:
         rate=lambda epoch: learning_rate(tuning.learning_rate, epoch, tuning.epochs),
         moments={},
         stop=me.stop,
-        on_progress=lambda at, steps, loss, speed: me.report(Phase.FINE_TUNING, at, steps, loss, speed),
+        on_progress=lambda at, epoch: me.report(Phase.FINE_TUNING, at, epoch),
     )
     run.finish()
 

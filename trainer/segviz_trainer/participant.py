@@ -8,6 +8,7 @@ from segviz_exchange.store import Store
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoints, Position
 from segviz_trainer.dataset import SiteData
+from segviz_trainer.epochs import EpochSoFar
 from segviz_trainer.federated import FederatedModel
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
@@ -55,14 +56,15 @@ class Participant:
             seed=spec.seed,
         )
 
-    def report(self, phase: Phase, at: Position, steps: int, loss: float, speed: float) -> bool:
+    def report(self, phase: Phase, at: Position, epoch: EpochSoFar) -> bool:
         """A heartbeat from within training; says whether one was due."""
         return self.heartbeat.beat(
             phase,
             round=at.round,
             epoch=at.epoch,
             step=at.step,
-            steps=steps,
-            loss=loss,
-            samples_per_second=speed,
+            steps=epoch.steps,
+            loss=epoch.loss,
+            epoch_seconds=epoch.seconds,
+            samples_per_second=epoch.samples_per_second,
         )

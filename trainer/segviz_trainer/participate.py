@@ -30,7 +30,7 @@ from segviz_exchange.sharing import GROUPS, encode_groups
 from segviz_exchange.spec import AlgorithmName, OptimizerState
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoint, Position
-from segviz_trainer.epochs import EpochRun
+from segviz_trainer.epochs import EpochRun, EpochSoFar
 from segviz_trainer.outcome import conclude
 from segviz_trainer.participant import Participant
 from segviz_trainer.scoring import score, summary
@@ -189,8 +189,8 @@ class RoundLoop:
         )
         return run.finish(keep=() if base is None else (base.position,))
 
-    def _report(self, at: Position, steps: int, loss: float, speed: float) -> None:
-        if self.me.report(Phase.TRAINING, at, steps, loss, speed):
+    def _report(self, at: Position, epoch: EpochSoFar) -> None:
+        if self.me.report(Phase.TRAINING, at, epoch):
             latest = newest_round(self.me.store)
             if latest is not None and latest.round >= at.round:
                 raise Overtaken
