@@ -200,6 +200,12 @@ MISTAKES: dict[str, Mistake] = {
         "[128, 128, 24]: every side of the patch must be divisible",
         "Round the sides up",
     ),
+    "a patch that ends as one voxel": federation(
+        {"spec.training.patch": [128, 128, 16]},
+        "spec.training.patch",
+        "[128, 128, 16]: every side of the patch must be at least twice",
+        "Enlarge the patch",
+    ),
     "FedBN without BatchNorm": federation(
         {"spec.model.norm": "Instance"}, "spec.model.norm", "Choose algorithm.name FedAvg"
     ),
@@ -281,7 +287,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ZScore": changed(build_federation(), {"spec.preprocessing.intensity": {"method": "ZScore"}}),
     "fine-tuning": changed(build_federation(), {"spec.fineTuning.epochs": 3}),
     "a stride of one": changed(
-        build_federation(), {"spec.model.strides": [2, 2, 2, 1], "spec.training.patch": [8, 16, 24]}
+        build_federation(), {"spec.model.strides": [2, 2, 2, 1], "spec.training.patch": [16, 16, 24]}
     ),
     "all the timing": changed(
         build_federation(),

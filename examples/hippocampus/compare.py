@@ -40,6 +40,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "algorithm": {"name": "FedAvg"},
         **HEADS,
         "model": INSTANCE,
+        **FINE_TUNING,
     },
 }
 
