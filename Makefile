@@ -61,12 +61,18 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter
 	$(RUN)/mypy tools/build.py bench examples
 	$(RUN)/lint-imports
 
+# A peer of the aggregation bench, which must not share our environment.
+.flwr/installed: .venv/installed
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .flwr
+	$(UV) pip install --quiet --python .flwr/bin/python flwr==1.41.0 safetensors
+	@touch $@
+
 .PHONY: bench
-bench: .venv/installed ## Measure aggregation and training beside their peers
-	$(PYTHON) bench/aggregate.py
+bench: .flwr/installed ## Measure aggregation and training beside their peers
+	$(PYTHON) bench/aggregate.py --sites 4 --sites 16 --sites 64 --flwr-python .flwr/bin/python
 	$(PYTHON) bench/train.py
 
 .PHONY: clean
 clean: ## Leave nothing behind
-	rm -rf .venv .uv runs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv .uv .flwr runs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

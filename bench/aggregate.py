@@ -4,7 +4,7 @@
 
 Prints a markdown table. Flower wants an environment of its own (its pins would become ours):
 
-    python -m venv /tmp/flwr && /tmp/flwr/bin/pip install flwr==1.42 safetensors
+    python -m venv /tmp/flwr && /tmp/flwr/bin/pip install flwr==1.41.0 safetensors
 
 This file also is what each process runs, so nothing is imported on top that only one of them has.
 """

@@ -10,8 +10,6 @@ import json
 import re
 import subprocess
 import sys
-import time
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +29,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "FedBN, head per organ": {"algorithm": {"name": "FedBN"}, **HEADS, "model": BATCH, **FINE_TUNING},
     "FedAvg, marginal": {"algorithm": {"name": "FedAvg"}, **MARGINAL, "model": BATCH},
     "FedBN, marginal": {"algorithm": {"name": "FedBN"}, **MARGINAL, "model": BATCH},
-    "FedAvg, marginal, InstanceNorm (shipped)": {
-        "algorithm": {"name": "FedAvg"},
-        **MARGINAL,
-        "model": INSTANCE,
-    },
     "FedAvg, head per organ, InstanceNorm": {
         "algorithm": {"name": "FedAvg"},
         **HEADS,
         "model": INSTANCE,
         **FINE_TUNING,
     },
+    "FedAvg, marginal, InstanceNorm": {"algorithm": {"name": "FedAvg"}, **MARGINAL, "model": INSTANCE},
 }
 
 
@@ -49,40 +43,38 @@ METHODS: dict[str, dict[str, Any]] = {
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--workdir", default=Path("runs/hippocampus"), type=click.Path(path_type=Path))
 @click.option("--method", "chosen", multiple=True, type=click.Choice(list(METHODS)), help="Only these.")
+@click.option("--seed", default=0, show_default=True)
 @click.option("--rounds", type=int, help="In place of the manifest's; for a quick look.")
-def main(data: Path, workdir: Path, chosen: tuple[str, ...], rounds: int | None) -> None:
+def main(data: Path, workdir: Path, chosen: tuple[str, ...], rounds: int | None, seed: int) -> None:
     """Compare the methods on one data set, one seed and one split."""
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for method in chosen or METHODS:
-        folder = workdir / re.sub(r"\W+", "-", method.lower()).strip("-")
-        seconds = run(method, folder, data, rounds)
-        results[method] = (json.loads((folder / "run/report.json").read_text()), seconds)
+        folder = workdir / f"seed-{seed}" / re.sub(r"\W+", "-", method.lower()).strip("-")
+        changes = METHODS[method] | {"seed": seed} | ({"rounds": rounds} if rounds else {})
+        run(method, folder, data, changes)
+        results[method] = json.loads((folder / "run/report.json").read_text())
     Console().print(render(results))
 
 
-def run(method: str, folder: Path, data: Path, rounds: int | None) -> float:
+def run(method: str, folder: Path, data: Path, changes: dict[str, Any]) -> None:
     """Write the method's manifest and run it; a finished run only prints its tables again."""
     folder.mkdir(parents=True, exist_ok=True)
     federation = yaml.safe_load((EXAMPLE / "federation.yaml").read_text())
-    changes = deepcopy(METHODS[method])
-    federation["spec"]["model"] |= changes.pop("model", {})
-    federation["spec"] |= changes | ({"rounds": rounds} if rounds else {})
+    federation["spec"] |= changes | {"model": federation["spec"]["model"] | changes["model"]}
     (folder / "federation.yaml").write_text(yaml.safe_dump(federation, sort_keys=False))
     files = [str(folder / "federation.yaml"), str(EXAMPLE / "sites.yaml")]
-    began = time.monotonic()
     command = [str(Path(sys.executable).with_name("segviz")), "run", *files]
     command += ["--data", str(data), "--workdir", str(folder / "run")]
     print(f"== {method}", flush=True)
     code = subprocess.run(command, check=False).returncode
     if code:
         sys.exit(code)
-    return time.monotonic() - began
 
 
-def render(results: dict[str, tuple[dict[str, Any], float]]) -> Table:
-    organs = sorted({row["organ"] for report, _ in results.values() for row in report["rows"]})
-    table = Table("method", *organs, "minutes", title="External set: Dice, mean ± sd over cases")
-    for method, (report, seconds) in results.items():
+def render(results: dict[str, dict[str, Any]]) -> Table:
+    organs = sorted({row["organ"] for report in results.values() for row in report["rows"]})
+    table = Table("method", *organs, title="External set: Dice, mean ± sd over cases")
+    for method, report in results.items():
         for variant in report["methods"]:
             cells = {
                 row["organ"]: f"{row['mean']:.3f} ± {row['sd']:.3f}"
@@ -90,7 +82,7 @@ def render(results: dict[str, tuple[dict[str, Any], float]]) -> Table:
                 if row["method"] == variant and row["table"] == "External"
             }
             name = f"{method} + FT" if variant.endswith("+FT") else method
-            table.add_row(name, *(cells.get(organ, "-") for organ in organs), f"{seconds / 60:.1f}")
+            table.add_row(name, *(cells.get(organ, "-") for organ in organs))
     return table
 
 
