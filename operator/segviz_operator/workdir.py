@@ -27,6 +27,8 @@ from segviz_exchange.store import Store, open_store
 
 # `segviz status` holds the lock for an instant to see whether somebody else does.
 _LOOKS = 5
+# In federation.json: the run's own bucket, so that the folder can be moved with everything in it.
+_OWN_BUCKET = "bucket"
 _LOOK_SECONDS = 0.1
 
 
@@ -80,13 +82,17 @@ class WorkDir:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            return msgspec.json.decode(data, type=Identity)
+            identity = msgspec.json.decode(data, type=Identity)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise Refusal(
                 f"{self._identity}: not a run of this version of segviz: {error}. Choose another --workdir."
             ) from error
+        own = identity.store == _OWN_BUCKET
+        return msgspec.structs.replace(identity, store=str(self.bucket)) if own else identity
 
     def remember(self, identity: Identity) -> None:
+        if identity.store == str(self.bucket):
+            identity = msgspec.structs.replace(identity, store=_OWN_BUCKET)
         write_whole(self._identity, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
 
     @contextmanager
