@@ -18,6 +18,8 @@ from segviz_exchange import codec, keys, spec
 from segviz_exchange.folder import FolderStore
 from segviz_exchange.records import (
     Control,
+    Exported,
+    ExternalScores,
     Final,
     Member,
     Outcome,
@@ -31,7 +33,9 @@ from segviz_exchange.records import (
 )
 from segviz_exchange.spec import AlgorithmName, FederationSpec, Objective
 from segviz_exchange.store import Store
-from segviz_trainer.dataset import SiteData, load_training_data
+from segviz_trainer.dataset import SiteData, load_evaluation_data, load_training_data
+from segviz_trainer.evaluate import Evaluator
+from segviz_trainer.export import Exporter
 from segviz_trainer.heartbeat import Heartbeat, take_lease
 from segviz_trainer.outcome import conclude
 from segviz_trainer.participant import Participant
@@ -205,6 +209,31 @@ class Rig:
         for site in sites.values():
             conclude(site.me, final)
         return final
+
+    def export(self) -> dict[str, Exported]:
+        """Put the model together; what was exported, by variant."""
+        Exporter(self.store, self.folder / "export-scratch", self.folder / "models").run()
+        return {
+            exported.variant: exported
+            for exported in (
+                read(self.store, entry.key, Exported)
+                for entry in self.store.list(keys.EXPORTS)
+                if entry.key.endswith(".json")
+            )
+        }
+
+    def evaluate(self, alias: str) -> ExternalScores:
+        """Export, and score the model on this site's cases as if they were an external set."""
+        self.export()
+        site = Site(
+            alias, site_spec(self.organs[alias]), self.folder / "data" / alias, self.folder / "external"
+        )
+        control = newest_control(self.store)
+        assert control is not None
+        cases = load_evaluation_data(site, control.spec, lambda done, cases, case: None)
+        heartbeat = Heartbeat(self.store, "external", take_lease(self.store, "external"))
+        Evaluator(self.store, site, cases, heartbeat).run()
+        return read(self.store, keys.external_scores(alias), ExternalScores)
 
     # --- what a finished federation says ----------------------------------------------------------
 

@@ -9,6 +9,7 @@ CLOSINGS = "global/closings/"
 ROUNDS = "global/rounds/"
 FAILURES = "global/failures/"
 FINAL = "global/final.json"
+EXPORTS = "export/"
 AGGREGATOR_PROGRESS = "global/progress.json"
 
 

@@ -8,21 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from rig import Rig, small_federation
+from rig import Rig, algorithm, small_federation
 from segviz_exchange import codec, keys, spec
 from segviz_exchange.records import (
     Closing,
     Dice,
+    Exported,
     Outcome,
     Rejection,
     RoundScores,
     Update,
+    encode,
     find,
     newest_round,
     read,
 )
 from segviz_exchange.sharing import NORM, REPRESENTATION
+from segviz_exchange.spec import AlgorithmName, Objective
 from segviz_trainer import outcome, participate
+from segviz_trainer.epochs import EpochRun
 from segviz_trainer.exported import assemble
 from segviz_trainer.model import build, groups_of
 from segviz_trainer.participate import RoundLoop
@@ -126,13 +130,13 @@ def test_the_best_round_need_not_be_the_last(tmp_path: Path, monkeypatch: pytest
         alias: {name: v.clone() for name, v in site.me.model.net.state_dict().items()}
         for alias, site in sites.items()
     }
+    private = codec.open_tensors(sites["basel"].me.model._private_file(1)).read_all()
     final = rig.conclude(sites)
     assert final.round == 1
     released = rig.released("basel")
     bn = next(name for name in released if name.endswith("running_mean"))
     assert not np.array_equal(released[bn], kept["basel"][bn].numpy())  # round 3's is not released
-    private = sites["basel"].me.model._private_file(1)
-    assert np.array_equal(codec.open_tensors(private).read(bn), released[bn])
+    assert np.array_equal(private[bn], released[bn])
 
 
 def test_what_a_site_does_not_release_stays(tmp_path: Path) -> None:
@@ -170,3 +174,102 @@ def test_no_score_is_written_twice(tmp_path: Path) -> None:
     after = {entry.key: entry.modified for entry in rig.store.list("sites/") if "/scores/" in entry.key}
     assert before == after
     assert find(rig.store, keys.scores("basel", 1), RoundScores) is not None
+
+
+def test_a_joiner_after_the_first_round_estimates_its_statistics_too(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(rounds=3), THREE)
+    rig.control("basel", "bern")
+    sites = {alias: rig.site(alias) for alias in TWO}
+    aggregator = rig.aggregator()
+    rig.drive(sites, aggregator, until_round=0)
+    rig.control("basel", "bern", "chur")
+    rig.drive(sites, aggregator, until_round=1)
+    joiner = rig.site("chur")
+    joiner._enter(newest_round(rig.store))
+    means = [
+        v for n, v in joiner.me.model.net.representation.state_dict().items() if n.endswith("running_mean")
+    ]
+    assert means
+    assert all(float(value.abs().sum()) > 0 for value in means)
+
+
+def test_an_organ_that_joined_later_is_exported_and_scored(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(rounds=4), THREE)
+    rig.control("basel", "bern")
+    sites = {alias: rig.site(alias) for alias in TWO}
+    aggregator = rig.aggregator()
+    rig.drive(sites, aggregator, until_round=1)
+    rig.control("basel", "bern", "chur")
+    sites["chur"] = rig.site("chur")
+    rig.drive(sites, aggregator)
+    rig.conclude(sites)
+    scores = rig.evaluate("chur")
+    assert scores.variants["base"].test.keys() == {"pancreas"}
+    exported = read(rig.store, keys.exported("base"), Exported)
+    assert exported.organs == ("liver", "pancreas", "spleen")
+
+
+def test_a_site_that_leaves_moves_no_channel_of_the_shared_head(tmp_path: Path) -> None:
+    rig = Rig(
+        tmp_path,
+        small_federation(rounds=3, objective=Objective.MARGINAL, algorithm=algorithm(AlgorithmName.FED_AVG)),
+        THREE,
+    )
+    rig.control()
+    sites = {alias: rig.site(alias) for alias in THREE}
+    aggregator = rig.aggregator()
+    rig.drive(sites, aggregator, until_round=1)
+    rig.control("bern", "chur")
+    del sites["basel"]
+    sites["bern"] = rig.site("bern")  # also one that starts again afterwards
+    rig.drive(sites, aggregator)
+    rig.conclude(sites)
+    for site in sites.values():
+        assert site.me.organs == ("liver", "pancreas", "spleen")
+        assert site.me.build_trainer().loss.channels == [1 + site.me.organs.index(site.me.site.organs[0])]
+    exported = rig.export()["base"]
+    assert exported.all_organs == ("liver", "pancreas", "spleen")
+    assert exported.organs == ("pancreas", "spleen")
+
+
+def test_three_rejected_attempts_do_not_poison_the_rounds_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quorum = spec.Participation(10.0, min_sites=1)
+    rig = Rig(tmp_path, small_federation(rounds=3, participation=quorum), TWO)
+    rig.control()
+    sites = {alias: rig.site(alias) for alias in TWO}
+    original = EpochRun.finish
+
+    def diverge(run: EpochRun, keep: tuple = ()) -> object:
+        done = original(run, keep)
+        if run.trainer.site == "basel" and run.round == 1:
+            with torch.no_grad():
+                for parameter in run.trainer.model.parameters():
+                    parameter.fill_(torch.nan)
+            nan = {
+                name: torch.full_like(v, torch.nan) for name, v in done.model.items() if v.is_floating_point()
+            }
+            done = dataclasses.replace(done, model=done.model | nan)
+            run.checkpoints.save(done)
+        return done
+
+    monkeypatch.setattr(EpochRun, "finish", diverge)
+    rig.drive(sites, rig.aggregator())
+    assert rig.round(1).participants == ("bern",)
+    assert len(rig.store.list(keys.rejections("basel", 1))) == 3
+    assert rig.round(2).participants == ("basel", "bern")
+    assert rig.round(3).participants == ("basel", "bern")
+
+
+def test_a_release_of_another_shape_costs_only_its_own_site(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, small_federation(), TWO)
+    rig.control()
+    rig.run()
+    outcome_ = read(rig.store, keys.outcome("basel"), Outcome)
+    path = tmp_path / "forged.safetensors"
+    digest = codec.save(path, {"heads.liver.0.0.conv.weight": np.zeros((1, 2, 3), np.float32)})
+    rig.store.upload(keys.release_blob("basel", digest), path)
+    forged = {"base": msgspec.structs.replace(outcome_.variants["base"], release=digest)}
+    rig.store.put(keys.outcome("basel"), encode(msgspec.structs.replace(outcome_, variants=forged)))
+    assert rig.export()["base"].organs == ("spleen",)

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from segviz_exchange.patient import PatientStore
 from segviz_exchange.records import Control, Phase, newest_control
 from segviz_exchange.spec import SiteSpec
 from segviz_exchange.stopping import Stop, Stopped
-from segviz_exchange.store import Store, open_store
+from segviz_exchange.store import Store, StoreError, open_store
 from segviz_trainer.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.site import Site
 
@@ -63,36 +64,40 @@ def main() -> None:
 @store_options
 @site_options
 @click.option("--poll-seconds", default=1.0, show_default=True)
-def participate(
-    store: str,
-    prefix: str,
-    stop_on_stdin_eof: bool,
-    alias: str,
-    site_spec: Path,
-    data_root: Path,
-    state: Path,
-    poll_seconds: float,
-) -> None:
+def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - click's, by name
     """Train for a federation until it is over."""
-    stop = Stop(watch_stdin=stop_on_stdin_eof)
-    site = Site(alias, read_site_spec(site_spec), data_root, state)
-    raw = open_store(store).scoped(prefix)
-    patient = PatientStore(raw, PATIENCE_SECONDS)
 
-    def work() -> Exit:
-        with stop.interrupting():
-            from segviz_trainer.dataset import load_training_data
-            from segviz_trainer.participant import Participant
-            from segviz_trainer.participate import RoundLoop
+    def work(process: SiteProcess) -> Exit:
+        from segviz_trainer.dataset import load_training_data
+        from segviz_trainer.participant import Participant
+        from segviz_trainer.participate import RoundLoop
 
-            lock(state)
-            heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
-            control = await_control(patient, stop, poll_seconds)
-            data = load_training_data(site, control.spec, preparing(heartbeat))
-        me = Participant(patient, site, data, heartbeat, stop, control)
+        with process.stop.interrupting():
+            control = process.await_control(poll_seconds)
+            data = load_training_data(process.site, control.spec, process.preparing)
+        me = Participant(process.store, process.site, data, process.heartbeat, process.stop, control)
         return RoundLoop(me, poll_seconds).run()
 
-    finish(work, raw, alias)
+    run_site(work, **options)
+
+
+@main.command()
+@store_options
+@site_options
+def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, by name
+    """Score the exported models on an external set."""
+
+    def work(process: SiteProcess) -> Exit:
+        from segviz_trainer.dataset import load_evaluation_data
+        from segviz_trainer.evaluate import Evaluator
+
+        with process.stop.interrupting():
+            control = process.await_control(poll_seconds=1.0)
+            cases = load_evaluation_data(process.site, control.spec, process.preparing)
+            Evaluator(process.store, process.site, cases, process.heartbeat).run()
+        return Exit.DONE
+
+    run_site(work, **options)
 
 
 @main.command()
@@ -102,22 +107,38 @@ def participate(
 def export(store: str, prefix: str, stop_on_stdin_eof: bool, scratch: Path, output: Path) -> None:
     """Put a finished federation's model together."""
     stop = Stop(watch_stdin=stop_on_stdin_eof)
-    patient = PatientStore(open_store(store).scoped(prefix), PATIENCE_SECONDS)
 
     def work() -> Exit:
         with stop.interrupting():
             from segviz_trainer.export import Exporter
 
-            Exporter(patient, scratch, output).run()
+            Exporter(PatientStore(open_store(store).scoped(prefix), PATIENCE_SECONDS), scratch, output).run()
         return Exit.DONE
 
-    finish(work)
+    sys.exit(exit_code_of(work))
 
 
-@main.command()
-@store_options
-@site_options
-def evaluate(
+@dataclass
+class SiteProcess:
+    """What both of a site's commands begin with: the stores, the state's lock, a lease."""
+
+    site: Site
+    store: Store
+    """Waits for a store that is away."""
+    heartbeat: Heartbeat
+    stop: Stop
+
+    def await_control(self, poll_seconds: float) -> Control:
+        while (control := newest_control(self.store)) is None:
+            self.stop.wait(poll_seconds)
+        return control
+
+    def preparing(self, done: int, cases: int, case: str) -> None:
+        self.heartbeat.beat(Phase.PREPARING, step=done, steps=cases, message=case)
+
+
+def run_site(
+    work: Callable[[SiteProcess], Exit],
     store: str,
     prefix: str,
     stop_on_stdin_eof: bool,
@@ -126,25 +147,40 @@ def evaluate(
     data_root: Path,
     state: Path,
 ) -> None:
-    """Score the exported models on an external set."""
+    """Begin, work, and end with an exit code."""
     stop = Stop(watch_stdin=stop_on_stdin_eof)
-    site = Site(alias, read_site_spec(site_spec), data_root, state)
-    raw = open_store(store).scoped(prefix)
-    patient = PatientStore(raw, PATIENCE_SECONDS)
 
-    def work() -> Exit:
+    def begin_and_work() -> Exit:
         with stop.interrupting():
-            from segviz_trainer.dataset import load_evaluation_data
-            from segviz_trainer.evaluate import Evaluator
-
+            raw = open_store(store).scoped(prefix)
+            patient = PatientStore(raw, PATIENCE_SECONDS)
+            site = Site(alias, read_site_spec(site_spec), data_root, state)
             lock(state)
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
-            control = await_control(patient, stop, 1.0)
-            cases = load_evaluation_data(site, control.spec, preparing(heartbeat))
-            Evaluator(patient, site, cases, heartbeat).run()
-        return Exit.DONE
+        try:
+            return work(SiteProcess(site, patient, heartbeat, stop))
+        except Refusal as error:
+            # Also told in the bucket, where people look.
+            heartbeat.beat(Phase.FAILED, message=str(error))
+            raise
 
-    finish(work, raw, alias)
+    sys.exit(exit_code_of(begin_and_work))
+
+
+def exit_code_of(work: Callable[[], Exit]) -> Exit:
+    try:
+        return work()
+    except Stopped:
+        return Exit.STOPPED
+    except Superseded as error:
+        log.warning("%s; stopping", error)
+        return Exit.SUPERSEDED
+    except Refusal as error:
+        log.error("%s", error)
+        return Exit.REFUSED
+    except StoreError as error:
+        log.error("the store: %s: %s", type(error).__name__, error)
+        return Exit.RETRY
 
 
 def read_site_spec(path: Path) -> SiteSpec:
@@ -155,7 +191,11 @@ def lock(state: Path) -> None:
     """Wait until an earlier self has let go of the folder; the lock ends with the process."""
     state.mkdir(parents=True, exist_ok=True)
     file = state.joinpath("lock").open("w")
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("waiting for an earlier process to let go of %s", state)
+        fcntl.flock(file, fcntl.LOCK_EX)
     _held.append(file)
 
 
@@ -163,38 +203,6 @@ _held: list[IO[str]] = []
 """Keeps the lock's file open as long as the process lives."""
 
 
-def await_control(store: Store, stop: Stop, poll_seconds: float) -> Control:
-    while (control := newest_control(store)) is None:
-        stop.wait(poll_seconds)
-    return control
-
-
-def preparing(heartbeat: Heartbeat) -> Callable[[int, int, str], None]:
-    def report(done: int, cases: int, case: str) -> None:
-        heartbeat.beat(Phase.PREPARING, step=done, steps=cases, message=case)
-
-    return report
-
-
-def finish(work: Callable[[], Exit], store: Store | None = None, alias: str | None = None) -> None:
-    """Turn how the work ended into an exit code; a refusal is also told in the bucket, where people look."""
-    try:
-        code = work()
-    except Stopped:
-        code = Exit.STOPPED
-    except Superseded as error:
-        log.warning("%s; stopping", error)
-        code = Exit.SUPERSEDED
-    except Refusal as error:
-        log.error("%s", error)
-        if store is not None and alias is not None:
-            Heartbeat(store, alias, lease=0).beat(Phase.FAILED, message=str(error))
-        code = Exit.REFUSED
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     main()

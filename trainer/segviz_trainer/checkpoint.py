@@ -5,14 +5,13 @@ on from the newest one and gives the bits of an uninterrupted run, because learn
 are functions of the position alone.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from segviz_exchange import codec
-from segviz_trainer.tensors import to_arrays, to_tensors
+from segviz_trainer.tensors import save_whole, to_tensors
 
 _SUFFIX = ".safetensors"
 
@@ -53,15 +52,11 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        target = self.folder / checkpoint.position.file_name
-        partial = target.with_suffix(".partial")
         tensors = {f"model/{name}": value for name, value in checkpoint.model.items()}
         tensors |= {f"optimizer/{name}": value for name, value in checkpoint.optimizer.items()}
         numbers = {"loss": checkpoint.loss, "loss_sum": checkpoint.loss_sum, "seconds": checkpoint.seconds}
-        codec.save(partial, to_arrays(tensors), {name: repr(value) for name, value in numbers.items()})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.rename(target)
+        metadata = {name: repr(value) for name, value in numbers.items()}
+        save_whole(self.folder / checkpoint.position.file_name, tensors, metadata)
 
     def before(self, round_: int) -> Checkpoint | None:
         """The newest checkpoint of an earlier round: where an attempt at this one starts from."""
@@ -79,6 +74,10 @@ class Checkpoints:
         for position in self.positions():
             if position not in kept:
                 (self.folder / position.file_name).unlink(missing_ok=True)
+
+    def drop(self, round_: int) -> None:
+        """Remove every attempt at a round."""
+        self.keep(*(at for at in self.positions() if at.round != round_))
 
     def _newest(self, positions: list[Position]) -> Checkpoint | None:
         return self._load(max(positions)) if positions else None

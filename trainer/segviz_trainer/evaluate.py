@@ -31,7 +31,7 @@ class Evaluator:
     def run(self) -> None:
         """Score every exported variant and create the site's external record."""
         variants = {}
-        for entry in self.store.list("export/"):
+        for entry in self.store.list(keys.EXPORTS):
             if entry.key.endswith(".json"):
                 exported = read(self.store, entry.key, Exported)
                 variants[exported.variant] = self._score(exported)

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from segviz_exchange.codec import Array
-from segviz_exchange.records import Control
 from segviz_exchange.sharing import COUNTER, NORM, REPRESENTATION, SHARED_HEAD, TensorGroup
-from segviz_exchange.spec import EvaluationNorm
 
 Tensors = Mapping[str, Array]
 
@@ -33,14 +31,10 @@ def assemble(organ: str, releases: Sequence[Tensors], groups: Mapping[str, Tenso
     return assembled
 
 
-def is_complete(organ: str, known: Tensors, groups: Mapping[str, TensorGroup], control: Control) -> bool:
-    """Whether sharing and releases cover what `organ` needs; an untrained tensor must never stand in.
-
-    BN alone may be missing where evaluation re-estimates it.
-    """
-    adapted = control.spec.evaluation.norm is EvaluationNorm.ADAPTED
+def is_complete(organ: str, known: Tensors, groups: Mapping[str, TensorGroup]) -> bool:
+    """Whether sharing and releases cover what `organ` needs; an untrained tensor must never stand in."""
     return all(
-        name in known or organ_prefix(organ) + name in known or (adapted and group.kind == NORM)
+        name in known or organ_prefix(organ) + name in known
         for name, group in groups.items()
         if group.kind != COUNTER and group.block in (REPRESENTATION, SHARED_HEAD, organ)
     )

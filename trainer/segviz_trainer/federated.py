@@ -9,7 +9,7 @@ from segviz_exchange.sharing import shared_by
 from segviz_exchange.store import Store, download
 from segviz_trainer import model as network
 from segviz_trainer.model import SegNet
-from segviz_trainer.tensors import State, load, to_arrays, to_tensors
+from segviz_trainer.tensors import State, load, save_whole, to_tensors
 
 
 @dataclass
@@ -29,6 +29,7 @@ class FederatedModel:
     def __post_init__(self) -> None:
         self.groups = network.groups_of(self.net)
         self.private.mkdir(parents=True, exist_ok=True)
+        self._blobs: dict[int, str] = {}
 
     def shared_names(self, control: Control) -> tuple[str, ...]:
         return shared_by(self.site, self.groups, control)
@@ -37,22 +38,32 @@ class FederatedModel:
         """Round 0's model, heads and BN included; a head for an organ that joined later keeps its seed."""
         self.load_global(read(self.store, keys.round_record(0), Round))
 
-    def load_global(self, record: Round) -> None:
-        """Replace what a round's global model holds; the rest stays."""
+    def load_global(self, record: Round) -> set[str]:
+        """Replace what a round's global model holds, and return what it does not."""
         path = download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
         file = codec.open_tensors(path)
         names = self.net.state_dict().keys() & file.infos.keys()
         load(self.net, to_tensors({name: file.read(name) for name in sorted(names)}))
+        self._blobs[record.round] = record.blob
+        kept = {self._blobs.get(0), record.blob}  # round 0 is read again for every round
+        for old in self.scratch.iterdir():
+            if old.name not in kept:
+                old.unlink(missing_ok=True)
+        return set(self.groups) - names
 
     def save_private(self, round_: int, control: Control) -> None:
         shared = set(self.shared_names(control))
         own = {name: value for name, value in self.net.state_dict().items() if name not in shared}
-        partial = self._private_file(round_).with_suffix(".partial")
-        codec.save(partial, to_arrays(own))
-        partial.rename(self._private_file(round_))
+        save_whole(self._private_file(round_), own)
 
-    def load_final(self, record: Round) -> None:
-        """The model of a finished round, as it was when this site scored it."""
+    def forget(self) -> None:
+        """Free the disk once the federation is over for this site."""
+        for folder in (self.private, self.scratch):
+            for file in folder.iterdir():
+                file.unlink(missing_ok=True)
+
+    def load_final(self, record: Round) -> set[str]:
+        """A finished round's model, as it was when this site scored it; returns what of it is private."""
         self.load_initial()
         held = sorted(int(path.stem) for path in self.private.glob("*.safetensors"))
         # A site that missed this very round pairs it with what it had before, or else with its first.
@@ -60,7 +71,7 @@ class FederatedModel:
         if held:
             nearest = before[-1] if before else held[0]
             load(self.net, to_tensors(codec.open_tensors(self._private_file(nearest)).read_all()))
-        self.load_global(record)
+        return self.load_global(record)
 
     def shared_state(self, control: Control) -> State:
         state = self.net.state_dict()

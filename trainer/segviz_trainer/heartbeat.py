@@ -4,7 +4,7 @@ import logging
 import time
 
 from segviz_exchange import keys
-from segviz_exchange.records import Lease, Phase, Progress, encode, newest
+from segviz_exchange.records import Lease, Phase, Progress, encode, newest, newest_round
 from segviz_exchange.store import AlreadyExists, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,24 @@ class Heartbeat:
         progress = Progress(lease=self.lease, phase=phase, **fields)  # type: ignore[arg-type]
         try:
             self.store.put(keys.progress(self.site), encode(progress))
-            self.check_lease()
+            check_lease(self.store, self.site, self.lease)
         except StoreError as error:
             # Training goes on without a store; only commits wait for it.
             log.warning("no heartbeat: %s", error)
         return True
 
-    def check_lease(self) -> None:
-        last = newest(self.store, keys.leases(self.site))
-        if last is not None and keys.number_of(last) > self.lease:
-            raise Superseded(f"lease {keys.number_of(last)} is newer than this process's {self.lease}")
+    def newest_round(self) -> int:
+        """Number of the newest committed round; -1 where there is none, or no store to ask."""
+        try:
+            record = newest_round(self.store)
+        except StoreError as error:
+            log.warning("no look at the rounds: %s", error)
+            return -1
+        return -1 if record is None else record.round
+
+
+def check_lease(store: Store, site: str, lease: int) -> None:
+    """Raises Superseded if another incarnation of the site has taken a newer lease."""
+    last = newest(store, keys.leases(site))
+    if last is not None and (number := keys.number_of(last)) > lease:
+        raise Superseded(f"lease {number} is newer than this process's {lease}")

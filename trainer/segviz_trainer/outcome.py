@@ -3,11 +3,12 @@
 import secrets
 
 from segviz_exchange import codec, keys
-from segviz_exchange.records import Final, Outcome, Phase, Round, VariantOutcome, commit, find, read
+from segviz_exchange.records import Control, Final, Outcome, Phase, Round, VariantOutcome, commit, find, read
 from segviz_exchange.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.spec import FineTuning, Release
 from segviz_trainer.checkpoint import Checkpoints
 from segviz_trainer.epochs import EpochRun
+from segviz_trainer.heartbeat import check_lease
 from segviz_trainer.participant import Participant
 from segviz_trainer.scoring import may_leave, score, summary
 from segviz_trainer.site import Site
@@ -21,19 +22,24 @@ TUNED = "tuned"
 def conclude(me: Participant, final: Final) -> None:
     """Test the final model; if asked, tune the heads and test again; release; say so in one record."""
     if find(me.store, keys.outcome(me.alias), Outcome) is None:
-        with me.stop.interrupting():
-            me.model.load_final(read(me.store, keys.round_record(final.round), Round))
-            shared = set(me.model.shared_names(me.control))
-            private = {name for name in me.model.groups if name not in shared}
-            variants = {BASE: _variant(me, private)}
-        if me.control.spec.fine_tuning is not None:
-            fine_tune(me, me.control.spec.fine_tuning)
-            heads = {name for name, group in me.model.groups.items() if group.block != REPRESENTATION}
-            with me.stop.interrupting():
-                variants[TUNED] = _variant(me, private | heads)
-        me.heartbeat.check_lease()
+        me.control = read(me.store, keys.control(final.control), Control)
+        variants = _variants(me, final) if me.alias in me.control.active else {}
+        check_lease(me.store, me.alias, me.heartbeat.lease)
         commit(me.store, keys.outcome(me.alias), Outcome(me.alias, final.round, variants))
+        me.model.forget()
     me.heartbeat.beat(Phase.DONE, round=final.round)
+
+
+def _variants(me: Participant, final: Final) -> dict[str, VariantOutcome]:
+    with me.stop.interrupting():
+        private = me.model.load_final(read(me.store, keys.round_record(final.round), Round))
+        variants = {BASE: _variant(me, private)}
+    if me.control.spec.fine_tuning is not None:
+        fine_tune(me, me.control.spec.fine_tuning)
+        heads = {name for name, group in me.model.groups.items() if group.block != REPRESENTATION}
+        with me.stop.interrupting():
+            variants[TUNED] = _variant(me, private | heads)
+    return variants
 
 
 def fine_tune(me: Participant, tuning: FineTuning) -> None:

@@ -1,8 +1,11 @@
 """One site's process in one federation: what its round loop and its outcome work with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from segviz_exchange.records import Control, Phase
+from segviz_exchange import keys
+from segviz_exchange.errors import Refusal
+from segviz_exchange.records import Control, Phase, Round, read
 from segviz_exchange.stopping import Stop
 from segviz_exchange.store import Store
 from segviz_trainer import model as network
@@ -28,14 +31,39 @@ class Participant:
     """The control that the newest round record names."""
 
     def __post_init__(self) -> None:
-        spec = self.control.spec
-        self.device = Device.choose(spec.training)
-        organs = self.control.organs if self.control.shared_head else self.site.organs
-        net = self.device.move(network.build(spec, organs))
+        self.device = Device.choose(self.control.spec.training)
+        self.checkpoints = Checkpoints(self.site.state / "checkpoints")
+
+    @cached_property
+    def organs(self) -> tuple[str, ...]:
+        """What the network has heads or channels for.
+
+        The channels of a multi-organ head are those of round 0, whoever joins or leaves.
+
+        Raises:
+            Refusal: an organ of this site has no channel.
+        """
+        if not self.control.shared_head:
+            return self.site.organs
+        founding = read(self.store, keys.round_record(0), Round)
+        organs = read(self.store, keys.control(founding.control), Control).organs
+        if unknown := sorted(set(self.site.organs) - set(organs)):
+            raise Refusal(
+                f"{self.alias}: spec.dataSets: the shared head was made for {', '.join(organs)}, not for "
+                f"{', '.join(unknown)}. Start a new federation with this site in it."
+            )
+        return organs
+
+    @cached_property
+    def model(self) -> FederatedModel:
+        """Built when round 0 is there."""
+        net = self.device.move(network.build(self.control.spec, self.organs))
         state = self.site.state
-        self.checkpoints = Checkpoints(state / "checkpoints")
-        self.model = FederatedModel(self.store, self.site.alias, net, state / "global", state / "private")
-        self.predictor = Predictor(net, organs, self.device, spec.evaluation.overlap)
+        return FederatedModel(self.store, self.alias, net, state / "global", state / "private")
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return Predictor(self.model.net, self.organs, self.device, self.control.spec.evaluation.overlap)
 
     @property
     def alias(self) -> str:
@@ -50,7 +78,7 @@ class Participant:
             model=self.model.net,
             parameters=parameters,
             optimizer=build_optimizer(parameters),
-            loss=build_loss(spec.objective, self.site.organs, self.control.organs),
+            loss=build_loss(spec.objective, self.site.organs, self.organs),
             device=self.device,
             site=self.alias,
             seed=spec.seed,

@@ -31,6 +31,7 @@ from segviz_exchange.spec import AlgorithmName, OptimizerState
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoint, Position
 from segviz_trainer.epochs import EpochRun, EpochSoFar
+from segviz_trainer.heartbeat import check_lease
 from segviz_trainer.outcome import conclude
 from segviz_trainer.participant import Participant
 from segviz_trainer.scoring import score, summary
@@ -105,6 +106,9 @@ class RoundLoop:
         """Merge the newest global model with what is private here, and score it."""
         me = self.me
         me.heartbeat.beat(Phase.SCORING, round=latest.round)
+        if self._rejections(latest.round) >= MAX_ATTEMPTS:
+            # What every attempt made of this round was rejected; nothing later may start from it.
+            me.checkpoints.drop(latest.round)
         base = me.checkpoints.before(latest.round + 1)
         me.model.load_initial()
         if base is not None:
@@ -132,9 +136,10 @@ class RoundLoop:
 
         That is a joiner, a site that skipped more than one round, and one that lost its state.
         """
-        trained = 0 if base is None else base.position.round
-        if self.me.control.spec.algorithm.name is AlgorithmName.FED_BN and latest.round - trained > 1:
-            log.info("round %d: last trained in %d; re-estimating BatchNorm", latest.round, trained)
+        if self.me.control.spec.algorithm.name is not AlgorithmName.FED_BN or latest.round == 0:
+            return
+        if base is None or latest.round - base.position.round > 1:
+            log.info("round %d: not trained in the one before; re-estimating BatchNorm", latest.round)
             self.me.predictor.reestimate_norm(self.me.data.train)
 
     def _contribute(self, latest: Round) -> bool:
@@ -155,15 +160,18 @@ class RoundLoop:
 
     def _next_attempt(self, round_: int) -> int | None:
         """The attempt that is asked for, or none: delivered already, or rejected too often."""
-        store, alias = self.me.store, self.me.alias
-        attempt = 1 + len(store.list(keys.rejections(alias, round_)))
-        delivered = find(store, keys.update(alias, round_, attempt), Update) is not None
+        attempt = 1 + self._rejections(round_)
+        delivered = find(self.me.store, keys.update(self.me.alias, round_, attempt), Update) is not None
         return None if delivered or attempt > MAX_ATTEMPTS else attempt
+
+    def _rejections(self, round_: int) -> int:
+        return len(self.me.store.list(keys.rejections(self.me.alias, round_)))
 
     def _train(self, latest: Round, attempt: int) -> Checkpoint:
         me, spec, target = self.me, self.me.control.spec, latest.round + 1
         if attempt > 1:
-            self._enter(latest)  # what an earlier attempt made of the model is void
+            with me.stop.interrupting():
+                self._enter(latest)  # what an earlier attempt made of the model is void
         base = me.checkpoints.before(target)
         keep_moments = spec.training.optimizer_state is OptimizerState.KEEP
         trainer = me.build_trainer()
@@ -190,10 +198,8 @@ class RoundLoop:
         return run.finish(keep=() if base is None else (base.position,))
 
     def _report(self, at: Position, epoch: EpochSoFar) -> None:
-        if self.me.report(Phase.TRAINING, at, epoch):
-            latest = newest_round(self.me.store)
-            if latest is not None and latest.round >= at.round:
-                raise Overtaken
+        if self.me.report(Phase.TRAINING, at, epoch) and self.me.heartbeat.newest_round() >= at.round:
+            raise Overtaken
 
     def _upload(
         self,
@@ -210,7 +216,7 @@ class RoundLoop:
         path = me.site.state / "upload.safetensors"
         digest = codec.save(path, to_arrays(state), metadata)
         me.store.upload(keys.site_blob(me.alias, digest), path)
-        me.heartbeat.check_lease()
+        check_lease(me.store, me.alias, me.heartbeat.lease)
         update = Update(
             site=me.alias,
             round=round_,

@@ -1,11 +1,14 @@
 """Between torch and the arrays that the exchange carries."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segviz_exchange import codec
 from segviz_exchange.codec import Array
 
 State = dict[str, Tensor]
@@ -18,6 +21,15 @@ def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
 
 def to_tensors(arrays: Mapping[str, Array]) -> State:
     return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+
+
+def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """A file that is complete or absent, also after a power cut."""
+    partial = path.with_suffix(".partial")
+    codec.save(partial, to_arrays(tensors), metadata)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(path)
 
 
 def snapshot(model: nn.Module) -> State:

@@ -31,7 +31,7 @@ class Device:
         torch.set_num_threads(training.threads)
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         # A debugging aid of that mode: it fills fresh memory with NaN, a tenth of a step (bench/train.py).
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return cls(torch.device("cuda" if torch.cuda.is_available() else "cpu"), training)
 
     @property
