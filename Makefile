@@ -73,6 +73,7 @@ bench: .flwr/installed ## Measure aggregation and training beside their peers
 	$(PYTHON) bench/train.py
 
 .PHONY: clean
-clean: ## Leave nothing behind
-	rm -rf .venv .uv .flwr runs dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+clean: ## Remove what make has made; other runs under runs/ stay
+	rm -rf .venv .uv .flwr runs/demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rmdir runs 2>/dev/null || true

@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from segviz_aggregator.loop import Aggregator, run
+from segviz_aggregator.scratch import locked
 from segviz_exchange.errors import Refusal
 from segviz_exchange.exits import Exit
 from segviz_exchange.patient import PatientStore
+from segviz_exchange.probe import probe
 from segviz_exchange.records import InvalidRecord
-from segviz_exchange.stopping import Stop
+from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import StoreError, open_store
 
 PATIENCE_SECONDS = 600.0
@@ -37,8 +39,15 @@ def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdi
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
     stop = Stop(watch_stdin=stop_on_stdin_eof)
     try:
-        store = PatientStore(open_store(url).scoped(prefix), PATIENCE_SECONDS)
-        code = run(Aggregator(store, scratch), stop, poll_seconds)
+        hasty = open_store(url).scoped(prefix)
+        store = PatientStore(hasty, PATIENCE_SECONDS)
+        with stop.interrupting():
+            store.now()  # a store that is away is waited for here, where a stop need not wait for threads
+            probe(hasty.scoped("global/"))  # no other place is sure to be the aggregator's
+        with locked(scratch, stop):
+            code = run(Aggregator(store, scratch), stop, poll_seconds)
+    except Stopped:
+        code = Exit.STOPPED
     except Refusal as refusal:
         log.error("%s", refusal)
         code = Exit.REFUSED

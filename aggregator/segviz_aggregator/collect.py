@@ -6,11 +6,11 @@ from segviz_aggregator import reasons
 from segviz_aggregator.models import GlobalModels
 from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
-from segviz_aggregator.situation import Observer, Situation, numbered
+from segviz_aggregator.situation import Observer, Situation
 from segviz_aggregator.verify import Candidate, Fault, verify
 from segviz_exchange import keys
-from segviz_exchange.closing import MAX_ATTEMPTS, RoundRecords, SiteRecords
-from segviz_exchange.records import InvalidRecord, Rejection, Update, commit, read
+from segviz_exchange.closing import MAX_ATTEMPTS, RoundRecords, SiteRecords, close_round, expected_sites
+from segviz_exchange.records import Closing, InvalidRecord, Rejection, Update, commit, numbered, read
 from segviz_exchange.store import Entry, Store
 
 log = logging.getLogger(__name__)
@@ -30,24 +30,21 @@ class Collector:
         """Digests of round 0 that differ in values alone."""
 
     def collect(self, situation: Situation) -> RoundRecords:
-        expected = [
-            alias for alias in situation.control.active if situation.round == 0 or alias in situation.joined
-        ]
+        expected = expected_sites(situation.control, situation.joined)
         sites = {alias: self._site(alias, situation) for alias in expected}
-        if situation.round == 0:
-            self._compare_schemas(sites, situation)
-        return RoundRecords(situation.round, situation.joined, sites, situation.opened, situation.suspended)
+        records = RoundRecords(
+            situation.round, situation.joined, sites, situation.opened, situation.suspended
+        )
+        if situation.round == 0 and (first := _first_participant(records, situation)):
+            self._compare_schemas(first, sites, situation)
+        return records
 
     def _site(self, site: str, situation: Situation) -> SiteRecords:
         """Attempts in their order: one counts only when those before it were rejected."""
-        entries = {
-            keys.number_of(entry.key): entry
-            for entry in numbered(self._store, keys.updates(site, situation.round))
-        }
+        entries = numbered(self._store, keys.updates(site, situation.round))
         if not entries:
             return SiteRecords()
-        prefix = keys.rejections(site, situation.round)
-        rejected = {keys.number_of(entry.key): entry for entry in numbered(self._store, prefix)}
+        rejected = numbered(self._store, keys.rejections(site, situation.round))
         rejections: list[Rejection] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             if attempt in rejected:
@@ -77,7 +74,7 @@ class Collector:
                 attempt=attempt,
                 update=update,
                 committed=entry.modified,
-                newest_lease=leases[-1] if leases else None,
+                newest_lease=leases[max(leases)] if leases else None,
                 control=situation.control,
                 made_under=self._observer.control(update.control) if known else None,
                 reference=self._models.reference(situation.previous),
@@ -98,30 +95,35 @@ class Collector:
         rejection = Rejection(site, round_, attempt, fault.reason, fault.message)
         return commit(self._store, keys.rejection(site, round_, attempt), rejection)
 
-    def _compare_schemas(self, sites: dict[str, SiteRecords], situation: Situation) -> None:
-        """Round 0: the first site by alias that has not been refused says what a model is.
-
-        Until it has delivered nothing is compared; round 0 has no deadline, so it cannot close before.
-        """
-        standing = [alias for alias, records in sites.items() if not records.refused]
-        first = standing[0] if standing else None
-        if first is None or (model := sites[first].accepted) is None:
-            return
-        schema = self._schema(first, model).extended(situation.control)
-        for alias in standing[1:]:
-            update = sites[alias].accepted
-            if update is None:
+    def _compare_schemas(self, first: Update, sites: dict[str, SiteRecords], situation: Situation) -> None:
+        """Round 0: the first participant by alias says what a model is."""
+        schema = self._schema(first).extended(situation.control)
+        for alias, records in sites.items():
+            update = records.accepted
+            if update is None or update is first:
                 continue
-            if update.blob not in {model.blob, *self._warned}:
-                log.warning("round 0: %s starts from other values than %s; %s's count", alias, first, first)
+            if update.blob not in {first.blob, *self._warned}:
+                log.warning(
+                    "round 0: %s starts from other values than %s; %s's count", alias, first.site, first.site
+                )
                 self._warned.add(update.blob)
-            difference = self._schema(alias, update).extended(situation.control).difference(schema)
+            difference = self._schema(update).extended(situation.control).difference(schema)
             if difference is None:
                 continue
-            message = f"{difference}, in {first}'s model. Run one version of SegViz at all sites."
+            message = f"{difference}, in {first.site}'s model. Run one version of SegViz at all sites."
             fault = Fault(reasons.SCHEMA_DIFFERS, message)
             rejection = self._reject(alias, 0, update.attempt, fault)
-            sites[alias] = SiteRecords(None, (*sites[alias].rejections, rejection))
+            sites[alias] = SiteRecords(None, (*records.rejections, rejection))
 
-    def _schema(self, site: str, update: Update) -> Schema:
-        return read_schema(self._scratch.fetch(self._store, keys.site_blob(site, update.blob), update.blob))
+    def _schema(self, update: Update) -> Schema:
+        key = keys.site_blob(update.site, update.blob)
+        return read_schema(self._scratch.fetch(self._store, key, update.blob, update.size_bytes))
+
+
+def _first_participant(records: RoundRecords, situation: Situation) -> Update | None:
+    """The update that round 0 starts from; none while a site before it can still deliver."""
+    standing = [site.accepted for site in records.sites.values() if not site.refused]
+    if standing and standing[0]:
+        return standing[0]
+    closes = isinstance(close_round(situation.control, records, situation.now), Closing)
+    return next((update for update in standing if update), None) if closes else None

@@ -1,6 +1,5 @@
 """The aggregator's loop: look, decide, commit one thing, look again."""
 
-from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
 
@@ -72,8 +71,8 @@ class Aggregator:
             return Step.DONE
         if situation.control.suspend:
             return self._wait(Phase.WAITING, situation.round, "suspended")
-        if situation.round > situation.control.spec.rounds:
-            return self._finish(situation)
+        if situation.previous and situation.previous.round >= situation.control.spec.rounds:
+            return self._finish(situation, situation.previous)
         closing = find(self._store, keys.closing(situation.round), Closing)
         failure = find(self._store, keys.failure(situation.round, situation.control.number), Failure)
         # A failure holds until there is a newer control; only one about blobs can follow a closing.
@@ -87,8 +86,8 @@ class Aggregator:
         except (Corrupt, NotFound) as error:
             return self._fail(situation, error)
         match close_round(situation.control, records, situation.now):
-            case Wait(missing, deadline):
-                message = _waiting_message(situation.round, missing, deadline, records)
+            case Wait(missing):
+                message = _waiting_message(situation, missing, records)
                 return self._wait(Phase.WAITING, situation.round, message)
             case Fail(reason, message):
                 failure = Failure(situation.round, situation.control.number, reason, message)
@@ -136,18 +135,22 @@ class Aggregator:
         commit_failure(self._store, Failure(situation.round, situation.control.number, reason, message))
         return Step.MOVED
 
-    def _finish(self, situation: Situation) -> Step:
-        """After the last round: the scores of every site that was in it, or the deadline, then the choice."""
+    def _finish(self, situation: Situation, last: Round) -> Step:
+        """After the last round: all members' scores, or from the deadline on a quorum's, then the choice."""
         # Who joined too late for the last round scores nothing; nor is its organ asked for.
         members = {
             alias: member for alias, member in situation.control.members.items() if alias in situation.joined
         }
-        control, last = replace(situation.control, members=members), situation.round - 1
-        missing = tuple(alias for alias in control.active if not self._store.list(keys.scores(alias, last)))
-        deadline = situation.deadline
-        if missing and (deadline is None or situation.now < deadline):
-            return self._wait(Phase.SCORING, last, f"scores: {_still_missing(missing, deadline)}")
-        scores = read_scores(self._store, control.active, range(last + 1))
+        control = replace(situation.control, members=members)
+        missing = tuple(
+            alias for alias in control.active if not self._store.list(keys.scores(alias, last.round))
+        )
+        needed = min(control.spec.participation.min_sites or len(control.active), len(control.active))
+        enough = situation.overdue and len(control.active) - len(missing) >= needed
+        if missing and not enough:
+            message = f"scores: {_still_missing(missing, situation)}"
+            return self._wait(Phase.SCORING, last.round, message)
+        scores = read_scores(self._store, control.active, range(last.round + 1))
         commit_final(self._store, choose_final(control, scores, last))
         return Step.MOVED
 
@@ -156,17 +159,20 @@ class Aggregator:
         return Step.WAITING
 
 
-def _waiting_message(
-    round_: int, missing: tuple[str, ...], deadline: datetime | None, records: RoundRecords
-) -> str:
+def _waiting_message(situation: Situation, missing: tuple[str, ...], records: RoundRecords) -> str:
     rejected = [
         f"{alias}'s attempt {last.attempt} was rejected ({last.reason}: {last.message})"
         for alias in missing
         for last in records.sites[alias].rejections[-1:]
     ]
-    return "; ".join([f"round {round_}: {_still_missing(missing, deadline)}", *rejected])
+    return "; ".join([f"round {situation.round}: {_still_missing(missing, situation)}", *rejected])
 
 
-def _still_missing(missing: tuple[str, ...], deadline: datetime | None) -> str:
-    until = "no deadline" if deadline is None else f"until {deadline:%Y-%m-%d %H:%M:%S} UTC"
+def _still_missing(missing: tuple[str, ...], situation: Situation) -> str:
+    if situation.deadline is None:
+        until = "no deadline"
+    elif situation.overdue:
+        until = f"past the deadline of {situation.deadline:%Y-%m-%d %H:%M:%S} UTC, and minSites not reached"
+    else:
+        until = f"until {situation.deadline:%Y-%m-%d %H:%M:%S} UTC"
     return f"waiting for {', '.join(missing)}; {until}"

@@ -1,7 +1,7 @@
-"""The weighted mean (FedAvg: McMahan et al., 2017), exact enough to be the same whatever happened.
+"""The weighted mean (FedAvg: McMahan et al., 2017), in float64.
 
-In float64 with integer weights, products and sums of float32 values are exact while the weights add up to
-less than 2**29, so equal models come back bit for bit and no order of summation could matter.
+Sums round, so the bits are the same because the order is: always by alias. For equal float32 values and
+integer weights that add up to less than 2**29, every sum is exact, and equal models come back bit for bit.
 """
 
 from collections.abc import Iterable, Sequence

@@ -50,4 +50,4 @@ class GlobalModels:
         return self._schema
 
     def _fetch(self, record: Round) -> TensorFile:
-        return self._scratch.fetch(self._store, keys.global_blob(record.blob), record.blob)
+        return self._scratch.fetch(self._store, keys.global_blob(record.blob), record.blob, record.size_bytes)

@@ -1,13 +1,37 @@
 """Local copies of blobs, each verified once, as it came. Disposable: all of it can be fetched again."""
 
+import fcntl
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segviz_exchange.codec import TensorFile, open_tensors
-from segviz_exchange.store import Store, download
+from segviz_exchange.stopping import Stop
+from segviz_exchange.store import MAX_BLOB_BYTES, Store, download
 
-_OURS = re.compile(r"[0-9a-f]{64}(\.partial)?|merging")
+_OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging")
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(folder: Path, stop: Stop) -> Iterator[None]:
+    """Keep a folder to this process; an earlier one that still uses it is waited for.
+
+    Raises:
+        Stopped: a stop was requested meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another aggregator, which still uses %s", folder)
+            with stop.interrupting():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Scratch:
@@ -15,6 +39,7 @@ class Scratch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files: dict[str, TensorFile] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.keep_only(())
 
@@ -27,11 +52,16 @@ class Scratch:
         """Give the file at `merging` its name."""
         return self.merging.rename(self._folder / digest)
 
-    def fetch(self, store: Store, key: str, digest: str) -> TensorFile:
+    def fetch(self, store: Store, key: str, digest: str, max_bytes: int = MAX_BLOB_BYTES) -> TensorFile:
         """Raises NotFound, Corrupt or InvalidTensors."""
-        return open_tensors(download(store, key, digest, self._folder))
+        file = self._files.get(digest)
+        if file is None or not file.path.exists():
+            file = open_tensors(download(store, key, digest, self._folder, max_bytes))
+            self._files[digest] = file
+        return file
 
     def keep_only(self, digests: Collection[str]) -> None:
+        self._files = {digest: file for digest, file in self._files.items() if digest in digests}
         for path in self._folder.iterdir():
             # Only what can be ours: somebody may name a folder here that has a life of its own.
             if _OURS.fullmatch(path.name) and path.name not in digests:

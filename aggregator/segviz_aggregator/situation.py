@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from segviz_exchange import keys
 from segviz_exchange.closing import deadline_of
-from segviz_exchange.records import Control, Final, Round, find, read
-from segviz_exchange.store import Entry, Store
+from segviz_exchange.records import Control, Final, Round, find, numbered, read
+from segviz_exchange.store import Store
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,13 @@ class Situation:
     """Numbers of all there are."""
     previous: Round | None
     """The newest committed round."""
-    opened: datetime | None
-    """When that was committed."""
+    opened: datetime
+    """When that was committed; before round 0, when the first control was."""
     suspended: timedelta
     """How long the federation was suspended since."""
     joined: frozenset[str]
-    """The sites that were active when that round closed: the others join in the next round."""
+    """The sites that were active when that round closed: the others join in the next round. Before round 0,
+    those that are active now."""
     final: Final | None
 
     @property
@@ -37,13 +38,17 @@ class Situation:
     def deadline(self) -> datetime | None:
         return deadline_of(self.control, self.opened, self.suspended)
 
+    @property
+    def overdue(self) -> bool:
+        return self.deadline is not None and self.now >= self.deadline
+
 
 class Observer:
     """Reads situations. Controls never change, so each is read once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._controls: dict[str, Control] = {}
+        self._controls: dict[int, Control] = {}
 
     def observe(self) -> Situation | None:
         """None before the first control."""
@@ -51,41 +56,30 @@ class Observer:
         controls = numbered(self._store, keys.CONTROLS)
         if not controls:
             return None
-        newest = self._control(controls[-1].key)
+        newest = self.control(max(controls))
         rounds = numbered(self._store, keys.ROUNDS)
-        previous = read(self._store, rounds[-1].key, Round) if rounds else None
-        opened = rounds[-1].modified if rounds else None
+        previous = read(self._store, rounds[max(rounds)].key, Round) if rounds else None
+        opened = rounds[max(rounds)].modified if rounds else controls[min(controls)].modified
         closed_under = self.control(previous.control) if previous else newest
         return Situation(
             now=now,
             control=newest,
-            controls=frozenset(keys.number_of(entry.key) for entry in controls),
+            controls=frozenset(controls),
             previous=previous,
             opened=opened,
-            suspended=self._suspended(controls, opened, now),
+            suspended=suspended_time(
+                [(entry.modified, self.control(number).suspend) for number, entry in controls.items()],
+                opened,
+                now,
+            ),
             joined=frozenset(closed_under.active),
             final=find(self._store, keys.FINAL, Final),
         )
 
     def control(self, number: int) -> Control:
-        return self._control(keys.control(number))
-
-    def _control(self, key: str) -> Control:
-        if key not in self._controls:
-            self._controls[key] = read(self._store, key, Control)
-        return self._controls[key]
-
-    def _suspended(self, controls: Sequence[Entry], since: datetime | None, now: datetime) -> timedelta:
-        if since is None:
-            return timedelta(0)
-        switches = [(entry.modified, self._control(entry.key).suspend) for entry in controls]
-        return suspended_time(switches, since, now)
-
-
-def numbered(store: Store, prefix: str) -> list[Entry]:
-    """The records directly under `prefix`, in the order of their numbers."""
-    entries = [entry for entry in store.list(prefix) if "/" not in entry.key[len(prefix) :]]
-    return sorted(entries, key=lambda entry: keys.number_of(entry.key))
+        if number not in self._controls:
+            self._controls[number] = read(self._store, keys.control(number), Control)
+        return self._controls[number]
 
 
 def suspended_time(switches: Sequence[tuple[datetime, bool]], since: datetime, until: datetime) -> timedelta:

@@ -16,7 +16,7 @@ from segviz_exchange import keys
 from segviz_exchange.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
 from segviz_exchange.records import Control, Update
 from segviz_exchange.sharing import PARAMETER, SHARED_HEAD
-from segviz_exchange.store import Corrupt, Entry, NotFound, Store
+from segviz_exchange.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Candidate:
     def file(self) -> TensorFile:
         """Downloaded when first asked for. Raises NotFound, Corrupt or InvalidTensors."""
         digest = self.update.blob
-        return self.scratch.fetch(self.store, keys.site_blob(self.site, digest), digest)
+        key = keys.site_blob(self.site, digest)
+        return self.scratch.fetch(self.store, key, digest, self.update.size_bytes)
 
     @cached_property
     def expected(self) -> Schema:
@@ -119,9 +120,10 @@ def check_size(candidate: Candidate) -> Fault | None:
     got, expected = entry.size_bytes, candidate.update.size_bytes
     if got != expected:
         return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, its record says {expected}")
-    if candidate.reference is None:
-        return None
-    limit = MAX_HEADER_BYTES + sum(info.size_bytes for info in candidate.expected.infos.values())
+    # What a model is, nobody knows before round 0.
+    limit = MAX_BLOB_BYTES
+    if candidate.reference is not None:
+        limit = MAX_HEADER_BYTES + sum(info.size_bytes for info in candidate.expected.infos.values())
     if got > limit:
         return Fault(reasons.BLOB_TOO_LARGE, f"{key} has {got} bytes, at most {limit} are possible")
     return None

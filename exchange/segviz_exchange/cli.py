@@ -10,7 +10,7 @@ from segviz_exchange.errors import Refusal
 
 # Said here, so that help needs neither torch nor Kubernetes' client.
 _HELP = {
-    "data": "Make data sets: a phantom to try things on, or a check of your own.",
+    "data": "Make a phantom data set to try things on.",
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show how a federation stands.",
     "store": "Check that an object store keeps what it promises.",
@@ -20,7 +20,7 @@ _HELP = {
 _EXAMPLES = """\b
 Examples:
   segviz validate federation.yaml
-  segviz run federation.yaml
+  segviz run federation.yaml sites.yaml
   segviz COMMAND --help
 """
 

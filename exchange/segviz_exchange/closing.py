@@ -2,9 +2,10 @@
 
 The clock is the store's: `now`, and the times behind `deadline`, come from it, so no machine's clock counts.
 A site that stays away never moves the deadline, and an update that comes after the closing is never merged.
+Time alone never fails a round: it may have passed while nobody was at work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,10 +42,10 @@ class RoundRecords:
 
     round: int
     joined: frozenset[str]
-    """Who was active under the control that the previous round's record names; of no use in round 0."""
+    """Who was active when the round was opened; in round 0, who is now."""
     sites: Mapping[str, SiteRecords]
-    opened: datetime | None
-    """Last-Modified of the previous round's record; none in round 0, which has no deadline of its own."""
+    opened: datetime
+    """Last-Modified of the previous round's record; in round 0, of the first control."""
     suspended: timedelta
     """How long the federation was suspended since."""
 
@@ -69,9 +70,10 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     """Decide a round from the newest control and the records so far.
 
     While suspended nothing is decided. A round closes as soon as every expected site has delivered or can
-    no longer do so, and at the deadline with whoever has, if they are at least `minSites`.
+    no longer do so, and from the deadline on as soon as `minSites` have. It fails only when they no longer
+    can.
     """
-    expected = [alias for alias in control.active if alias in records.joined or records.round == 0]
+    expected = expected_sites(control, records.joined)
     known = {alias: records.sites.get(alias, SiteRecords()) for alias in expected}
     delivered = {alias: site.accepted for alias, site in known.items() if site.accepted is not None}
     missing = [alias for alias, site in known.items() if site.accepted is None and not site.refused]
@@ -80,11 +82,10 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
         return Wait(tuple(missing), deadline)
     needed = _needed(control, len(expected))
     if len(delivered) + len(missing) < needed:
-        return Fail(QUORUM_LOST, _quorum_message(records.round, len(delivered), needed, known, control))
-    if missing and (deadline is None or now < deadline):
+        return Fail(QUORUM_LOST, _quorum_message(records.round, needed, known, control))
+    overdue = deadline is not None and now >= deadline
+    if missing and not (overdue and len(delivered) >= needed):
         return Wait(tuple(missing), deadline)
-    if len(delivered) < needed:
-        return Fail(QUORUM_LOST, _quorum_message(records.round, len(delivered), needed, known, control))
     return Closing(
         round=records.round,
         control=control.number,
@@ -106,10 +107,15 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     )
 
 
-def deadline_of(control: Control, opened: datetime | None, suspended: timedelta) -> datetime | None:
+def expected_sites(control: Control, joined: Collection[str]) -> tuple[str, ...]:
+    """Who can be in a round, by alias: joiners begin with the next one, and who left is out at once."""
+    return tuple(alias for alias in control.active if alias in joined)
+
+
+def deadline_of(control: Control, opened: datetime, suspended: timedelta) -> datetime | None:
     """None where a round waits for everybody, however long."""
     timeout = control.spec.participation.round_timeout_seconds
-    if timeout is None or opened is None:
+    if timeout is None:
         return None
     return opened + timedelta(seconds=timeout) + suspended
 
@@ -134,18 +140,14 @@ def _exclusion(alias: str, site: SiteRecords) -> Exclusion:
     return Exclusion(alias, NO_UPDATE, "no update before the deadline")
 
 
-def _quorum_message(
-    round_: int, delivered: int, needed: int, known: Mapping[str, SiteRecords], control: Control
-) -> str:
-    absent = "; ".join(
-        f"{exclusion.site}: {exclusion.reason}, {exclusion.message}"
-        for exclusion in (_exclusion(alias, site) for alias, site in known.items() if site.accepted is None)
-    )
+def _quorum_message(round_: int, needed: int, known: Mapping[str, SiteRecords], control: Control) -> str:
+    refused = [_exclusion(alias, site) for alias, site in known.items() if site.refused]
+    lost = "; ".join(f"{exclusion.site}: {exclusion.reason}, {exclusion.message}" for exclusion in refused)
     left_out = "; ".join(
         f"{alias}: {member.excluded}" for alias, member in sorted(control.members.items()) if member.excluded
     )
-    reasons = "; ".join(part for part in (absent, left_out) if part)
+    reasons = "; ".join(part for part in (lost, left_out) if part)
     return (
-        f"round {round_} has {delivered} of the {needed} sites it needs ({reasons}). "
+        f"round {round_} can have {len(known) - len(refused)} of the {needed} sites it needs ({reasons}). "
         "Mend the site, or lower spec.participation.minSites."
     )

@@ -1,15 +1,43 @@
 """A folder as a store: for one machine, or several that mount the same file system."""
 
 import errno
+import io
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from segviz_exchange.store import CHUNK_BYTES, AlreadyExists, Denied, Entry, NotFound, StoreError, check_key
+from segviz_exchange.store import (
+    CHUNK_BYTES,
+    AlreadyExists,
+    Denied,
+    Entry,
+    NotFound,
+    StoreError,
+    Unavailable,
+    check_key,
+    read_object,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# What people or time can mend: a full disk, a broken one that is mounted read-only, a file server restarting.
+_AWAY = {
+    errno.EDQUOT,
+    errno.EHOSTDOWN,
+    errno.EIO,
+    errno.ENOSPC,
+    errno.ENOTCONN,
+    errno.EROFS,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+}
+_ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_LONGER_THAN_A_WRITE_SECONDS = 24 * 3600
 
 # Half-written files wait under this name; no key may have it as a part, and listings never show it.
 _STAGING = ".staging"
@@ -28,15 +56,13 @@ class FolderStore:
 
     def create(self, key: str, data: bytes) -> None:
         target = self._path(key)
-        staged = self._stage(data)
-        try:
-            _place(os.link, staged, target)
-        except FileExistsError as error:
-            if target.is_dir():
-                raise StoreError(f"{target} holds objects, and cannot be written as one") from error
-            raise AlreadyExists(key) from error
-        finally:
-            staged.unlink()
+        with _errors(target), self._staged(data) as staged:
+            try:
+                _place(os.link, staged, target)
+            except FileExistsError as error:
+                if target.is_dir():
+                    raise StoreError(f"{target} holds objects, and cannot be written as one") from error
+                raise AlreadyExists(key) from error
 
     def put(self, key: str, data: bytes) -> None:
         self._replace(key, data)
@@ -44,53 +70,52 @@ class FolderStore:
     def upload(self, key: str, path: Path) -> None:
         with path.open("rb") as source:
             self._replace(key, source)
+        with _errors(self._staging):
+            self._sweep()
 
     def get(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise NotFound(key) from error
+        with self.open(key) as stream:
+            return read_object(stream, key)
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
         try:
-            stream = self._path(key).open("rb")
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            with _errors(path):
+                file = _File(path)
+        except _ABSENT as error:
             raise NotFound(key) from error
-        with stream:
+        with io.BufferedReader(file, CHUNK_BYTES) as stream:
             yield stream
 
     def list(self, prefix: str) -> list[Entry]:
         within = prefix.rpartition("/")[0]
         folder = self._path(within) if within else self.root
         entries = []
-        for parent, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if name != _STAGING]
-            for name in files:
-                path = Path(parent, name)
-                key = path.relative_to(self.root).as_posix()
-                if not key.startswith(prefix):
-                    continue
-                try:
-                    entries.append(_entry(key, path))
-                except FileNotFoundError:
-                    continue  # deleted since it was listed
+        with _errors(folder):
+            for parent, folders, files in os.walk(folder, onerror=_unless_absent):
+                folders[:] = [name for name in folders if name != _STAGING]
+                for name in files:
+                    path = Path(parent, name)
+                    key = path.relative_to(self.root).as_posix()
+                    if not key.startswith(prefix):
+                        continue
+                    try:
+                        entries.append(_entry(key, path))
+                    except FileNotFoundError:
+                        continue  # deleted since it was listed
         return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
-        try:
-            self._path(key).unlink()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return
-        _prune(self._path(key).parent, self._top)
+        path = self._path(key)
+        with _errors(path), suppress(*_ABSENT):
+            path.unlink()
+            _prune(path.parent, self._top)
 
     def now(self) -> datetime:
         # A file's own timestamp, not the process's clock: a network file system has a clock of its own.
-        staged = self._stage(b"")
-        try:
+        with _errors(self._staging), self._staged(b"") as staged:
             return _modified(staged)
-        finally:
-            staged.unlink()
 
     def scoped(self, prefix: str) -> "FolderStore":
         return FolderStore(self._path(prefix.removesuffix("/")), self._top)
@@ -101,29 +126,77 @@ class FolderStore:
             raise StoreError(f"{key!r} cannot be a key: {_STAGING} is the store's own")
         return self.root / key
 
-    def _stage(self, data: bytes | BinaryIO) -> Path:
-        folder = self._top / _STAGING
-        _make_folder(folder)
-        staged = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
-        with staged.open("xb") as file:
-            if isinstance(data, bytes):
-                file.write(data)
-            else:
-                while chunk := data.read(CHUNK_BYTES):
-                    file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        return staged
+    @property
+    def _staging(self) -> Path:
+        return self._top / _STAGING
+
+    @contextmanager
+    def _staged(self, data: bytes | BinaryIO) -> Iterator[Path]:
+        """A file that is whole and on disk, until it is placed or this ends."""
+        _make_folder(self._staging)
+        staged = self._staging / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            with staged.open("xb") as file:
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    while chunk := data.read(CHUNK_BYTES):
+                        file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            yield staged
+        finally:
+            staged.unlink(missing_ok=True)
 
     def _replace(self, key: str, data: bytes | BinaryIO) -> None:
         target = self._path(key)
-        staged = self._stage(data)
-        try:
-            _place(os.replace, staged, target)
-        except IsADirectoryError as error:
-            raise StoreError(f"{target} holds objects, and cannot be written as one") from error
-        finally:
-            staged.unlink(missing_ok=True)
+        with _errors(target), self._staged(data) as staged:
+            try:
+                _place(os.replace, staged, target)
+            except IsADirectoryError as error:
+                raise StoreError(f"{target} holds objects, and cannot be written as one") from error
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left behind."""
+        now = self.now().timestamp()
+        for left in self._staging.iterdir():
+            with suppress(FileNotFoundError):  # its writer was only slow
+                if now - left.stat().st_mtime > _LONGER_THAN_A_WRITE_SECONDS:
+                    left.unlink()
+
+
+class _File(io.FileIO):
+    """A file whose reads fail as the store's other calls do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        with _errors(self._path):
+            return super().readinto(buffer)
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Say what a failure means for a caller, and where it happened. That nothing is there, callers know."""
+    try:
+        yield
+    except _ABSENT:
+        raise
+    except OSError as error:
+        said = f"{path}: {error.strerror}"
+        if isinstance(error, PermissionError):
+            raise Denied(said) from error
+        if error.errno in _AWAY:
+            raise Unavailable(said) from error
+        raise StoreError(said) from error
+
+
+def _unless_absent(error: OSError) -> None:
+    """A prefix below which nothing is, or not any more, lists nothing; all else must not look so."""
+    if not isinstance(error, _ABSENT):
+        raise error
 
 
 def _modified(path: Path) -> datetime:
@@ -155,8 +228,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(f"{folder} is an object, and cannot hold others") from error
-    except PermissionError as error:
-        raise Denied(f"{folder} may not be made by this user") from error
     _sync_folder(folder.parent)
 
 

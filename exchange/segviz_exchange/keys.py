@@ -4,13 +4,19 @@
 `export/` to the evaluation. Round numbers are padded so that a listing sorts as time does.
 """
 
+import re
+
 CONTROLS = "control/"
 CLOSINGS = "global/closings/"
 ROUNDS = "global/rounds/"
 FAILURES = "global/failures/"
+REJECTIONS = "global/rejections/"
+SITES = "sites/"
 FINAL = "global/final.json"
 EXPORTS = "export/"
 AGGREGATOR_PROGRESS = "global/progress.json"
+
+_NUMBERED = re.compile(r"([0-9]{1,18})\.json")
 
 
 def federation_prefix(namespace: str, name: str, uid: str) -> str:
@@ -39,8 +45,12 @@ def global_blob(digest: str) -> str:
     return f"global/blobs/{digest}"
 
 
+def all_rejections(site: str) -> str:
+    return f"{REJECTIONS}{site}/"
+
+
 def rejections(site: str, round_: int) -> str:
-    return f"global/rejections/{site}/{round_:04d}/"
+    return f"{all_rejections(site)}{round_:04d}/"
 
 
 def rejection(site: str, round_: int, attempt: int) -> str:
@@ -48,15 +58,19 @@ def rejection(site: str, round_: int, attempt: int) -> str:
 
 
 def leases(site: str) -> str:
-    return f"sites/{site}/leases/"
+    return f"{SITES}{site}/leases/"
 
 
 def lease(site: str, number: int) -> str:
     return f"{leases(site)}{number:06d}.json"
 
 
+def all_updates(site: str) -> str:
+    return f"{SITES}{site}/updates/"
+
+
 def updates(site: str, round_: int) -> str:
-    return f"sites/{site}/updates/{round_:04d}/"
+    return f"{all_updates(site)}{round_:04d}/"
 
 
 def update(site: str, round_: int, attempt: int) -> str:
@@ -64,27 +78,31 @@ def update(site: str, round_: int, attempt: int) -> str:
 
 
 def site_blob(site: str, digest: str) -> str:
-    return f"sites/{site}/blobs/{digest}"
+    return f"{SITES}{site}/blobs/{digest}"
+
+
+def all_scores(site: str) -> str:
+    return f"{SITES}{site}/scores/"
 
 
 def scores(site: str, round_: int) -> str:
-    return f"sites/{site}/scores/{round_:04d}.json"
+    return f"{all_scores(site)}{round_:04d}.json"
 
 
 def outcome(site: str) -> str:
-    return f"sites/{site}/outcome.json"
+    return f"{SITES}{site}/outcome.json"
 
 
 def release_blob(site: str, digest: str) -> str:
-    return f"sites/{site}/release/{digest}"
+    return f"{SITES}{site}/release/{digest}"
 
 
 def external_scores(site: str) -> str:
-    return f"sites/{site}/external.json"
+    return f"{SITES}{site}/external.json"
 
 
 def progress(site: str) -> str:
-    return f"sites/{site}/progress.json"
+    return f"{SITES}{site}/progress.json"
 
 
 def exported(variant: str) -> str:
@@ -98,3 +116,9 @@ def exported_blob(digest: str) -> str:
 def number_of(key: str) -> int:
     """The round, attempt, lease or control that a numbered key ends with."""
     return int(key.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def number_below(prefix: str, key: str) -> int | None:
+    """The same of a key directly under `prefix`; none for what else may lie there."""
+    match = _NUMBERED.fullmatch(key.removeprefix(prefix))
+    return int(match[1]) if match else None

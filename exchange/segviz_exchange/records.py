@@ -10,7 +10,7 @@ import msgspec
 
 from segviz_exchange import keys
 from segviz_exchange.spec import FederationSpec, Objective
-from segviz_exchange.store import AlreadyExists, NotFound, Store, StoreError
+from segviz_exchange.store import AlreadyExists, Entry, NotFound, Store, StoreError, TooLarge
 
 
 class InvalidRecord(StoreError):
@@ -20,8 +20,14 @@ class InvalidRecord(StoreError):
 # A digest becomes a file name and a key: anything else than hex could leave the folder it is meant for.
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
-# The bound keeps integer-weighted float64 sums exact (see the aggregator's mean).
+# The bound keeps the mean of equal values equal to them (see the aggregator's mean).
 Cases = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+# A site writes these; two of 1e308 would overflow where they are averaged.
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+# A variant becomes a part of a key and a folder.
+Variant = Annotated[str, msgspec.Meta(pattern=r"^(base|tuned)\Z")]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -151,9 +157,9 @@ class Failure(Record, frozen=True):
 class Dice(Record, frozen=True):
     """Over cases; the standard deviation divides by n (ddof 0)."""
 
-    mean: float
-    sd: float
-    cases: int
+    mean: Share
+    sd: Share
+    cases: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class RoundScores(Record, frozen=True):
@@ -178,7 +184,7 @@ class CaseScore(Record, frozen=True):
     case: str
     """A site-salted id where it leaves the site."""
     organ: str
-    dice: float
+    dice: Share
 
 
 class VariantOutcome(Record, frozen=True):
@@ -193,13 +199,13 @@ class Outcome(Record, frozen=True):
 
     site: str
     round: int
-    variants: dict[str, VariantOutcome]
+    variants: dict[Variant, VariantOutcome]
 
 
 class Exported(Record, frozen=True):
     """The whole model, as evaluated: representation, every released head, BN sets by organ."""
 
-    variant: str
+    variant: Variant
     round: int
     blob: Digest
     size_bytes: int
@@ -214,7 +220,7 @@ class ExternalScores(Record, frozen=True):
     """An external set's Dice, by variant and organ."""
 
     site: str
-    variants: dict[str, VariantOutcome]
+    variants: dict[Variant, VariantOutcome]
 
 
 class Phase(StrEnum):
@@ -263,7 +269,10 @@ def decode(data: bytes, kind: type[AnyRecord], key: str) -> AnyRecord:
 
 def read(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord:
     """Raises NotFound, or InvalidRecord for an object that is no such record."""
-    return decode(store.get(key), kind, key)
+    try:
+        return decode(store.get(key), kind, key)
+    except TooLarge as error:
+        raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
 
 
 def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
@@ -286,10 +295,17 @@ def commit(store: Store, key: str, record: AnyRecord) -> AnyRecord:
     return record
 
 
+def numbered(store: Store, prefix: str) -> dict[int, Entry]:
+    """The numbered records directly under `prefix`, in their order; what else lies there is skipped."""
+    found = ((keys.number_below(prefix, entry.key), entry) for entry in store.list(prefix))
+    known = {number: entry for number, entry in found if number is not None}
+    return dict(sorted(known.items()))
+
+
 def newest(store: Store, prefix: str) -> str | None:
     """The highest-numbered key directly under `prefix`."""
-    found = [entry.key for entry in store.list(prefix) if "/" not in entry.key[len(prefix) :]]
-    return max(found, key=keys.number_of, default=None)
+    entries = numbered(store, prefix)
+    return entries[max(entries)].key if entries else None
 
 
 def newest_control(store: Store) -> Control | None:

@@ -33,7 +33,7 @@ from urllib3.response import BaseHTTPResponse
 
 from segviz_exchange.errors import Refusal
 from segviz_exchange.s3_errors import Conflict, meaning
-from segviz_exchange.store import CHUNK_BYTES, Entry, NotFound, StoreError, check_key
+from segviz_exchange.store import CHUNK_BYTES, Entry, NotFound, StoreError, check_key, read_object
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -97,7 +97,7 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         with self.open(key) as stream:
-            return stream.read()
+            return read_object(stream, key)
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:

@@ -5,6 +5,8 @@ nothing; heartbeats alone are overwritten. Two stores keep this contract: a fold
 """
 
 import hashlib
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +18,10 @@ from urllib.parse import urlsplit
 from segviz_exchange.errors import Refusal
 
 CHUNK_BYTES = 1 << 20
+MAX_OBJECT_BYTES = 16 << 20
+"""What `get` reads at most. The largest records are a site's scores of a hundred thousand cases."""
+MAX_BLOB_BYTES = 4 << 30
+"""What `download` fetches where its caller expects no size: a thousand million float32."""
 
 
 class StoreError(Exception):
@@ -36,6 +42,10 @@ class Unavailable(StoreError):
 
 class Denied(StoreError):
     """The credentials do not allow this, or have expired."""
+
+
+class TooLarge(StoreError):
+    """An object is larger than anything that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Store(Protocol):
         """Write a blob from a file of any size. Its key names its content, so a replaced one is equal."""
 
     def get(self, key: str) -> bytes:
-        """Raises NotFound."""
+        """A small object, whole. Raises NotFound, or TooLarge above MAX_OBJECT_BYTES."""
 
     def open(self, key: str) -> AbstractContextManager[BinaryIO]:
         """A stream over a large object, to be read forwards. Raises NotFound."""
@@ -104,7 +114,12 @@ def open_store(url: str) -> Store:
     if scheme in ("", "file"):
         from segviz_exchange.folder import FolderStore
 
-        return FolderStore(Path(url.removeprefix("file://")))
+        folder = url.removeprefix("file://")
+        if not folder.strip():
+            raise Refusal(
+                f"store {url!r} is empty. Give a folder (. is this one), s3://HOST/BUCKET or s3+http://HOST/BUCKET."
+            )
+        return FolderStore(Path(folder))
     raise Refusal(
         f"store {url!r}: {scheme!r} is no kind of store. Use a folder, s3://HOST/BUCKET or s3+http://HOST/BUCKET."
     )
@@ -115,29 +130,55 @@ def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
+def read_object(stream: BinaryIO, key: str) -> bytes:
+    """What `get` returns, without holding more than that in memory."""
+    data = stream.read(MAX_OBJECT_BYTES + 1)
+    if len(data) > MAX_OBJECT_BYTES:
+        raise TooLarge(f"{key} is larger than {MAX_OBJECT_BYTES} bytes")
+    return data
+
+
 class Corrupt(StoreError):
     """What was read does not have the digest it was pinned with."""
 
 
-def download(store: Store, key: str, digest: str, folder: Path) -> Path:
-    """A blob as a local file named by its digest, hashed while it flows; a file already there is trusted.
+def download(store: Store, key: str, digest: str, folder: Path, max_bytes: int = MAX_BLOB_BYTES) -> Path:
+    """A blob as a local file named by its digest. One already there is hashed, and fetched again if changed.
 
     Raises:
         NotFound: there is no such blob.
-        Corrupt: the bytes are not the ones that `digest` pins.
+        Corrupt: the bytes are not the ones that `digest` pins, or more than `max_bytes`.
     """
     target = folder / digest
-    if target.exists():
+    if target.exists() and _digest_of(target) == digest:
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{digest}.partial"
-    sha256 = hashlib.sha256()
-    with store.open(key) as stream, partial.open("wb") as file:
-        for chunk in read_chunks(stream):
-            sha256.update(chunk)
-            file.write(chunk)
-    if sha256.hexdigest() != digest:
-        partial.unlink()
-        raise Corrupt(f"{key}: its bytes hash to {sha256.hexdigest()[:12]}…, its record says {digest[:12]}…")
-    partial.rename(target)
-    return target
+    # Its own name, as another process may be at the same blob; on disk before it is called by its digest.
+    partial = folder / f"{digest}.{secrets.token_hex(8)}.partial"
+    try:
+        with store.open(key) as stream, partial.open("xb") as file:
+            got = _copy(stream, file, key, max_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        if got != digest:
+            raise Corrupt(f"{key}: its bytes hash to {got[:12]}…, its record says {digest[:12]}…")
+        return partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, key: str, max_bytes: int) -> str:
+    """Returns the sha256 of what was copied."""
+    sha256, left = hashlib.sha256(), max_bytes
+    for chunk in read_chunks(source):
+        left -= len(chunk)
+        if left < 0:
+            raise Corrupt(f"{key}: more than {max_bytes} bytes, which its record excludes")
+        sha256.update(chunk)
+        target.write(chunk)
+    return sha256.hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from segviz_exchange.spec import (
     AlgorithmName,
-    EvaluationNorm,
     Member,
     Objective,
     Release,
     Role,
     Selection,
 )
+from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Federation, Site
+from segviz_operator.past import Past, changed_fields
 from segviz_operator.problem import InvalidManifest, Problem, nearest, show
 
 ALIAS_TAKEN = "AliasTaken"
@@ -33,15 +34,10 @@ RELEASE_CONFLICT = "ReleaseConflict"
 """A site's release forbids what the federation would do with its head or its BatchNorm."""
 NO_VALIDATION = "NoValidation"
 """The best round is to be chosen, but a site has no cases to choose it by."""
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A federation and the sites behind its aliases, sorted by alias."""
-
-    federation: Federation
-    members: Mapping[str, Site]
-    evaluators: Mapping[str, Site]
+SITE_CHANGED = "SiteChanged"
+"""An alias stands for other data than those that have gone into the federation."""
+ORGAN_TOO_LATE = "OrganTooLate"
+"""A site brings an organ to the one head of all organs, which was built without it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,7 @@ class Case:
     federation: Federation
     sites: Mapping[str, Site]
     """By namespace/name."""
+    past: Past | None = None
 
     @property
     def members(self) -> tuple["Entry", ...]:
@@ -59,6 +56,17 @@ class Case:
     @property
     def evaluators(self) -> tuple["Entry", ...]:
         return self._entries("spec.evaluation.sites", self.federation.spec.evaluation.sites)
+
+    @property
+    def entries(self) -> tuple["Entry", ...]:
+        return (*self.members, *self.evaluators)
+
+    def has_withdrawn(self, entry: "Entry") -> bool:
+        once = self.past is not None and entry.key in self.past.consented
+        return once and entry.site is not None and not self.has_consented(entry.site)
+
+    def has_consented(self, site: Site) -> bool:
+        return self.federation.key in site.spec.allowed_federations
 
     def owners(self, organ: str) -> tuple["Entry", ...]:
         return tuple(each for each in self.members if each.site and organ in each.site.spec.organs)
@@ -84,12 +92,14 @@ class Entry:
         return _key(self.member)
 
 
-def accept(federation: Federation, sites: Iterable[Site]) -> Accepted:
-    """Raises InvalidManifest with all that does not fit."""
-    case = Case(federation, {site.key: site for site in sites})
+def accept(federation: Federation, sites: Iterable[Site], past: Past | None = None) -> Accepted:
+    """Raises InvalidManifest with all that does not fit each other, or the past."""
+    case = Case(federation, {site.key: site for site in sites}, past)
     if problems := tuple(problem for check in CHECKS for problem in check(case)):
         raise InvalidManifest(problems)
-    return Accepted(federation, _by_alias(case.members), _by_alias(case.evaluators))
+    # An owner's no holds whatever follows from it for the others, who are judged as if the site were there.
+    withdrawn = tuple(sorted(entry.member.alias for entry in case.entries if case.has_withdrawn(entry)))
+    return Accepted(federation, _by_alias(case.members), _by_alias(case.evaluators)).without(withdrawn)
 
 
 def alias_taken(case: Case) -> Iterator[Problem]:
@@ -103,12 +113,10 @@ def alias_taken(case: Case) -> Iterator[Problem]:
 
 
 def site_not_found(case: Case) -> Iterator[Problem]:
-    for entry in (*case.members, *case.evaluators):
+    for entry in case.entries:
         if entry.site is None:
             guess = nearest(entry.key, case.sites)
-            fix = (
-                f"Did you mean {guess}?" if guess else "Apply the site's manifest, or correct the reference."
-            )
+            fix = f"Did you mean {guess}?" if guess else "Add the site's manifest, or correct the reference."
             what = "names no SegVizSite that there is"
             yield case.problem(SITE_NOT_FOUND, f"{entry.path}.siteRef", what, fix, entry.key)
 
@@ -126,8 +134,8 @@ def wrong_role(case: Case) -> Iterator[Problem]:
 
 
 def not_consented(case: Case) -> Iterator[Problem]:
-    for entry in (*case.members, *case.evaluators):
-        if entry.site and case.federation.key not in entry.site.spec.allowed_federations:
+    for entry in case.entries:
+        if entry.site and not case.has_consented(entry.site) and not case.has_withdrawn(entry):
             what = "has not consented to this federation"
             fix = f"Ask its owner to add {case.federation.key} to its spec.allowedFederations."
             yield case.problem(NOT_CONSENTED, f"{entry.path}.siteRef", what, fix, entry.key)
@@ -135,7 +143,7 @@ def not_consented(case: Case) -> Iterator[Problem]:
 
 def site_repeated(case: Case) -> Iterator[Problem]:
     first: dict[str, str] = {}
-    for entry in (*case.members, *case.evaluators):
+    for entry in case.entries:
         if entry.key in first:
             what = f"is already used by {first[entry.key]}"
             yield case.problem(
@@ -185,12 +193,15 @@ def head_must_stay(case: Case) -> Iterator[Problem]:
 
 
 def evaluation_needs_release(case: Case) -> Iterator[Problem]:
-    """An external site runs the heads of the organs it annotates, and under FedBN their sites' BatchNorm."""
+    """An external site runs the heads of the organs it annotates, and what their sites never shared.
+
+    Under FedBN that is BatchNorm (`Adapted` estimates its statistics anew, not its weights); under Local it
+    is the whole model.
+    """
     spec = case.federation.spec
     evaluated = {organ for entry in case.evaluators if entry.site for organ in entry.site.spec.organs}
-    own_norm = (
-        spec.algorithm.name is AlgorithmName.FED_BN and spec.evaluation.norm is not EvaluationNorm.ADAPTED
-    )
+    unshared = {AlgorithmName.FED_BN: "its BatchNorm", AlgorithmName.LOCAL: "its whole model"}
+    needed = unshared.get(spec.algorithm.name)
     for entry in case.members:
         if entry.site is None or not evaluated.intersection(entry.site.spec.organs):
             continue
@@ -198,9 +209,9 @@ def evaluation_needs_release(case: Case) -> Iterator[Problem]:
         if release is Release.NONE:
             what = "has release None, but spec.evaluation.sites would run its head"
             fix = "Ask its owner for release Heads or HeadsAndNorm, or leave spec.evaluation.sites empty."
-        elif release is Release.HEADS and own_norm:
-            what = f"has release Heads, but evaluation.norm {spec.evaluation.norm} needs its BatchNorm"
-            fix = "Choose evaluation.norm Adapted, or ask its owner for release HeadsAndNorm."
+        elif release is Release.HEADS and needed:
+            what = f"has release Heads, but under {spec.algorithm.name} an external site needs {needed}"
+            fix = "Choose algorithm.name FedAvg, or ask its owner for release HeadsAndNorm."
         else:
             continue
         yield case.problem(RELEASE_CONFLICT, entry.path, what, fix, entry.member.alias)
@@ -216,6 +227,38 @@ def no_validation(case: Case) -> Iterator[Problem]:
             yield case.problem(NO_VALIDATION, entry.path, what, fix, entry.member.alias)
 
 
+def site_changed(case: Case) -> Iterator[Problem]:
+    """What was learnt from a site's data stays in the model, so its alias must go on meaning these data."""
+    for entry in case.entries:
+        alias, site = entry.member.alias, entry.site
+        known = case.past.bound_site(alias) if case.past else None
+        if known is None or site is None or case.has_withdrawn(entry):
+            continue
+        if site.key != known.key:
+            what, fix = f"was {known.key} so far", "Give another site an alias of its own."
+            yield case.problem(SITE_CHANGED, f"{entry.path}.siteRef", what, fix, site.key)
+        else:
+            for field in changed_fields(known.spec, site.spec):
+                what = f"cannot change: the site's data are part of {case.federation.key} already, as {alias}"
+                fix = "Set it back, or start a new federation."
+                yield Problem(str(site), f"spec.{field}", what, fix, reason=SITE_CHANGED)
+
+
+def organ_too_late(case: Case) -> Iterator[Problem]:
+    organs = case.past.organs if case.past else frozenset()
+    if not organs or case.federation.spec.objective is not Objective.MARGINAL:
+        return
+    for entry in case.members:
+        late = sorted(set(entry.site.spec.organs) - organs) if entry.site else []
+        if late and not case.has_withdrawn(entry):
+            what = (
+                f"annotates {late[0]}, which no site did when the federation began: the one head of "
+                "objective Marginal has no channel for it"
+            )
+            fix = f"Start a new federation that has {late[0]} from the beginning."
+            yield case.problem(ORGAN_TOO_LATE, entry.path, what, fix, entry.member.alias)
+
+
 CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     alias_taken,
     site_not_found,
@@ -227,6 +270,8 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     head_must_stay,
     evaluation_needs_release,
     no_validation,
+    site_changed,
+    organ_too_late,
 )
 
 

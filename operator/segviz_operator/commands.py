@@ -1,5 +1,6 @@
 """The commands that come with the extra `operator`."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def _reservation(manifests: Manifests) -> str:
     return "" if manifests.sites else " (by itself: the files hold none of its sites)"
 
 
+def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    # It is neither below nor above any bound.
+    if math.isnan(value):
+        raise click.BadParameter("nan is no length of time.", context, parameter)
+    return value
+
+
 _RUN_EXAMPLES = """\b
 Examples:
   segviz run examples/phantom/federation.yaml --data phantom/
@@ -93,7 +101,8 @@ Examples:
     "--poll-seconds",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(min=0.05),
+    type=click.FloatRange(min=0.05, max=3600),
+    callback=_refuse_nan,
     help="How often each process looks for news.",
 )
 def run(
@@ -115,7 +124,7 @@ def run(
     """
     stop = Stop()
     manifests = ManifestFiles(files)
-    folder = WorkDir(workdir or Path("runs") / manifests.read(None).federation.name)
+    folder = WorkDir(workdir or Path("runs") / manifests.name())
     request = Request(manifests, parse_volumes(data), store, poll_seconds)
     console = Console(highlight=False)
     end = run_locally(request, folder, stop, open_view(console))

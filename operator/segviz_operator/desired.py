@@ -1,13 +1,14 @@
 """What people want, from the manifests that a local run was given; read again whenever they are edited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segviz_exchange.errors import Refusal
-from segviz_operator.acceptance import Accepted, accept
+from segviz_operator.acceptance import accept
+from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Federation, load, parse
+from segviz_operator.past import Past
 from segviz_operator.phase import FederationPhase
 from segviz_operator.plan import Desired
 
@@ -15,11 +16,10 @@ Signature = tuple[tuple[str, int, int], ...]
 
 
 def desired_of(accepted: Accepted) -> Desired:
-    everyone = {**accepted.members, **accepted.evaluators}
     return Desired(
         spec=accepted.federation.spec,
         organs={alias: site.spec.organs for alias, site in accepted.members.items()},
-        paused=frozenset(alias for alias, site in everyone.items() if site.spec.suspend),
+        paused=frozenset(alias for alias, site in accepted.everyone.items() if site.spec.suspend),
     )
 
 
@@ -42,29 +42,43 @@ class ManifestFiles:
                 found.append((str(file), status.st_mtime_ns, status.st_size))
         return tuple(found)
 
-    def read(self, old: Mapping[str, Any] | None) -> Accepted:
+    def name(self) -> str:
+        """The federation's, whether or not its sites fit it. Raises Refusal."""
+        return _only(load(self.paths).federations, self.paths).name
+
+    def read(self, past: Past | None) -> Accepted:
         """The one federation in the files and its sites.
 
         Args:
-            old: the federation's manifest that is in force, where training has begun under it.
+            past: what the run in this folder has been built upon, where one has begun.
 
         Raises:
             Refusal: a manifest is invalid, or changes what may not change any more.
         """
         manifests = load(self.paths)
         federation = _only(manifests.federations, self.paths)
-        if old is not None:
-            # The same rules as the API server's; they look at the phase to know that training has begun.
-            before = {**old, "status": {"phase": str(FederationPhase.TRAINING)}}
-            parse(federation.raw, str(federation), old=before)
-        return accept(federation, manifests.sites)
+        if not manifests.sites:
+            raise Refusal(
+                f"{_listed(self.paths)}: no SegVizSite in there. Name the manifests of its sites too: "
+                "segviz run federation.yaml sites.yaml"
+            )
+        if past is None or past.key != federation.key:
+            return accept(federation, manifests.sites)
+        # The same rules as the API server's; they look at the phase to know that training has begun.
+        before = {**past.manifest, "status": {"phase": str(FederationPhase.TRAINING)}}
+        parse(federation.raw, str(federation), old=before)
+        return accept(federation, manifests.sites, past)
 
 
 def _only(federations: Sequence[Federation], paths: Sequence[Path]) -> Federation:
-    files = ", ".join(map(str, paths))
+    files = _listed(paths)
     if not federations:
         raise Refusal(f"{files}: no SegVizFederation in there. Name its manifest, and those of its sites.")
     if len(federations) > 1:
         names = ", ".join(federation.key for federation in federations)
         raise Refusal(f"{files}: {len(federations)} federations in there ({names}). Run one at a time.")
     return federations[0]
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))

@@ -4,7 +4,7 @@ Each turn reads the manifests (if they were edited), the processes and the recor
 and does it. Whatever is killed, the next turn, or the next run, goes on from what is in the working folder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -14,13 +14,16 @@ from rich.console import Console
 
 from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
+from segviz_exchange.probe import probe
 from segviz_exchange.records import commit
 from segviz_exchange.stopping import Stop
 from segviz_exchange.store import Denied, StoreError, Unavailable
-from segviz_operator.acceptance import Accepted
+from segviz_operator.accepted import Accepted
 from segviz_operator.desired import ManifestFiles, Signature, desired_of
+from segviz_operator.identity import Identity, claim
 from segviz_operator.live import View
 from segviz_operator.observe import FederationRecords, Observer
+from segviz_operator.past import Past
 from segviz_operator.phase import FederationPhase
 from segviz_operator.plan import (
     Action,
@@ -37,7 +40,7 @@ from segviz_operator.report import build_report, write_report
 from segviz_operator.status import FederationStatus, build_status
 from segviz_operator.tables import print_report
 from segviz_operator.volumes import Volumes
-from segviz_operator.workdir import Identity, WorkDir, new_uid
+from segviz_operator.workdir import WorkDir
 
 LOCAL_BACKOFF = Backoff(first_seconds=1.0, most_seconds=60.0)
 """Shorter than a cluster's: nobody else waits for this machine."""
@@ -69,6 +72,10 @@ class Wishes:
 
     accepted: Accepted
     roots: Mapping[str, Path]
+
+    def place(self, alias: str) -> Place | None:
+        site = self.accepted.everyone.get(alias)
+        return None if site is None else Place(alias, site.spec, self.roots[alias])
 
 
 def run_locally(
@@ -104,14 +111,30 @@ class LocalBody:
         self._programs = programs
         self._backoff = backoff
         self.processes = Processes(workdir.logs)
-        known = workdir.identity()
         self._signature = self._seen_signature = request.files.signature()
+        known = workdir.identity()
+        if known is not None:
+            self._open(known)
         self._wishes = self._read_wishes(known)
-        request.volumes.check_aliases(self._wishes.accepted)
-        self._identity = _identity(known, self._wishes.accepted, request, workdir)
-        self._store = self._identity.open_store()
-        self._observer = Observer(self._store)
+        bucket, paths = workdir.bucket, request.files.paths
+        self._identity = claim(known, self._wishes.accepted, paths, request.store, bucket)
+        if known is None:
+            self._open(self._identity)
         self._desired = desired_of(self._wishes.accepted)
+
+    def _open(self, identity: Identity) -> None:
+        """Look at the store, and whether it can hold a federation where it is none of ours."""
+        self._store = identity.open_store()
+        self._observer = Observer(self._store)
+        try:
+            if identity.store != str(self._workdir.bucket):
+                probe(self._store)
+            self._records = self._observer.read()
+        except StoreError as error:
+            raise Refusal(
+                f"store {identity.store}: {type(error).__name__}: {error}. Check --store and its "
+                "credentials, or leave --store out to use a folder."
+            ) from error
 
     def run(self, stop: Stop) -> RunExit:
         while not stop.requested:
@@ -134,22 +157,16 @@ class LocalBody:
 
     def begin(self) -> None:
         """Make the folder this federation's; ask for another try where the last one failed."""
-        try:
-            records = self._observer.read()
-        except StoreError as error:
-            raise Refusal(
-                f"store {self._identity.store}: {type(error).__name__}: {error}. Check --store and its "
-                "credentials, or leave --store out to use a folder."
-            ) from error
         self._workdir.remember(self._identity)
-        control = records.control
-        if control is not None and failure_of(control, records.observed()):
+        self._tell_withdrawn(self._wishes.accepted.withdrawn)
+        control = self._records.control
+        if control is not None and failure_of(control, self._records.observed()):
             self._desired = replace(self._desired, retried=control.number)
 
     def _turn(self) -> FederationStatus:
         # Processes first: a record that one leaves before it ends is then seen with its end.
         workloads = self.processes.observe()
-        records = self._observer.read()
+        self._records = records = self._observer.read()
         observed = records.observed(workloads)
         actions = plan(self._desired, observed, datetime.now(UTC), self._backoff)
         self._apply(actions)
@@ -158,7 +175,7 @@ class LocalBody:
         return self._show(self._observer.read() if moved else records)
 
     def _show(self, records: FederationRecords) -> FederationStatus:
-        status = build_status(self._identity.name, records, self.processes.observe())
+        status = build_status(self._identity.name, records, self.processes.observe(), self._desired.paused)
         self._view.show(status, records)
         return status
 
@@ -181,16 +198,11 @@ class LocalBody:
     def _create(self, action: CreateWorkload) -> None:
         threads = str(self._wishes.accepted.federation.spec.training.threads)
         environment = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        place = None if action.site is None else self._place(action.site)
+        place = None if action.site is None else self._wishes.place(action.site)
         words = command(
             self._programs, self._workdir, self._identity, action.role, place, self._request.poll_seconds
         )
         self.processes.create(action, words, environment)
-
-    def _place(self, alias: str) -> Place:
-        accepted = self._wishes.accepted
-        site = accepted.members.get(alias) or accepted.evaluators[alias]
-        return Place(alias, site.spec, self._wishes.roots[alias])
 
     # --- edits ------------------------------------------------------------------------------------
 
@@ -205,14 +217,36 @@ class LocalBody:
         except Refusal as refusal:
             self._view.say(f"warning: the edited manifest is not used. {refusal}")
             return
-        if wishes.accepted.federation.key != f"{self._identity.namespace}/{self._identity.name}":
+        if wishes.accepted.federation.key != self._identity.key:
             self._view.say("warning: the edited manifest is not used. It names another federation.")
             return
+        self._stop_what_changed(wishes)
+        news = set(wishes.accepted.withdrawn) - set(self._wishes.accepted.withdrawn)
         self._wishes = wishes
         self._desired = replace(desired_of(wishes.accepted), retried=self._desired.retried)
-        self._identity = replace_accepted(self._identity, wishes.accepted)
+        self._identity = self._identity.accepting(wishes.accepted)
         self._workdir.remember(self._identity)
         self._view.say("the edited manifest is in force")
+        self._tell_withdrawn(sorted(news))
+
+    def _stop_what_changed(self, wishes: Wishes) -> None:
+        """At once, whatever the store does: an owner's newest word on consent or release holds from now on.
+
+        `plan` starts again what is still wanted; of a refused site that was mended, this is another try.
+        """
+        stale = [
+            DeleteWorkload(each.role, each.site, each.attempt)
+            for each in self.processes.observe()
+            if each.site is not None and wishes.place(each.site) != self._wishes.place(each.site)
+        ]
+        self.processes.delete(stale)
+
+    def _tell_withdrawn(self, aliases: Iterable[str]) -> None:
+        for alias in aliases:
+            self._view.say(
+                f"{alias}: has left, its owner withdrew the consent (spec.allowedFederations no longer names "
+                f"{self._identity.key})"
+            )
 
     def _is_settled(self, signature: Signature) -> bool:
         """Seen twice alike: an editor may be half-way through writing."""
@@ -221,8 +255,16 @@ class LocalBody:
         return settled
 
     def _read_wishes(self, known: Identity | None) -> Wishes:
-        accepted = self._request.files.read(None if known is None else known.accepted)
+        accepted = self._request.files.read(None if known is None else self._past(known))
+        sites = () if known is None else known.sites
+        self._request.volumes.check_aliases((*accepted.everyone, *sites))
         return Wishes(accepted, self._request.volumes.roots(accepted))
+
+    def _past(self, identity: Identity) -> Past:
+        delivered = [alias for alias, site in self._records.sites.items() if site.has_delivered]
+        running = [each.site for each in self.processes.observe() if each.running and each.site is not None]
+        first = self._records.first_control
+        return identity.past((*delivered, *running), first.organs if first else ())
 
 
 def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> None:
@@ -234,44 +276,11 @@ def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> None:
         return
     records = Observer(identity.open_store()).read()
     report = build_report(identity.name, records, workdir.models)
-    if exit_ is RunExit.COMPLETE and report is not None:
+    # Also where the run has failed after the final model: a lost external set takes no other result along.
+    if report is not None:
         write_report(report, workdir)
         print_report(report, console)
         for file in (workdir.report_json, workdir.report_csv):
             console.print(f"  report {file}", soft_wrap=True, highlight=False)
     if exit_ is RunExit.FAILED:
         console.print(f"Logs: {workdir.logs}", markup=False, highlight=False, soft_wrap=True)
-
-
-def replace_accepted(identity: Identity, accepted: Accepted) -> Identity:
-    raw = dict(accepted.federation.raw)
-    return Identity(identity.namespace, identity.name, identity.uid, identity.store, identity.manifests, raw)
-
-
-def _identity(known: Identity | None, accepted: Accepted, request: Request, workdir: WorkDir) -> Identity:
-    """The folder's own, or a new one.
-
-    Raises:
-        Refusal: the folder belongs to another federation, or to another store.
-    """
-    federation = accepted.federation
-    files = tuple(str(path.resolve()) for path in request.files.paths)
-    if known is None:
-        store = str(workdir.bucket) if request.store is None else _absolute(request.store)
-        return Identity(federation.namespace, federation.name, new_uid(), store, files, dict(federation.raw))
-    if (known.namespace, known.name) != (federation.namespace, federation.name):
-        raise Refusal(
-            f"{workdir.root}: holds the federation {known.namespace}/{known.name}, not {federation.key}. "
-            "Choose another --workdir."
-        )
-    if request.store is not None and _absolute(request.store) != known.store:
-        raise Refusal(
-            f"--store {request.store}: this run keeps its records in {known.store}. Leave --store out, or "
-            "choose another --workdir."
-        )
-    return replace_accepted(known, accepted)
-
-
-def _absolute(store: str) -> str:
-    """`segviz status` may be called from anywhere."""
-    return store if "://" in store else str(Path(store).resolve())

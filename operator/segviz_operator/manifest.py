@@ -141,7 +141,10 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise InvalidManifest([Problem(source, "", "is no object", fix)])
         # `kubectl get -o yaml` wraps what it prints in a List.
         items = document.get("items") if document.get("kind") == "List" else [document]
-        yield from ((source, item) for item in items or () if isinstance(item, dict))
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            fix = "Write a list of objects, each with apiVersion and kind."
+            raise InvalidManifest([Problem(source, "items", "is no list of objects", fix, show(items))])
+        yield from ((source, item) for item in items)
 
 
 def _is_foreign(raw: Mapping[str, Any]) -> bool:

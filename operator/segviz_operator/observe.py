@@ -4,12 +4,13 @@ The store is listed once; records never change, so each is read once and kept un
 are read again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 from segviz_exchange import keys
 from segviz_exchange.records import (
+    AnyRecord,
     Closing,
     Control,
     Exported,
@@ -30,8 +31,6 @@ from segviz_exchange.store import Entry, NotFound, Store
 from segviz_operator.plan import Observed
 from segviz_operator.workload import Workload
 
-AnyRecord = TypeVar("AnyRecord", bound=Record)
-
 
 @dataclass(frozen=True)
 class Heartbeat:
@@ -51,12 +50,18 @@ class SiteFacts:
     external: ExternalScores | None
     rejections: tuple[Rejection, ...]
 
+    @property
+    def has_delivered(self) -> bool:
+        """Whether its data are part of a result."""
+        return self.newest_update is not None or self.external is not None
+
 
 @dataclass(frozen=True)
 class FederationRecords:
     now: datetime
     """By the store's clock."""
     control: Control | None
+    first_control: Control | None
     rounds: dict[int, Round]
     committed: dict[int, datetime]
     closings: dict[int, Closing]
@@ -105,10 +110,21 @@ class FederationRecords:
 def _by_site(listed: dict[str, Entry]) -> dict[str, dict[str, Entry]]:
     sites: dict[str, dict[str, Entry]] = {}
     for key, entry in listed.items():
-        folder, *rest = key.split("/")
-        if folder == "sites" or (folder == "global" and rest[0] == "rejections"):
-            sites.setdefault(rest[0] if folder == "sites" else rest[1], {})[key] = entry
+        for folder in (keys.SITES, keys.REJECTIONS):
+            if key.startswith(folder):
+                alias = key.removeprefix(folder).partition("/")[0]
+                sites.setdefault(alias, {})[key] = entry
     return sites
+
+
+def _numbered_keys(listed: Iterable[str], prefix: str) -> dict[int, str]:
+    """Keys by number, ascending. What somebody else left there (an editor's backup) is none of ours."""
+    found = {keys.number_below(prefix, key): key for key in listed if key.startswith(prefix)}
+    return {number: found[number] for number in sorted(each for each in found if each is not None)}
+
+
+def _is_numbered(key: str) -> bool:
+    return keys.number_below(f"{key.rpartition('/')[0]}/", key) is not None
 
 
 class Observer:
@@ -122,14 +138,15 @@ class Observer:
     def read(self) -> FederationRecords:
         now = self._store.now()
         listed = {entry.key: entry for entry in self._store.list("") if entry.key.endswith(".json")}
-        controls = (key for key in listed if key.startswith(keys.CONTROLS))
+        controls = _numbered_keys(listed, keys.CONTROLS)
+        round_keys = _numbered_keys(listed, keys.ROUNDS)
         sites = _by_site(listed)
-        rounds = self._numbered(listed, keys.ROUNDS, Round)
         return FederationRecords(
             now=now,
-            control=self._record(listed, max(controls, key=keys.number_of, default=""), Control),
-            rounds=rounds,
-            committed={number: listed[keys.round_record(number)].modified for number in rounds},
+            control=self._record(listed, controls[max(controls)], Control) if controls else None,
+            first_control=self._record(listed, controls[min(controls)], Control) if controls else None,
+            rounds=self._numbered(listed, keys.ROUNDS, Round),
+            committed={number: listed[key].modified for number, key in round_keys.items()},
             closings=self._numbered(listed, keys.CLOSINGS, Closing),
             final=self._record(listed, keys.FINAL, Final),
             failures=self._all(listed, keys.FAILURES, Failure),
@@ -144,16 +161,15 @@ class Observer:
         )
 
     def _site(self, listed: dict[str, Entry], alias: str) -> SiteFacts:
-        updates = f"sites/{alias}/updates/"
+        # Each round has a folder for its attempts, numbered as a record is.
+        folders = {f"{key.rpartition('/')[0]}.json" for key in listed if _is_numbered(key)}
         return SiteFacts(
-            newest_update=max(
-                (int(key.split("/")[3]) for key in listed if key.startswith(updates)), default=None
-            ),
-            scores=self._numbered(listed, f"sites/{alias}/scores/", RoundScores),
+            newest_update=max(_numbered_keys(folders, keys.all_updates(alias)), default=None),
+            scores=self._numbered(listed, keys.all_scores(alias), RoundScores),
             heartbeat=self._heartbeat(listed, keys.progress(alias)),
             outcome=self._record(listed, keys.outcome(alias), Outcome),
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
-            rejections=self._all(listed, f"global/rejections/{alias}/", Rejection),
+            rejections=self._all(listed, keys.all_rejections(alias), Rejection),
         )
 
     def _record(self, listed: dict[str, Entry], key: str, kind: type[AnyRecord]) -> AnyRecord | None:
@@ -166,7 +182,7 @@ class Observer:
             record = read(self._store, key, kind)
         except InvalidRecord as error:
             # One site's fault must not blind the coordinator; anybody else's is a bug or a version mismatch.
-            if not key.startswith("sites/"):
+            if not key.startswith(keys.SITES):
                 raise
             self._invalid[key] = str(error)
             return None
@@ -174,14 +190,15 @@ class Observer:
         return record
 
     def _all(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> tuple[AnyRecord, ...]:
-        found = (self._record(listed, key, kind) for key in listed if key.startswith(prefix))
+        ours = (key for key in listed if key.startswith(prefix) and _is_numbered(key))
+        found = (self._record(listed, key, kind) for key in ours)
         return tuple(record for record in found if record is not None)
 
     def _numbered(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> dict[int, AnyRecord]:
         found = {
-            keys.number_of(key): self._record(listed, key, kind) for key in listed if key.startswith(prefix)
+            number: self._record(listed, key, kind) for number, key in _numbered_keys(listed, prefix).items()
         }
-        return {number: record for number, record in sorted(found.items()) if record is not None}
+        return {number: record for number, record in found.items() if record is not None}
 
     def _heartbeat(self, listed: dict[str, Entry], key: str) -> Heartbeat | None:
         if key not in listed:

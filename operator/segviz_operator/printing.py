@@ -35,7 +35,7 @@ def read_status(workdir: WorkDir) -> Printed:
         raise Refusal(f"store {identity.store}: {type(error).__name__}: {error}.") from error
     return Printed(
         running=workdir.is_running(),
-        status=build_status(identity.name, records),
+        status=build_status(identity.name, records, paused=identity.suspended_sites),
         report=build_report(identity.name, records, workdir.models),
     )
 
@@ -48,7 +48,9 @@ def print_status(workdir: WorkDir, as_json: bool, console: Console) -> None:
         )
         return
     console.print(render_status(printed.status))
-    if printed.status.phase == FederationPhase.COMPLETE and printed.report is not None:
+    if printed.running:
+        return
+    if printed.report is not None:
         print_report(printed.report, console)
-    elif not printed.running:
+    if printed.status.phase != FederationPhase.COMPLETE:
         console.print("Nothing runs here now. Run the same `segviz run` again to continue.", soft_wrap=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.spec import SiteSpec
-from segviz_operator.workdir import Identity, WorkDir, write_whole
+from segviz_operator.identity import Identity
+from segviz_operator.workdir import WorkDir, write_whole
 from segviz_operator.workload import WorkloadRole
 
 Words = tuple[str, ...]

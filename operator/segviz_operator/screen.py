@@ -5,7 +5,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from segviz_operator.status import FederationStatus, SiteStatus
+from segviz_operator.status import IDLE, FederationStatus, SiteStatus
 
 _STYLES = {
     "Training": "cyan",
@@ -18,6 +18,7 @@ _STYLES = {
     "LeftOut": "red",
     "Restarting": "yellow",
     "Suspended": "yellow",
+    "Silent": "yellow",
 }
 _BAR_WIDTH = 10
 _FULL_BAR_WIDTH = 24
@@ -29,8 +30,8 @@ def render_status(status: FederationStatus) -> RenderableType:
     parts = [_headline(status), _site_table(status), _line("aggregator", status.aggregator)]
     # A site's message is a sentence of its own; in the table it would push everything else aside.
     parts += [_line(site.alias, site.message) for site in status.sites if site.message and _matters(site)]
-    if status.phase in ("Failed", "Suspended"):
-        parts.append(_line(status.phase.lower(), status.reason, _STYLES[status.phase]))
+    if status.phase in ("Failed", "Suspended") or any(site.phase in IDLE for site in status.sites):
+        parts.append(_line(status.phase.lower(), status.reason, _STYLES.get(status.phase, "dim")))
     return Group(*parts)
 
 
@@ -106,7 +107,7 @@ def dice_text(site: SiteStatus) -> str:
 
 
 def _matters(site: SiteStatus) -> bool:
-    return site.phase in ("LeftOut", "Restarting", "Failed")
+    return site.phase in ("LeftOut", "Restarting", "Failed", *IDLE)
 
 
 def _line(name: str, text: str, style: str = "dim") -> Text:

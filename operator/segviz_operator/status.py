@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from statistics import fmean
 
 import msgspec
 
 from segviz_exchange.records import Control, Phase, Progress
+from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, Heartbeat, SiteFacts
-from segviz_operator.phase import phase_of
+from segviz_operator.phase import FederationPhase, phase_of
 from segviz_operator.workload import Workload
 
-_ROUNDS_FOR_ETA = 5
-"""The mean over so many rounds: short enough to follow a machine that became slower."""
-_EARLIEST_SHARE = 0.05
-"""Of a piece of work, before which its speed says nothing yet."""
+_SILENT_SECONDS = 300.0
+"""Without a heartbeat; between two, a CPU may predict a large case."""
+IDLE = ("Suspended", "Silent")
+"""Phases of a site that does nothing, though it may be awaited."""
+_ENDED = (FederationPhase.COMPLETE, FederationPhase.FAILED, FederationPhase.SUSPENDED)
 
 
 class Part(msgspec.Struct, frozen=True, rename="camel"):
@@ -60,23 +62,29 @@ class FederationStatus(Part, frozen=True):
 
 
 def build_status(
-    name: str, records: FederationRecords, workloads: tuple[Workload, ...] = ()
+    name: str,
+    records: FederationRecords,
+    workloads: tuple[Workload, ...] = (),
+    paused: frozenset[str] = frozenset(),
 ) -> FederationStatus:
+    """`paused` are the sites whose owners have suspended them."""
     phase, reason = phase_of(records.observed(workloads))
-    sites = () if records.control is None else _sites(records.control, records, workloads)
+    sites = () if records.control is None else _sites(records.control, records, workloads, paused)
+    held_up = "" if phase in _ENDED else _held_up(sites, records)
     rounds = 0 if records.control is None else records.control.spec.rounds
     training = [site for site in sites if not site.external and site.phase != "LeftOut"]
     within = fmean([_share_of_next_round(site, records) for site in training]) if training else 0.0
+    rests = [site.eta_seconds for site in training if site.eta_seconds is not None]
     return FederationStatus(
         name=name,
         phase=str(phase),
-        reason=reason,
+        reason=f"{reason}; {held_up}" if held_up else reason,
         round=records.newest_round,
         rounds=rounds,
         best_round=None if records.final is None else records.final.round,
         mean_dice=mean_dice(records),
-        share=_share(records, rounds, within),
-        eta_seconds=_eta_seconds(records, rounds, training),
+        share=pace.share_done(records, rounds, within),
+        eta_seconds=pace.eta_seconds(records, rounds, rests),
         aggregator=_aggregator(records),
         sites=sites,
     )
@@ -111,12 +119,15 @@ def _mean_of(sites: list[SiteFacts | None], round_: int) -> float | None:
 
 
 def _sites(
-    control: Control, records: FederationRecords, workloads: tuple[Workload, ...]
+    control: Control,
+    records: FederationRecords,
+    workloads: tuple[Workload, ...],
+    paused: frozenset[str],
 ) -> tuple[SiteStatus, ...]:
     external = sorted(member.alias for member in control.spec.evaluation.sites)
     by_site = {each.site: each for each in workloads if each.site is not None}
     return tuple(
-        _site(_Case(alias, alias in external, control, records, by_site))
+        _site(_Case(alias, alias in external, alias in paused, control, records, by_site))
         for alias in (*sorted(control.members), *external)
     )
 
@@ -125,6 +136,7 @@ def _sites(
 class _Case:
     alias: str
     external: bool
+    paused: bool
     control: Control
     records: FederationRecords
     workloads: Mapping[str, Workload]
@@ -173,7 +185,7 @@ def _site(case: _Case) -> SiteStatus:
         scored_round=newest,
         dice={organ: dice.mean for organ, dice in scores[newest].dice.items()} if newest is not None else {},
         heartbeat_age_seconds=_age_seconds(case),
-        eta_seconds=_rest_seconds(case.records, share) if beat and beat.phase is Phase.TRAINING else None,
+        eta_seconds=pace.rest_seconds(case.records, share) if beat and beat.phase is Phase.TRAINING else None,
     )
 
 
@@ -183,12 +195,16 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
         return "LeftOut", case.excluded
     if case.done:
         return "Done", ""
+    if case.paused:
+        return "Suspended", "suspended by its owner"
     if workload is not None and not workload.running:
         return "Restarting", workload.message
     if case.external and workload is None and beat is None:
         return "Waiting", "for the exported model"
     if case.control.suspend:
         return "Suspended", ""
+    if case.heartbeat is not None and (_age_seconds(case) or 0.0) > _SILENT_SECONDS:
+        return "Silent", f"silent since {_utc(case.heartbeat.modified)}"
     return (str(beat.phase), beat.message) if beat else ("Starting", "")
 
 
@@ -211,65 +227,37 @@ def _age_seconds(case: _Case) -> float | None:
     return max(0.0, (case.records.now - case.heartbeat.modified).total_seconds())
 
 
-# --- time ---------------------------------------------------------------------------------------------
+def _held_up(sites: tuple[SiteStatus, ...], records: FederationRecords) -> str:
+    """Which of the sites that are awaited do nothing, and since when they are awaited."""
+    opened = max(records.committed.values(), default=None)
+    idle = [
+        f"{site.alias} ({site.message})"
+        for site in sites
+        if site.phase in IDLE and site.message and not _has_delivered(site, records)
+    ]
+    since = f" since {_utc(opened)}" if opened else ""
+    return f"waiting{since} for {', '.join(idle)}" if idle else ""
+
+
+def _has_delivered(site: SiteStatus, records: FederationRecords) -> bool:
+    """What the open round needs of it."""
+    facts = records.sites.get(site.alias)
+    return records.final is None and facts is not None and facts.newest_update == pace.open_round(records)
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+# --- the federation -----------------------------------------------------------------------------------
 
 
 def _share_of_next_round(site: SiteStatus, records: FederationRecords) -> float:
     """How much of the round that is open a site has done."""
-    open_round = (-1 if records.newest_round is None else records.newest_round) + 1
-    facts = records.sites.get(site.alias)
-    if facts is not None and facts.newest_update == open_round:
+    if _has_delivered(site, records):
         return 1.0
-    return site.share or 0.0 if site.phase == Phase.TRAINING and site.round == open_round else 0.0
-
-
-def _share(records: FederationRecords, rounds: int, within: float) -> float:
-    if records.final is not None:
-        return 1.0
-    if not rounds or records.newest_round is None:
-        return 0.0
-    return min(1.0, (records.newest_round + within) / rounds)
-
-
-def _rest_seconds(records: FederationRecords, share: float | None) -> float | None:
-    """Of a site's work for the open round, at its own speed since the round opened."""
-    elapsed = _open_for(records)
-    if share is None or elapsed is None or share < _EARLIEST_SHARE:
-        return None
-    return elapsed.total_seconds() * (1 - share) / share
-
-
-def _open_for(records: FederationRecords) -> timedelta | None:
-    if records.newest_round is None:
-        return None
-    return max(timedelta(), records.now - records.committed[records.newest_round])
-
-
-def _eta_seconds(records: FederationRecords, rounds: int, sites: list[SiteStatus]) -> float | None:
-    """Until the last round is committed; testing and exporting come on top."""
-    newest, elapsed = records.newest_round, _open_for(records)
-    if newest is None or elapsed is None or records.final is not None or newest >= rounds:
-        return None
-    rests = [site.eta_seconds for site in sites if site.eta_seconds is not None]
-    lengths = _round_seconds(records)
-    if lengths:
-        length = fmean(lengths[-_ROUNDS_FOR_ETA:])
-        return max(length - elapsed.total_seconds(), 0.0) + length * (rounds - newest - 1)
-    # In the first round the slowest site says how long one takes.
-    slowest = max(rests, default=None)
-    if slowest is None:
-        return None
-    return slowest + (elapsed.total_seconds() + slowest) * (rounds - newest - 1)
-
-
-def _round_seconds(records: FederationRecords) -> list[float]:
-    """How long each trained round took. Round 0 trains nothing."""
-    times = records.committed
-    return [
-        (times[number] - times[number - 1]).total_seconds()
-        for number in sorted(times)
-        if number >= 1 and number - 1 in times
-    ]
+    works = site.phase == Phase.TRAINING and site.round == pace.open_round(records)
+    return site.share or 0.0 if works else 0.0
 
 
 def _aggregator(records: FederationRecords) -> str:

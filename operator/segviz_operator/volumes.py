@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segviz_exchange.errors import Refusal
-from segviz_operator.acceptance import Accepted
+from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Site
 from segviz_operator.problem import nearest
 
@@ -23,20 +23,19 @@ class Volumes:
         Raises:
             Refusal: a site has no folder, or one that is not there.
         """
-        everyone = {**accepted.members, **accepted.evaluators}
-        return {alias: self._root(alias, site) for alias, site in sorted(everyone.items())}
+        return {alias: self._root(alias, site) for alias, site in sorted(accepted.everyone.items())}
 
-    def check_aliases(self, accepted: Accepted) -> None:
-        """At the start only: later, a site may have left.
+    def check_aliases(self, known: Iterable[str]) -> None:
+        """`known` has also the sites that have left, so that the command need not change with them.
 
         Raises:
             Refusal: a folder is given for a site that does not take part.
         """
-        everyone = {**accepted.members, **accepted.evaluators}
+        aliases = sorted(set(known))
         for alias in self.by_alias:
-            if alias not in everyone:
-                guess = nearest(alias, everyone)
-                hint = f"Did you mean {guess}?" if guess else f"The sites are {', '.join(sorted(everyone))}."
+            if alias not in aliases:
+                guess = nearest(alias, aliases)
+                hint = f"Did you mean {guess}?" if guess else f"The sites are {', '.join(aliases)}."
                 raise Refusal(f"--data {alias}={self.by_alias[alias]}: no site is called {alias!r}. {hint}")
 
     def _root(self, alias: str, site: Site) -> Path:

@@ -12,47 +12,23 @@ lock                 held by the one runner
 
 import fcntl
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
-from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
-from segviz_exchange.store import Store, open_store
+from segviz_operator.identity import Identity
 
 # `segviz status` holds the lock for an instant to see whether somebody else does.
 _LOOKS = 5
 # In federation.json: the run's own bucket, so that the folder can be moved with everything in it.
 _OWN_BUCKET = "bucket"
 _LOOK_SECONDS = 0.1
-
-
-class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """federation.json. What a second `segviz run` must agree with, or is refused."""
-
-    namespace: str
-    name: str
-    uid: str
-    store: str
-    manifests: tuple[str, ...]
-    accepted: dict[str, Any]
-    """The federation's manifest as it was last accepted: what an edit is compared with."""
-
-    @property
-    def prefix(self) -> str:
-        return keys.federation_prefix(self.namespace, self.name, self.uid)
-
-    def open_store(self) -> Store:
-        return open_store(self.store).scoped(self.prefix)
-
-
-def new_uid() -> str:
-    return secrets.token_hex(4)
 
 
 class WorkDir:
@@ -81,6 +57,8 @@ class WorkDir:
             data = self._identity.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise Refusal(f"{self._identity}: cannot be read: {error.strerror}.") from error
         try:
             identity = msgspec.json.decode(data, type=Identity)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -99,13 +77,16 @@ class WorkDir:
     def lock(self) -> Iterator[None]:
         """Held by the one runner; the kernel lets go of it however that ends.
 
+        A folder that was made for a run which then was refused goes again.
+
         Raises:
-            Refusal: another runner holds it.
+            Refusal: another runner holds it, or there can be no such folder.
         """
         try:
+            made = [each for each in (self.root, *self.root.parents) if not each.exists()]
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / "lock").open("ab")
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        except OSError as error:
             raise Refusal(f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another.") from error
         with file:
             if not _take(file):
@@ -113,7 +94,11 @@ class WorkDir:
                     f"{self.root}: another `segviz run` is at work here. Watch it with `segviz status "
                     f"{self.root}`, stop it with Ctrl-C where it runs, or choose another --workdir."
                 )
-            yield
+            try:
+                yield
+            finally:
+                if made and not self._identity.exists():
+                    _remove(made)
 
     def is_running(self) -> bool:
         """Whether a runner holds the lock."""
@@ -138,6 +123,15 @@ def _take(file: IO[bytes]) -> bool:
         else:
             return True
     return False
+
+
+def _remove(made: Sequence[Path]) -> None:
+    """A folder, and those above it that were made for it, as far as nobody else uses them."""
+    folder, *parents = made
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for parent in parents:
+            parent.rmdir()
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -28,6 +28,8 @@ class Here:
         self.root = root
         self.manifest = root / "federation.yaml"
         self.workdir = WorkDir(root / "run")
+        self.owners: dict[str, dict[str, Any]] = {}
+        """What a site's owner says otherwise in its spec, by alias, from the next `describe` on."""
         self.runners: list[subprocess.Popen[str]] = []
         for alias in SITES:
             (self.data(alias)).mkdir(parents=True)
@@ -59,6 +61,7 @@ class Here:
             "volume": {"hostPath": {"path": str(self.data(alias))}},
             "dataSets": [data_set],
             "allowedFederations": ["default/abdomen"],
+            **self.owners.get(alias, {}),
         }
         metadata = {"name": alias}
         return {"apiVersion": "segviz.dev/v1alpha1", "kind": "SegVizSite", "metadata": metadata, "spec": spec}

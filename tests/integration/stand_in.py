@@ -36,7 +36,14 @@ from segviz_exchange.records import (
     newest_round,
     read,
 )
-from segviz_exchange.sharing import GROUPS, PARAMETER, REPRESENTATION, TensorGroup, encode_groups
+from segviz_exchange.sharing import (
+    GROUPS,
+    PARAMETER,
+    REPRESENTATION,
+    SHARED_HEAD,
+    TensorGroup,
+    encode_groups,
+)
 from segviz_exchange.stopping import Stop
 from segviz_exchange.store import Store, download, open_store
 
@@ -77,7 +84,8 @@ class Site:
     def contribute(self, control: Control, latest: Round | None) -> bool:
         """One round's work; False if there is nothing to do but wait."""
         if latest is None:
-            blocks = {f"heads.{organ}.weight": organ for organ in control.organs} | {WEIGHT: REPRESENTATION}
+            heads = (SHARED_HEAD,) if control.shared_head else control.organs
+            blocks = {f"heads.{head}.weight": head for head in heads} | {WEIGHT: REPRESENTATION}
             groups = {name: TensorGroup(block, PARAMETER) for name, block in blocks.items()}
             initial = {name: np.ones(1, np.float32) for name in groups}
             return self.upload(0, control, initial, {GROUPS: encode_groups(groups)})
@@ -95,7 +103,8 @@ class Site:
         for epoch in range(control.spec.local_epochs):
             self.beat(Phase.TRAINING, round=target, epoch=epoch, step=1, steps=2, loss=1.0 / target)
             self.pause(float((self.data / "seconds").read_text()))
-        return self.upload(target, control, {WEIGHT: weight + np.float32(1)}, {})
+        names = (WEIGHT, f"heads.{SHARED_HEAD}.weight") if control.shared_head else (WEIGHT,)
+        return self.upload(target, control, {name: weight + np.float32(1) for name in names}, {})
 
     def global_weight(self, latest: Round) -> np.ndarray:
         path = download(self.store, keys.global_blob(latest.blob), latest.blob, self.state)
@@ -118,6 +127,7 @@ class Site:
         return True
 
     def evaluate(self) -> None:
+        self.behave()
         exported = read(self.store, keys.exported("base"), Exported)
         test = {organ: Dice(0.4, 0.2, 3) for organ in exported.organs}
         variants = {"base": VariantOutcome(test, (), None)}

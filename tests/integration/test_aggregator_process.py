@@ -1,5 +1,6 @@
 """The aggregator as a process: how it is stopped, and what its exit code says."""
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -67,6 +68,43 @@ def test_the_process_ends_well_where_training_is_over(tmp_path: Path) -> None:
 def test_a_control_from_another_version_is_refused(tmp_path: Path) -> None:
     FolderStore(tmp_path / "ns/name-uid").create(keys.control(1), b'{"number": 1, "novelty": true}')
     assert subprocess.run(command(tmp_path), timeout=60, check=False).returncode == Exit.REFUSED
+
+
+def test_a_second_process_waits_for_the_first_one_s_scratch(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / ("a" * 64)).write_bytes(b"the first one's")
+    with (scratch / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert "waiting for another aggregator" in process.stderr.readline()
+            process.terminate()
+            assert process.wait(timeout=10) == Exit.STOPPED
+        assert (scratch / ("a" * 64)).read_bytes() == b"the first one's"
+        with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            process.stderr.readline()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            heard(tmp_path)
+            process.terminate()
+            assert process.wait(timeout=10) == Exit.STOPPED
+
+
+def test_a_store_on_which_two_creates_win_is_refused(tmp_path: Path) -> None:
+    unconditional = (
+        "from segviz_exchange.folder import FolderStore\n"
+        "FolderStore.create = FolderStore.put\n"
+        "from segviz_aggregator.__main__ import main\n"
+        "main()"
+    )
+    arguments = command(tmp_path)[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", unconditional, *arguments], timeout=60, check=False, capture_output=True
+    )
+    assert done.returncode == Exit.REFUSED
+    assert b"of two racing creates of one key, 2 won" in done.stderr
+    assert FolderStore(tmp_path).list("") == []
 
 
 class Away(Around):

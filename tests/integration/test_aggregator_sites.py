@@ -1,5 +1,6 @@
 """What the aggregator makes of sites: their mistakes, and their coming and going."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from segviz_exchange.records import (
     Progress,
     Rejection,
     Round,
+    commit,
     find,
     read,
 )
@@ -44,6 +46,7 @@ from synthetic import (
     initial_metadata,
     model_of,
     score,
+    scores_of,
     shared_part,
     write_control,
 )
@@ -178,8 +181,87 @@ def test_a_site_that_brings_an_organ_during_round_0_is_no_other_schema(tmp_path:
     assert len(read(store, keys.round_record(0), Round).participants) == 4
 
 
-def test_the_end_waits_for_scores_until_the_deadline(tmp_path: Path) -> None:
-    control = control_of(rounds=1, round_timeout="1h")
+def test_in_round_0_too_a_quorum_closes_at_the_deadline(tmp_path: Path) -> None:
+    store = started(tmp_path / "store", TIMED)
+    shifted = Shifted(store)
+    aggregator = Aggregator(shifted, tmp_path / "scratch")
+    deliver_round_0_but(store, BASEL)
+    until_waiting(aggregator)
+    assert "waiting for basel; until" in read(store, keys.AGGREGATOR_PROGRESS, Progress).message
+    shifted.later = timedelta(hours=2)
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(0), Round).participants == (BERN, CHUR)
+
+
+def test_where_the_first_site_stays_away_the_next_one_s_schema_counts(tmp_path: Path) -> None:
+    store = started(tmp_path / "store", TIMED)
+    shifted = Shifted(store)
+    aggregator = Aggregator(shifted, tmp_path / "scratch")
+    deliver(store, BERN, 0, model_of(TIMED), initial_metadata(TIMED))
+    deliver(store, CHUR, 0, model_of(TIMED, elements=5), initial_metadata(TIMED))
+    until_waiting(aggregator)
+    assert store.list("global/rejections/") == []  # basel may still come
+    shifted.later = timedelta(hours=2)
+    until_waiting(aggregator)
+    assert read(store, keys.rejection(CHUR, 0, 1), Rejection).reason == reasons.SCHEMA_DIFFERS
+    assert find(store, keys.closing(0), Closing) is None
+    deliver(store, CHUR, 0, model_of(TIMED), initial_metadata(TIMED), attempt=2)
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(0), Round).participants == (BERN, CHUR)
+
+
+def test_a_night_without_anybody_ends_nothing(tmp_path: Path) -> None:
+    store, _ = after_round_0(tmp_path, TIMED)
+    shifted = Shifted(store)
+    shifted.later = timedelta(hours=12)
+    aggregator = Aggregator(shifted, tmp_path / "scratch")
+    until_waiting(aggregator)
+    progress = read(store, keys.AGGREGATOR_PROGRESS, Progress)
+    assert progress.phase is Phase.WAITING
+    assert "past the deadline" in progress.message
+    deliver_round_but(store, CHUR)
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(1), Round).participants == (BASEL, BERN)
+
+
+def test_foreign_files_among_the_records_are_nobody_s_update(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    for key in (
+        "control/notes.json",
+        "global/rounds/.0000.json.swp",
+        f"{keys.updates(BERN, 1)}notes.json",
+        f"{keys.leases(BERN)}abc.json",
+        f"{keys.rejections(BERN, 1)}1.json~",
+    ):
+        store.create(key, b"{}")
+    deliver_round(store, CONTROL, 1)
+    until_waiting(aggregator)
+    assert read(store, keys.round_record(1), Round).participants == (BASEL, BERN, CHUR)
+
+
+def test_an_update_s_record_of_50_gb_costs_its_site_an_attempt(tmp_path: Path) -> None:
+    store, aggregator = after_round_0(tmp_path)
+    store.create(keys.update(BERN, 1, 1), b"")
+    os.truncate(store.root / keys.update(BERN, 1, 1), 50 << 30)  # sparse: it takes no room
+    until_waiting(aggregator)
+    assert read(store, keys.rejection(BERN, 1, 1), Rejection).reason == reasons.INVALID_RECORD
+
+
+def test_scores_out_of_bounds_are_not_counted(tmp_path: Path) -> None:
+    control = control_of(rounds=1)
+    store, aggregator = after_round_0(tmp_path, control)
+    deliver_round(store, control, 1)
+    until_waiting(aggregator)
+    huge = b'{"site": "basel", "round": 1, "dice": {"liver": {"mean": 1e308, "sd": 0, "cases": 3}}}'
+    store.create(keys.scores(BASEL, 1), huge)
+    for site in (BERN, CHUR):
+        commit(store, keys.scores(site, 1), scores_of(control, site, 1, dice=0.5))
+    until_waiting(aggregator)
+    assert read(store, keys.FINAL, Final).validation == {"pancreas": 0.5, "spleen": 0.5}
+
+
+def test_the_end_waits_for_a_quorum_s_scores_and_until_the_deadline_for_the_others(tmp_path: Path) -> None:
+    control = control_of(rounds=1, min_sites=1, round_timeout="1h")
     store, _ = after_round_0(tmp_path, control)
     shifted = Shifted(store)
     aggregator = Aggregator(shifted, tmp_path / "scratch")
@@ -189,9 +271,11 @@ def test_the_end_waits_for_scores_until_the_deadline(tmp_path: Path) -> None:
     assert progress.phase is Phase.SCORING
     assert "waiting for basel, bern, chur" in progress.message
     shifted.later = timedelta(hours=2)
+    assert aggregator.step() is Step.WAITING
+    commit(store, keys.scores(BERN, 1), scores_of(control, BERN, 1, dice=0.5))
     assert aggregator.step() is Step.MOVED
     assert aggregator.step() is Step.DONE
-    assert read(store, keys.FINAL, Final) == Final(1, 1, {})
+    assert read(store, keys.FINAL, Final) == Final(1, 1, {"spleen": 0.5})
 
 
 def test_the_end_does_not_wait_for_a_site_that_came_too_late(tmp_path: Path) -> None:
@@ -202,4 +286,4 @@ def test_the_end_does_not_wait_for_a_site_that_came_too_late(tmp_path: Path) -> 
     write_control(store, control_of({**ORGANS, "davos": ("kidneys",)}, number=2, rounds=1))
     score(store, control, 1, dice=0.5)
     until_waiting(aggregator)
-    assert read(store, keys.FINAL, Final) == Final(1, 2, dict.fromkeys(["liver", "pancreas", "spleen"], 0.5))
+    assert read(store, keys.FINAL, Final) == Final(1, 1, dict.fromkeys(["liver", "pancreas", "spleen"], 0.5))

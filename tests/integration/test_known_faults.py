@@ -101,7 +101,7 @@ def test_fault_5_fine_tuning_leaves_the_representation_as_it_was(tmp_path: Path)
     site.me.model.load_final(rig.round(final.round))
     kept = {name: v.clone() for name, v in site.me.model.net.representation.state_dict().items()}
     head = {name: v.clone() for name, v in site.me.model.net.heads.state_dict().items()}
-    fine_tune(site.me, spec.FineTuning(2, 1e-2))
+    fine_tune(site.me, spec.FineTuning(2, 1e-2), final.round)
     after = site.me.model.net
     assert all(torch.equal(kept[name], v) for name, v in after.representation.state_dict().items())
     assert any(not torch.equal(head[name], v) for name, v in after.heads.state_dict().items())

@@ -1,5 +1,6 @@
 """The local body with the real aggregator and a stand-in for the trainer: kills, edits, refusals."""
 
+import io
 import json
 import os
 import signal
@@ -12,6 +13,17 @@ import psutil
 import pytest
 import yaml
 from here import PATIENCE_SECONDS, Here, child_of, children_of, end_of, round_is, segviz
+from rich.console import Console
+
+from segviz_exchange.errors import Refusal
+from segviz_exchange.folder import FolderStore
+from segviz_exchange.records import Control
+from segviz_exchange.stopping import Stop
+from segviz_operator import identity
+from segviz_operator.desired import ManifestFiles
+from segviz_operator.live import open_view
+from segviz_operator.local import Request, run_locally
+from segviz_operator.volumes import Volumes
 
 
 @pytest.fixture
@@ -187,6 +199,171 @@ def test_a_trainer_that_never_gets_anywhere_is_given_up(here: Here) -> None:
     assert "bern: left out, failed 6 times in a row without progress, last with exit code 1" in said
 
 
+def control_of(here: Here) -> Control:
+    records = here.records()
+    assert records is not None
+    assert records.control is not None
+    return records.control
+
+
+OTHER_DATA: dict[str, dict[str, Any]] = {
+    "role": {"role": "Evaluation"},
+    "dataSets": {"dataSets": [{"name": "ct", "path": ".", "layout": "MSD", "organs": {"spleen": [2]}}]},
+    "split": {"split": {"train": 80, "validation": 10, "test": 10}},
+}
+
+
+@pytest.mark.parametrize("field", OTHER_DATA)
+def test_a_member_that_changes_what_its_data_are_is_refused(here: Here, field: str) -> None:
+    here.finish()
+    here.owners["bern"] = OTHER_DATA[field]
+    here.describe("basel", "bern")
+    code, said = here.finish()
+    assert code == 2
+    assert f"SegVizSite default/bern: spec.{field} cannot change" in said
+    assert "Traceback" not in said
+
+
+def test_such_an_edit_while_it_runs_is_named_once_and_changes_nothing(here: Here) -> None:
+    here.behave("bern", seconds="0.3")
+    runner = here.start()
+    here.wait(round_is(1))
+    here.owners["bern"] = OTHER_DATA["split"]
+    here.describe("basel", "bern")
+    code, said = end_of(runner)
+    assert (code, here.weight(), control_of(here).number) == (0, 4.0, 1), said
+    assert said.count("warning: the edited manifest is not used. SegVizSite default/bern: spec.split") == 1
+
+
+def test_a_refused_site_may_be_mended_in_its_manifest(here: Here) -> None:
+    here.behave("bern", refuse="case_7 has the label 9, which spec.dataSets does not name")
+    assert here.finish()[0] == 1
+    (here.data("bern") / "refuse").unlink()
+    data_set = {**here.site("bern")["spec"]["dataSets"][0], "background": [9]}
+    here.owners["bern"] = {"dataSets": [data_set]}
+    here.describe("basel", "bern")
+    code, said = here.finish()
+    assert (code, here.weight()) == (0, 4.0), said
+
+
+def test_a_site_that_withdraws_its_consent_leaves_at_once_and_the_others_go_on(here: Here) -> None:
+    here.behave("bern", seconds="30")
+    here.owners = {"chur": ANNOTATES_LIVER, "basel": {"release": "Heads"}}
+    here.describe("basel", "bern", evaluation=EXTERNAL)
+    runner = here.start()
+    here.wait(lambda records: records.newest_round == 0 and records.sites["bern"].heartbeat)
+    bern = child_of(runner, "bern")
+    here.owners["bern"] = {"allowedFederations": [], "split": {"train": 80, "validation": 10, "test": 10}}
+    here.describe("basel", "bern", evaluation=EXTERNAL)
+    code, said = end_of(runner)
+    assert (code, bern.is_running()) == (0, False), said
+    assert said.count("bern: has left, its owner withdrew the consent") == 1
+    records = here.records()
+    assert records is not None
+    assert records.rounds[3].participants == ("basel",)
+    assert list(control_of(here).members) == ["basel"]
+
+
+def test_withdrawn_consent_holds_in_the_next_run_and_minsites_decides(here: Here) -> None:
+    here.behave("bern", seconds="30")
+    here.describe("basel", "bern", participation={"minSites": 2})
+    runner = here.start()
+    here.wait(lambda records: records.newest_round == 0)
+    runner.kill()
+    runner.wait()
+    here.owners["bern"] = {"allowedFederations": []}
+    here.describe("basel", "bern", participation={"minSites": 2})
+    code, said = here.finish()
+    assert code == 1
+    assert "bern: has left, its owner withdrew the consent" in said
+    assert "QuorumLost: round 1 " in said
+
+
+def test_a_site_that_never_consented_is_refused(here: Here) -> None:
+    here.finish()
+    here.owners["chur"] = {"allowedFederations": []}
+    here.describe("basel", "bern", "chur")
+    code, said = here.finish()
+    assert code == 2
+    assert "has not consented to this federation" in said
+
+
+def test_what_an_owner_says_about_release_holds_at_once(here: Here) -> None:
+    here.behave("bern", seconds="0.3")
+    runner = here.start()
+    here.wait(round_is(1))
+    before = child_of(runner, "bern")
+    here.owners["bern"] = {"release": "Heads"}
+    here.describe("basel", "bern")
+    code, said = end_of(runner)
+    assert (code, here.weight(), before.is_running()) == (0, 4.0, False), said
+    assert json.loads((here.workdir.state("bern") / "site.json").read_text())["release"] == "Heads"
+
+
+def test_a_new_organ_cannot_join_one_head_for_all(here: Here) -> None:
+    marginal = {"objective": "Marginal", "algorithm": {"name": "FedAvg"}}
+    here.owners = {alias: {"release": "Heads"} for alias in ("basel", "bern", "chur")}
+    here.behave("bern", seconds="0.3")
+    here.describe("basel", "bern", **marginal)
+    runner = here.start()
+    here.wait(round_is(1))
+    here.describe("basel", "bern", "chur", **marginal)
+    code, said = end_of(runner)
+    assert (code, control_of(here).number) == (0, 1), said
+    assert 'spec.sites[2] "chur" annotates pancreas, which no site did' in said
+
+
+ANNOTATES_LIVER = {
+    "role": "Evaluation",
+    "dataSets": [{"name": "ct", "path": ".", "layout": "BTCV", "organs": {"liver": [6]}}],
+}
+EXTERNAL = {
+    "sites": [{"alias": "chur", "siteRef": {"namespace": "default", "name": "chur"}}],
+    "norm": "Adapted",
+}
+
+
+def test_a_lost_external_set_takes_no_other_result_along(here: Here) -> None:
+    here.owners = {"chur": ANNOTATES_LIVER, "basel": {"release": "Heads"}}
+    here.behave("chur", refuse="no images in there")
+    here.describe("basel", "bern", evaluation=EXTERNAL)
+    code, said = here.finish()
+    assert code == 1
+    assert "evaluation-chur: refused: no images in there" in said
+    assert "0.50 ± 0.10" in said
+    assert f"report {here.workdir.report_json}" in said
+    assert str(here.workdir.models / "base") in said
+    assert len(json.loads(here.workdir.report_json.read_text())["rows"]) == 2
+    assert "0.50 ± 0.10" in segviz("status", here.workdir.root).stdout
+
+
+def test_a_site_that_rests_is_named_by_status_from_another_terminal(here: Here) -> None:
+    here.owners["bern"] = {"suspend": True}
+    here.describe("basel", "bern")
+    runner = here.start()
+    here.wait(lambda records: records.sites.get("basel"))
+    status = json.loads(segviz("status", here.workdir.root, "--json").stdout)["status"]
+    assert "waiting for bern (suspended by its owner)" in status["reason"]
+    os.killpg(runner.pid, signal.SIGINT)
+    assert "bern: Suspended: suspended by its owner" in end_of(runner)[1]
+
+
+def test_a_store_on_which_two_creates_can_win_is_refused(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Forgetful(FolderStore):
+        create = FolderStore.put
+
+        def scoped(self, prefix: str) -> FolderStore:
+            return self
+
+    monkeypatch.setattr(identity, "open_store", lambda url: Forgetful(Path(url)))
+    request = Request(ManifestFiles((here.manifest,)), Volumes(None, {}), str(tmp_path / "store"), 0.05)
+    with pytest.raises(Refusal, match="of two racing creates of one key, 2 won"):
+        run_locally(request, here.workdir, Stop(), open_view(Console(file=io.StringIO())))
+    assert not here.workdir.root.exists()
+
+
 MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
     "a manifest that is not there": (lambda here: (here.root / "none.yaml",), "none.yaml"),
     "a folder for a site that does not take part": (
@@ -205,6 +382,14 @@ MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
         lambda here: (here.manifest, "--store", "gopher://x", "--workdir", here.root / "run"),
         "'gopher' is no kind of store",
     ),
+    "a store without a name": (
+        lambda here: (here.manifest, "--store", "", "--workdir", here.root / "run"),
+        "--store: is empty. Give s3://HOST/BUCKET or a folder",
+    ),
+    "a working folder where none can be": (
+        lambda here: (here.manifest, "--workdir", "/proc/foo/w"),
+        "/proc/foo/w: cannot be a --workdir",
+    ),
 }
 
 
@@ -216,7 +401,7 @@ def test_a_mistake_is_named_before_anything_starts(
     assert ended.returncode == 2
     assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert not (here.root / "run" / "logs").exists()
+    assert not (here.root / "run").exists()
 
 
 def test_a_claim_needs_a_folder(here: Here) -> None:
@@ -227,6 +412,8 @@ def test_a_claim_needs_a_folder(here: Here) -> None:
     assert ended.returncode == 2
     assert "site 'bern': its images lie in the claim 'images'" in ended.stderr
     assert "--data bern=FOLDER" in ended.stderr
+    ended = segviz("run", here.manifest, "--data", f"brn={here.data('bern')}")
+    assert "no site is called 'brn'. Did you mean bern?" in ended.stderr
 
 
 def test_status_tells_the_same_while_it_runs_after_a_kill_and_at_the_end(here: Here) -> None:

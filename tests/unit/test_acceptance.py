@@ -8,6 +8,7 @@ from mistakes import build_federation, build_site, changed
 from segviz_operator import acceptance
 from segviz_operator.acceptance import accept
 from segviz_operator.manifest import Federation, Site, parse
+from segviz_operator.past import KnownSite, Past
 from segviz_operator.problem import InvalidManifest
 
 ORGANS = {"basel/liver": "liver", "bern/spleen": "spleen", "chur/abdomen": "liver"}
@@ -38,6 +39,12 @@ def _sites(changes: Mapping[str, Mapping[str, Any]]) -> list[Site]:
     return [_site(key, changes.get(key, {})) for key in ORGANS]
 
 
+def _past(*bound: str, organs: tuple[str, ...] = ("liver", "spleen")) -> Past:
+    """Basel, bern and chur were accepted as they are; the `bound` ones have delivered."""
+    sites = {key.partition("/")[0]: KnownSite(key, _site(key, {}).spec) for key in ORGANS}
+    return Past("default/abdomen", {}, sites, frozenset(bound), frozenset(organs))
+
+
 @dataclass(frozen=True)
 class Case:
     reason: str
@@ -45,6 +52,8 @@ class Case:
     says: tuple[str, ...]
     federation: Mapping[str, Any] = field(default_factory=dict)
     sites: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    past: Past | None = None
+    subject: str = "SegVizFederation default/abdomen"
 
 
 REFUSED: dict[str, Case] = {
@@ -121,8 +130,15 @@ REFUSED: dict[str, Case] = {
     "an evaluation that needs BatchNorm": Case(
         acceptance.RELEASE_CONFLICT,
         "spec.sites[0]",
-        ("has release Heads, but evaluation.norm OwnSite needs", "Choose evaluation.norm Adapted"),
-        EVALUATED,
+        ("has release Heads, but under FedBN an external site needs its BatchNorm", "HeadsAndNorm"),
+        {**EVALUATED, "spec.evaluation.norm": "Adapted"},
+        {"basel/liver": {"spec.release": "Heads"}},
+    ),
+    "an evaluation of local training": Case(
+        acceptance.RELEASE_CONFLICT,
+        "spec.sites[0]",
+        ("under Local an external site needs its whole model",),
+        {**EVALUATED, "spec.algorithm.name": "Local"},
         {"basel/liver": {"spec.release": "Heads"}},
     ),
     "an evaluation that needs a head": Case(
@@ -138,15 +154,51 @@ REFUSED: dict[str, Case] = {
         ("has no validation cases", "Choose selection Last"),
         sites={"bern/spleen": {"spec.split": {"train": 90, "validation": 0, "test": 10}}},
     ),
+    "a member with another split": Case(
+        acceptance.SITE_CHANGED,
+        "spec.split",
+        ("cannot change: the site's data are part of default/abdomen already, as bern", "Set it back"),
+        sites={"bern/spleen": {"spec.split": {"train": 80, "validation": 10, "test": 10}}},
+        past=_past("bern"),
+        subject="SegVizSite bern/spleen",
+    ),
+    "a member with other labels": Case(
+        acceptance.SITE_CHANGED,
+        "spec.dataSets",
+        ("cannot change",),
+        sites={"bern/spleen": {"spec.dataSets[0].organs": {"spleen": [2]}}},
+        past=_past("bern"),
+        subject="SegVizSite bern/spleen",
+    ),
+    "an external site with other cases": Case(
+        acceptance.SITE_CHANGED,
+        "spec.dataSets",
+        ("as chur",),
+        EVALUATED,
+        {"chur/abdomen": {"spec.dataSets[0].cases": {"stop": 5}}},
+        _past("chur"),
+        "SegVizSite chur/abdomen",
+    ),
+    "an alias that is given to another site": Case(
+        acceptance.SITE_CHANGED,
+        "spec.sites[1].siteRef",
+        ('"chur/abdomen" was bern/spleen so far', "an alias of its own"),
+        {"spec.sites[1].siteRef": EXTERNAL["siteRef"]},
+        {"chur/abdomen": {"spec.role": "Training"}},
+        _past("bern"),
+    ),
+    "an organ that the one head has no channel for": Case(
+        acceptance.ORGAN_TOO_LATE,
+        "spec.sites[1]",
+        ('"bern" annotates spleen, which no site did', "Start a new federation that has spleen"),
+        {"spec.objective": "Marginal"},
+        past=_past(organs=("liver", "pancreas")),
+    ),
 }
 
 ACCEPTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] = {
     "as it is": ({}, {}),
     "with an external site": (EVALUATED, {}),
-    "heads alone, with adapted norm": (
-        {**EVALUATED, "spec.evaluation.norm": "Adapted"},
-        {"basel/liver": {"spec.release": "Heads"}},
-    ),
     "heads alone, without BatchNorm at home": (
         {**EVALUATED, "spec.algorithm.name": "FedAvg"},
         {"basel/liver": {"spec.release": "Heads"}},
@@ -166,11 +218,11 @@ ACCEPTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] =
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
 def test_a_federation_that_does_not_fit_its_sites_is_refused(case: Case):
     with pytest.raises(InvalidManifest) as refusal:
-        accept(_federation(case.federation), _sites(case.sites))
+        accept(_federation(case.federation), _sites(case.sites), case.past)
     there = [each for each in refusal.value.problems if (each.reason, each.path) == (case.reason, case.path)]
     told = [str(each) for each in there]
     assert any(all(words in text for words in case.says) for text in told), str(refusal.value)
-    assert all(text.startswith("SegVizFederation default/abdomen: ") for text in told)
+    assert all(text.startswith(f"{case.subject}: ") for text in told)
 
 
 @pytest.mark.parametrize(("federation", "sites"), ACCEPTED.values(), ids=ACCEPTED)
@@ -178,6 +230,49 @@ def test_a_federation_that_fits_is_accepted(
     federation: Mapping[str, Any], sites: Mapping[str, Mapping[str, Any]]
 ):
     accept(_federation(federation), _sites(sites))
+
+
+OWNERS_CHOICES = {
+    "what is released": {"spec.release": "Heads"},
+    "how a bad case is met": {"spec.onBadCase": "Skip"},
+    "what leaves as scores": {"spec.scores": "PerCase"},
+    "whether it rests": {"spec.suspend": True},
+    "where the volume is": {"spec.volume": {"hostPath": {"path": "/moved"}}},
+}
+
+
+@pytest.mark.parametrize("change", OWNERS_CHOICES.values(), ids=OWNERS_CHOICES)
+def test_an_owner_may_change_it_at_any_time(change: Mapping[str, Any]):
+    accept(_federation({}), _sites({"bern/spleen": change}), _past("basel", "bern"))
+
+
+def test_a_site_that_has_delivered_nothing_may_be_mended():
+    accept(_federation({}), _sites({"bern/spleen": {"spec.dataSets[0].background": [7]}}), _past("basel"))
+
+
+def test_under_one_head_a_site_may_leave_and_one_with_known_organs_may_join():
+    marginal, liver = {"spec.objective": "Marginal"}, {"spec.dataSets[0].organs": {"liver": [1]}}
+    accept(_federation(marginal), _sites({"bern/spleen": liver}), _past("basel"))
+
+
+def test_a_head_of_its_own_may_come_at_any_time():
+    accept(_federation({}), _sites({}), _past("basel", organs=("liver",)))
+
+
+WITHDRAWN = {"spec.allowedFederations": [], "spec.split": {"train": 80, "validation": 10, "test": 10}}
+
+
+def test_withdrawn_consent_removes_the_site_whatever_else_has_changed_in_it():
+    federation = _federation({**EVALUATED, "spec.participation.minSites": 2})
+    accepted = accept(federation, _sites({"bern/spleen": WITHDRAWN}), _past("basel", "bern"))
+    assert accepted.withdrawn == ("bern",)
+    assert list(accepted.everyone) == ["basel", "chur"]
+    assert [member.alias for member in accepted.federation.spec.sites] == ["basel"]
+
+
+def test_withdrawn_consent_removes_an_external_site():
+    accepted = accept(_federation(EVALUATED), _sites({"chur/abdomen": WITHDRAWN}), _past("basel", "bern"))
+    assert (accepted.withdrawn, accepted.federation.spec.evaluation.sites) == (("chur",), ())
 
 
 def test_sites_come_by_alias_whatever_their_order():

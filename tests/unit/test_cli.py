@@ -51,6 +51,19 @@ def test_a_federation_that_does_not_fit_its_sites_is_a_problem(tmp_path: Path):
     assert 'spec.sites[0].siteRef "basel/liver" names no SegVizSite that there is' in result.stderr
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0"])
+def test_a_poll_interval_that_is_none_is_refused(seconds: str):
+    result = _run("run", "none.yaml", "--poll-seconds", seconds)
+    assert result.exit_code == 2
+    assert "'--poll-seconds'" in result.stderr
+
+
+def test_a_federation_without_its_sites_is_told_to_name_their_file():
+    result = _run("run", str(EXAMPLES / "hippocampus" / "federation.yaml"))
+    assert result.exit_code == 2
+    assert "no SegVizSite in there. Name the manifests of its sites too" in result.stderr
+
+
 def test_a_missing_file_is_no_traceback():
     result = _run("validate", "none.yaml")
     assert (result.exit_code, result.stdout) == (2, "")

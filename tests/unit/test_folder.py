@@ -1,11 +1,16 @@
 """What a folder does beyond the contract, which tests/integration/test_store_conformance.py tries on it."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from segviz_exchange import folder
+from segviz_exchange.errors import Refusal
 from segviz_exchange.folder import FolderStore
-from segviz_exchange.store import AlreadyExists, NotFound, StoreError
+from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, open_store
 
 
 def files(root: Path) -> list[str]:
@@ -100,3 +105,100 @@ def test_two_views_of_one_tree_share_it(store: FolderStore) -> None:
     assert FolderStore(store.root / "federation").get("record") == b"one"
     FolderStore(store.root / "federation").create("other", b"two")
     assert [entry.key for entry in store.list("")] == ["federation/other", "federation/record"]
+
+
+ERRORS = [
+    (errno.ENOSPC, Unavailable),
+    (errno.EDQUOT, Unavailable),
+    (errno.EIO, Unavailable),
+    (errno.ESTALE, Unavailable),
+    (errno.EROFS, Unavailable),
+    (errno.EACCES, Denied),
+    (errno.EPERM, Denied),
+    (errno.ENAMETOOLONG, StoreError),
+]
+
+
+def failing(number: int) -> Callable[..., int]:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.fixture(params=ERRORS, ids=lambda error: errno.errorcode[error[0]])
+def error(request: pytest.FixtureRequest) -> tuple[int, type[StoreError]]:
+    return request.param
+
+
+def test_a_write_that_fails_says_what_to_do_about_it(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: tuple[int, type[StoreError]]
+) -> None:
+    number, kind = error
+    (tmp_path / "blob").write_bytes(b"blob")
+    store.create("there", b"")
+    monkeypatch.setattr(os, "fsync", failing(number))
+    writes: list[Callable[[], object]] = [
+        lambda: store.create("a/key", b"content"),
+        lambda: store.put("a/key", b"content"),
+        lambda: store.upload("a/key", tmp_path / "blob"),
+        store.now,
+    ]
+    for write in writes:
+        with pytest.raises(StoreError, match=os.strerror(number)) as raised:
+            write()
+        assert type(raised.value) is kind
+    assert files(store.root) == ["there"]  # what was half written is gone: it may be what filled the disk
+
+
+def test_a_read_that_fails_says_what_to_do_about_it(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, error: tuple[int, type[StoreError]]
+) -> None:
+    number, kind = error
+    store.create("a/key", b"content")
+    reads: list[Callable[[], object]] = [
+        lambda: store.get("a/key"),
+        lambda: store.list("a/"),
+        lambda: store.delete("a/key"),
+    ]
+    for name in ("scandir", "unlink"):
+        monkeypatch.setattr(os, name, failing(number))
+    monkeypatch.setattr(folder, "_File", failing(number))
+    for read in reads:
+        with pytest.raises(StoreError, match=os.strerror(number)) as raised:
+            read()
+        assert type(raised.value) is kind
+
+
+def test_a_stream_that_breaks_off_is_the_store_s_failure(store: FolderStore) -> None:
+    store.create("a/key", b"content")
+    with store.open("a/key") as stream:
+        os.close(stream.fileno())
+        with pytest.raises(StoreError, match="a/key: Bad file descriptor"):
+            stream.read(1)
+        # The number is free again: nobody else's file may be closed at the end.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), stream.fileno())
+
+
+def test_a_reader_s_own_failure_is_not_the_store_s(store: FolderStore) -> None:
+    store.create("a/key", b"content")
+    with pytest.raises(OSError, match="its own disk"), store.open("a/key"):
+        raise OSError(errno.ENOSPC, "its own disk")
+
+
+def test_what_killed_writers_left_goes_after_a_day(store: FolderStore, tmp_path: Path) -> None:
+    staging = store.root / ".staging"
+    staging.mkdir(parents=True)
+    (staging / "1-old").write_bytes(b"half")
+    (staging / "2-new").write_bytes(b"half")
+    two_days_ago = store.now().timestamp() - 2 * 86400
+    os.utime(staging / "1-old", (two_days_ago, two_days_ago))
+    (tmp_path / "blob").write_bytes(b"blob")
+    store.upload("blobs/1", tmp_path / "blob")
+    assert files(store.root) == [".staging/2-new", "blobs/1"]
+
+
+@pytest.mark.parametrize("url", ["", " ", "file://"])
+def test_no_folder_is_not_this_folder(url: str) -> None:
+    with pytest.raises(Refusal, match="is empty"):
+        open_store(url)

@@ -84,6 +84,9 @@ MISTAKES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a knot": ("spec: &a [*a]", ("recursive",)),
     "a bomb": ("a: &a [1]\nb: [" + "*a," * 101 + "]", ("too many aliases",)),
     "no end of brackets": ("[" * 5000, ("nested too deeply",)),
+    "a list of nothing": ("kind: List\nitems: 3\n", ("m.yaml: items 3 is no list of objects.",)),
+    "a list without items": ("kind: List\n", ("items null is no list of objects",)),
+    "a list of words": ("kind: List\nitems: [liver]\n", ('items ["liver"] is no list of objects',)),
     "no kind": ("apiVersion: segviz.dev/v1alpha1\n", ("m.yaml: kind is missing. Write kind: SegViz",)),
     "no version": ("kind: SegVizSite\n", ("apiVersion is missing. Write apiVersion: segviz.dev/v1alpha1.",)),
     "another version": (

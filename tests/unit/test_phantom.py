@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from segviz_exchange.errors import Refusal
 from segviz_exchange.spec import DataSet, OnBadCase
+from segviz_trainer import phantom
 from segviz_trainer.cache import Prepared, prepare
 from segviz_trainer.commands import data
 from segviz_trainer.headers import check_header
@@ -131,6 +132,39 @@ def test_the_command_never_writes_into_a_used_folder(tmp_path: Path) -> None:
     assert isinstance(result.exception, Refusal)
     assert "not empty" in str(result.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_interrupted_command_leaves_nothing_that_looks_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path, *args: object, **options: object) -> None:
+        (folder / "liver").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    target = tmp_path / "demo"
+    words = ["phantom", str(target), "--cases", "3", "--external-cases", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(phantom, "generate", interrupted)
+        assert CliRunner().invoke(data, words).exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+    assert CliRunner().invoke(data, words).exit_code == 0
+
+
+def test_what_a_killed_command_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    killed = tmp_path / ".demo.segviz-partial/liver"
+    killed.mkdir(parents=True)
+    (killed / "half").touch()
+    words = ["phantom", str(tmp_path / "demo"), "--cases", "3", "--external-cases", "1"]
+    assert CliRunner().invoke(data, words).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    assert not (tmp_path / "demo/liver/half").exists()
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_one(tmp_path: Path) -> None:
+    before = tmp_path.stat().st_ino
+    words = ["phantom", str(tmp_path), "--cases", "3", "--external-cases", "1"]
+    assert CliRunner().invoke(data, words).exit_code == 0
+    assert (tmp_path.stat().st_ino, len(list(tmp_path.iterdir()))) == (before, 5)
 
 
 def test_help_shows_an_example() -> None:

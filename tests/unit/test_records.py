@@ -1,6 +1,7 @@
 """Records as bytes, and committing them to a store that may lose its answer."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,38 @@ def test_bytes_that_are_no_record_are_refused(content: bytes) -> None:
         records.decode(content, records.Lease, "key")
 
 
+def refuses(kind: type[records.Record], value: records.Record, **changes: object) -> None:
+    fields = {**json.loads(records.encode(value)), **changes}
+    with pytest.raises(records.InvalidRecord):
+        records.decode(json.dumps(fields).encode(), kind, "key")
+
+
+@pytest.mark.parametrize("change", [{"mean": 1e308}, {"mean": -0.1}, {"sd": 1.5}, {"cases": -1}], ids=str)
+def test_a_dice_out_of_bounds_is_refused(change: dict[str, object]) -> None:
+    refuses(records.Dice, DICE, **change)
+
+
+def test_a_case_s_dice_out_of_bounds_is_refused() -> None:
+    refuses(records.CaseScore, records.CaseScore("c1", "liver", 0.5), dice=1.5)
+
+
+@pytest.mark.parametrize("variant", ["../base", "tuned2", "base\n", ""])
+def test_a_variant_that_nobody_knows_is_refused(variant: str) -> None:
+    by_variant = {variant: json.loads(records.encode(VARIANT))}
+    exported = records.Exported("base", 3, DIGEST, 1, ("liver",), ("liver",), build_spec())
+    refuses(records.Outcome, records.Outcome("basel", 3, {}), variants=by_variant)
+    refuses(records.ExternalScores, records.ExternalScores("zurich", {}), variants=by_variant)
+    refuses(records.Exported, exported, variant=variant)
+
+
+def test_an_object_too_large_for_a_record_is_not_read_whole(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    (tmp_path / "lease.json").touch()
+    os.truncate(tmp_path / "lease.json", 50 << 30)  # sparse: it takes no room
+    with pytest.raises(records.InvalidRecord, match=r"lease\.json: not a Lease record: .* larger than"):
+        records.read(store, "lease.json", records.Lease)
+
+
 class LosesAnswers(FolderStore):
     """Acts, and then fails to say so, once."""
 
@@ -159,3 +192,25 @@ def test_the_newest_is_the_highest_number_right_below(tmp_path: Path) -> None:
     for key in ("leases/000009.json", "leases/000010.json", "leases/1000000.json", "leases/of/9999999.json"):
         store.create(key, b"{}")
     assert records.newest(store, "leases/") == "leases/1000000.json"
+
+
+FOREIGN = ("notes.json", "2.json~", ".3.json.swp", "x4.json", "5", "-6.json", "७.json", f"{'9' * 30}.json")
+
+
+def test_what_is_no_numbered_record_is_skipped(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    assert records.numbered(store, "updates/0001/") == {}
+    for name in ("10.json", "02.json", "2.json", *FOREIGN):  # 2 has two names
+        store.create(f"updates/0001/{name}", b"{}")
+    found = records.numbered(store, "updates/0001/")
+    assert [(number, entry.key) for number, entry in found.items()] == [
+        (2, "updates/0001/2.json"),
+        (10, "updates/0001/10.json"),
+    ]
+    assert records.newest(store, "updates/0001/") == "updates/0001/10.json"
+
+
+def test_among_nothing_but_foreign_files_none_is_newest(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.create("leases/abc.json", b"{}")
+    assert records.newest(store, "leases/") is None

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 
 from segviz_aggregator.selection import choose_final
-from segviz_exchange.records import Control, Dice, Final, RoundScores
+from segviz_exchange.records import Control, Dice, Final, Round, RoundScores
 from segviz_exchange.spec import Selection
-from synthetic import BASEL, BERN, CHUR, control_of, scores_of
+from synthetic import BASEL, BERN, CHUR, DIGEST, control_of, scores_of
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CO_OWNED = {BASEL: ("liver",), BERN: ("liver",), CHUR: ("spleen",)}
@@ -23,6 +23,10 @@ def scored(control: Control, *rounds: Mapping[str, float]) -> dict[int, dict[str
         number: {site: scores_of(control, site, number, dice) for site, dice in sites.items()}
         for number, sites in enumerate(rounds)
     }
+
+
+def last(number: int, control: int = 1) -> Round:
+    return Round(number, control, DIGEST, 1, (BASEL, BERN))
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,14 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_choose_final(case: Case) -> None:
-    final = choose_final(case.control, case.scores, case.last_round)
-    assert final == Final(case.round, case.control.number, case.validation)
+    final = choose_final(case.control, case.scores, last(case.last_round))
+    assert final == Final(case.round, 1, case.validation)
 
 
 def test_a_score_for_an_organ_of_somebody_else_does_not_count() -> None:
     scores = {1: {BASEL: RoundScores(BASEL, 1, {"spleen": Dice(1.0, 0.0, 1), "liver": Dice(0.5, 0.0, 1)})}}
-    assert choose_final(BEST, scores, 1).validation == {"liver": 0.5}
+    assert choose_final(BEST, scores, last(1)).validation == {"liver": 0.5}
+
+
+def test_the_final_control_is_the_last_round_s_whatever_was_edited_after() -> None:
+    assert choose_final(control_of(TWO, number=9), {}, last(2, control=7)).control == 7

@@ -100,6 +100,60 @@ def test_an_attempt_that_ended_is_restarting_and_a_new_one_is_starting() -> None
     assert site_of(build_status("abdomen", running(), (fresh,)), "basel").phase == "Starting"
 
 
+def test_a_site_that_its_owner_suspended_says_so_and_the_others_say_whom_they_await() -> None:
+    status = build_status("abdomen", running(), paused=frozenset({"bern"}))
+    bern = site_of(status, "bern")
+    assert (bern.phase, bern.message) == ("Suspended", "suspended by its owner")
+    assert status.reason == (
+        "round 2 of 3; waiting since 2026-11-23 11:59 UTC for bern (suspended by its owner)"
+    )
+
+
+def test_a_site_that_has_delivered_is_awaited_by_nobody() -> None:
+    records = running()
+    delivered = replace(records.sites["basel"], newest_update=2)
+    status = build_status(
+        "abdomen", replace(records, sites={"basel": delivered}), paused=frozenset({"basel"})
+    )
+    assert status.reason == "round 2 of 3"
+
+
+def test_a_site_without_heartbeats_is_silent() -> None:
+    late = replace(running(), now=NOON + timedelta(minutes=6))
+    status = build_status("abdomen", late)
+    basel = site_of(status, "basel")
+    assert (basel.phase, basel.message) == ("Silent", "silent since 2026-11-23 11:59 UTC")
+    assert "for basel (silent since 2026-11-23 11:59 UTC)" in status.reason
+
+
+def test_the_picture_says_who_is_awaited() -> None:
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    console.print(render_status(build_status("abdomen", running(), paused=frozenset({"bern"}))))
+    text = console.file.getvalue()
+    assert "bern: suspended by its owner" in text
+    assert "training: round 2 of 3; waiting since 2026-11-23 11:59 UTC for bern" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sites/basel/scores/foo.json",
+        "sites/basel/updates/old/1.json",
+        "control/0001.json~.json",
+        "global/rounds/0001 (copy).json",
+        "global/rejections/basel/0001/copy.json",
+    ],
+)
+def test_what_somebody_left_among_the_records_is_passed_over(tmp_path: Path, key: str) -> None:
+    store = FolderStore(tmp_path)
+    store.put(keys.control(1), encode(build_control()))
+    store.put(key, b"{}")
+    records = Observer(store).read()
+    assert (records.control, records.rounds, records.invalid) == (build_control(), {}, ())
+    assert all(site.newest_update is None and not site.rejections for site in records.sites.values())
+
+
 def test_what_a_site_writes_that_is_no_record_blinds_nobody(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.put(keys.control(1), encode(build_control()))

@@ -1,16 +1,19 @@
 """Every mistake that an update can have, and what it is called."""
 
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 from msgspec import structs
 
+from disturbances import Around
 from segviz_aggregator import reasons
 from segviz_aggregator.models import GlobalModel
 from segviz_aggregator.schema import Schema
@@ -21,7 +24,7 @@ from segviz_exchange.codec import Array, info_of, open_tensors, save
 from segviz_exchange.folder import FolderStore
 from segviz_exchange.records import Control
 from segviz_exchange.sharing import GROUPS
-from segviz_exchange.store import Entry
+from segviz_exchange.store import MAX_BLOB_BYTES, Entry
 from synthetic import (
     BASEL,
     BERN,
@@ -213,6 +216,32 @@ def test_verify_of_round_0(
     update = update_of(BASEL, 0, blob=blob, size_bytes=size_bytes)
     fault = verify(replace(candidate, round=0, update=update, reference=None))
     assert (fault.reason if fault else None) == reason
+
+
+def test_a_blob_of_round_0_has_a_limit_too(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    update = update_of(BASEL, 0, size_bytes=MAX_BLOB_BYTES + 1)
+    candidate.store.put(keys.site_blob(BASEL, update.blob), b"")
+    os.truncate(tmp_path / "store" / keys.site_blob(BASEL, update.blob), update.size_bytes)  # sparse
+    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    assert fault is not None
+    assert fault.reason == reasons.BLOB_TOO_LARGE
+
+
+def test_a_blob_that_grows_after_it_was_listed_is_not_downloaded_whole(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    key = keys.site_blob(BASEL, candidate.update.blob)
+
+    class Growing(Around):
+        def open(self, opened: str) -> AbstractContextManager[BinaryIO]:
+            if opened == key:
+                os.truncate(tmp_path / "store" / key, 50 << 30)
+            return super().open(opened)
+
+    fault = verify(replace(candidate, store=Growing(candidate.store)))
+    assert fault is not None
+    assert fault.reason == reasons.BLOB_CORRUPT
+    assert "more than" in fault.message
 
 
 def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:

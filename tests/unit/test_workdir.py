@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from segviz_operator.workdir import Identity, WorkDir
+import pytest
+
+from segviz_exchange.errors import Refusal
+from segviz_operator.identity import Identity
+from segviz_operator.workdir import WorkDir
 
 
 def identity(store: str) -> Identity:
@@ -25,3 +29,31 @@ def test_a_store_elsewhere_stays_where_it_is(tmp_path: Path) -> None:
     found = workdir.identity()
     assert found is not None
     assert found.store == "s3://store.example/segviz"
+
+
+def test_a_refused_run_leaves_no_folder_that_it_made(tmp_path: Path) -> None:
+    with pytest.raises(Refusal), WorkDir(tmp_path / "runs/abdomen").lock():
+        raise Refusal("the data are not there")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_run_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(Refusal), WorkDir(tmp_path).lock():
+        raise Refusal("the data are not there")
+    assert (tmp_path / "mine.txt").exists()
+
+
+def test_a_run_that_has_begun_keeps_its_folder(tmp_path: Path) -> None:
+    workdir = WorkDir(tmp_path / "run")
+    with workdir.lock():
+        workdir.remember(identity(str(workdir.bucket)))
+    assert workdir.identity() is not None
+
+
+def test_a_place_where_no_folder_can_be_is_refused() -> None:
+    with (
+        pytest.raises(Refusal, match="/proc/foo/w: cannot be a --workdir"),
+        WorkDir(Path("/proc/foo/w")).lock(),
+    ):
+        pass

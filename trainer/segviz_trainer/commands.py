@@ -1,7 +1,9 @@
 """`segviz data`: data to try the system on."""
 
+import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -46,7 +48,7 @@ def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
     from segviz_trainer.phantom import PHANTOM_SETS, generate
 
     started = time.monotonic()
-    with ExitStack() as stack:
+    with _whole(folder) as staged, ExitStack() as stack:
         bar: click._termui_impl.ProgressBar[int] | None = None
 
         def report(done: int, total: int, name: str) -> None:
@@ -57,5 +59,22 @@ def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
             if bar is not None:
                 bar.update(1)
 
-        generate(folder, seed, cases, external_cases, report=report)
+        generate(staged, seed, cases, external_cases, report=report)
     click.echo(f"Wrote {', '.join(s.name for s in PHANTOM_SETS)} to {folder}.")
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill. What is in it comes to `folder` at the end alone: nobody meets half a data set."""
+    folder = folder.resolve()
+    staged = folder.with_name(f".{folder.name}.segviz-partial")
+    shutil.rmtree(staged, ignore_errors=True)  # of one that was killed
+    try:
+        yield staged
+        if folder.is_dir():  # empty, but maybe somebody's working directory: it must stay the same one
+            for each in staged.iterdir():
+                each.rename(folder / each.name)
+        else:
+            staged.rename(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import FederationSpec
+from segviz_exchange.spec import FederationSpec, Intensity
 from segviz_trainer.cache import PreparedCase, prepare
 from segviz_trainer.layouts import Case, find_cases
 from segviz_trainer.site import Site
@@ -84,7 +84,9 @@ def _prepare(
     )
     for bad in prepared.skipped:
         log.warning("left out: %s", bad)
-    for warning in sorted({warning for case in prepared.cases for warning in case.warnings}):
+    # What headers warn of concerns CTs, which are scaled by a window; MR crops are 1 mm on purpose.
+    is_ct = federation.preprocessing.intensity.method is Intensity.WINDOW
+    for warning in sorted({warning for case in prepared.cases for warning in case.warnings if is_ct}):
         warned = [case.id for case in prepared.cases if warning in case.warnings]
         log.warning("%d of %d cases, %s first: %s", len(warned), len(cases), warned[0], warning)
     return prepared.cases

@@ -1,6 +1,7 @@
 """What a site makes of the final model: fine-tuned heads, test scores, and what it releases."""
 
 import secrets
+from dataclasses import replace
 
 from segviz_exchange import codec, keys
 from segviz_exchange.records import Control, Final, Outcome, Phase, Round, VariantOutcome, commit, find, read
@@ -35,15 +36,15 @@ def _variants(me: Participant, final: Final) -> dict[str, VariantOutcome]:
         private = me.model.load_final(read(me.store, keys.round_record(final.round), Round))
         variants = {BASE: _variant(me, private)}
     if me.control.spec.fine_tuning is not None:
-        fine_tune(me, me.control.spec.fine_tuning)
+        fine_tune(me, me.control.spec.fine_tuning, final.round)
         heads = {name for name, group in me.model.groups.items() if group.block != REPRESENTATION}
         with me.stop.interrupting():
             variants[TUNED] = _variant(me, private | heads)
     return variants
 
 
-def fine_tune(me: Participant, tuning: FineTuning) -> None:
-    """Train the heads with the representation frozen, its BatchNorm in eval mode (methods: +FT)."""
+def fine_tune(me: Participant, tuning: FineTuning, round_: int) -> None:
+    """Train the heads of round `round_` with the representation frozen, its BatchNorm in eval mode (+FT)."""
     me.model.net.representation.requires_grad_(False)
     run = EpochRun(
         trainer=me.build_trainer(),
@@ -55,7 +56,7 @@ def fine_tune(me: Participant, tuning: FineTuning) -> None:
         rate=lambda epoch: learning_rate(tuning.learning_rate, epoch, tuning.epochs),
         moments={},
         stop=me.stop,
-        on_progress=lambda at, epoch: me.report(Phase.FINE_TUNING, at, epoch),
+        on_progress=lambda at, epoch: me.report(Phase.FINE_TUNING, replace(at, round=round_), epoch),
     )
     run.finish()
 
