@@ -7,6 +7,7 @@ the only difference is the heads' initialisation. Prints, by round, the mean Dic
 folder just before and just after the average, and how far the sites' representations have drifted apart.
 """
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segviz_exchange import spec
+from segviz_exchange.records import Dice
 from segviz_exchange.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.spec import FederationSpec
 from segviz_operator.manifest import load
@@ -115,11 +117,11 @@ def average(one: SegNet, other: SegNet) -> float:
         mean = ((a.double() + b.double()) / 2).to(a.dtype)
         a.copy_(mean)
         b.copy_(mean)
-    return (apart / whole) ** 0.5
+    return math.sqrt(apart / whole)
 
 
 def show(trainers: dict[str, Trainer], external: Site, cases: tuple[PreparedCase, ...]) -> str:
-    dice = {}
+    dice: dict[str, Dice] = {}
     for alias, trainer in trainers.items():
         predictor = Predictor(trainer.model, (alias,), trainer.device, overlap=0.5)
         dice |= summary(score(predictor, cases, external.organs, (alias,)))
