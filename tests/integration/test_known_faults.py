@@ -9,6 +9,7 @@ import torch
 from rig import Rig, small_federation
 from segviz_exchange import keys, spec
 from segviz_exchange.records import (
+    Final,
     Outcome,
     RoundScores,
     newest_round,
@@ -96,17 +97,19 @@ def test_fault_4_every_case_of_a_mixed_batch_is_masked_by_its_own_organ_list() -
 def test_fault_5_fine_tuning_leaves_the_representation_as_it_was(tmp_path: Path) -> None:
     rig = Rig(tmp_path, small_federation(fine_tuning=spec.FineTuning(2, 1e-2)), TWO)
     rig.control()
-    final = rig.run()
-    site = rig.site("basel")
-    site.me.model.load_final(rig.round(final.round))
-    kept = {name: v.clone() for name, v in site.me.model.net.representation.state_dict().items()}
-    head = {name: v.clone() for name, v in site.me.model.net.heads.state_dict().items()}
-    fine_tune(site.me, spec.FineTuning(2, 1e-2), final.round)
-    after = site.me.model.net
-    assert all(torch.equal(kept[name], v) for name, v in after.representation.state_dict().items())
-    assert any(not torch.equal(head[name], v) for name, v in after.heads.state_dict().items())
-    outcome = read(rig.store, keys.outcome("basel"), Outcome)
-    assert set(outcome.variants) == {"base", "tuned"}
+    sites = {alias: rig.site(alias) for alias in TWO}
+    rig.drive(sites, rig.aggregator())
+    final = read(rig.store, keys.FINAL, Final)
+    me = sites["basel"].me
+    me.model.load_final(rig.round(final.round))
+    net = me.model.net
+    kept = {name: value.clone() for name, value in net.representation.state_dict().items()}
+    head = {name: value.clone() for name, value in net.heads.state_dict().items()}
+    fine_tune(me, spec.FineTuning(2, 1e-2), final.round)
+    assert all(torch.equal(kept[name], value) for name, value in net.representation.state_dict().items())
+    assert any(not torch.equal(head[name], value) for name, value in net.heads.state_dict().items())
+    rig.conclude(sites)
+    assert set(read(rig.store, keys.outcome("basel"), Outcome).variants) == {"base", "tuned"}
 
 
 def test_fault_6_no_test_case_chooses_the_round(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_a_refused_site_may_be_mended_in_its_manifest(here: Here) -> None:
 
 def test_a_site_that_withdraws_its_consent_leaves_at_once_and_the_others_go_on(here: Here) -> None:
     here.behave("bern", seconds="30")
-    here.owners = {"chur": ANNOTATES_LIVER, "basel": {"release": "Heads"}}
+    here.owners = {"chur": ANNOTATES_LIVER, "basel": {"release": "HeadsAndNorm"}}
     here.describe("basel", "bern", evaluation=EXTERNAL)
     runner = here.start()
     here.wait(lambda records: records.newest_round == 0 and records.sites["bern"].heartbeat)
@@ -324,7 +324,7 @@ EXTERNAL = {
 
 
 def test_a_lost_external_set_takes_no_other_result_along(here: Here) -> None:
-    here.owners = {"chur": ANNOTATES_LIVER, "basel": {"release": "Heads"}}
+    here.owners = {"chur": ANNOTATES_LIVER, "basel": {"release": "HeadsAndNorm"}}
     here.behave("chur", refuse="no images in there")
     here.describe("basel", "bern", evaluation=EXTERNAL)
     code, said = here.finish()

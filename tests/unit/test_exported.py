@@ -1,14 +1,11 @@
 """A federation's model as one file: which tensor predicts which organ."""
 
-import msgspec
 import numpy as np
 import pytest
 
 from segviz_exchange.codec import Array
 from segviz_exchange.sharing import COUNTER, NORM, PARAMETER, REPRESENTATION, SHARED_HEAD, TensorGroup
-from segviz_exchange.spec import Evaluation, EvaluationNorm
 from segviz_trainer.exported import assemble, averaged_norm, for_organ, is_complete, mean
-from synthetic import control_of
 
 GROUPS = {
     "body.conv": TensorGroup(REPRESENTATION, PARAMETER),
@@ -80,38 +77,24 @@ def test_a_head_of_another_organ_is_not_assembled() -> None:
 SHARED = tensors(body_conv=1)
 RELEASED = tensors(organ__liver__body_norm=1, heads_liver_conv=1, heads_liver_norm=1)
 COMPLETE = {
-    "shared and released": (SHARED | RELEASED, EvaluationNorm.OWN_SITE, True),
-    "shared norm": (
-        SHARED | tensors(body_norm=1, heads_liver_conv=1, heads_liver_norm=1),
-        EvaluationNorm.OWN_SITE,
-        True,
-    ),
-    "nothing shared": (RELEASED, EvaluationNorm.OWN_SITE, False),
-    "nothing released": (SHARED, EvaluationNorm.OWN_SITE, False),
-    "no norm": (SHARED | tensors(heads_liver_conv=1), EvaluationNorm.OWN_SITE, False),
-    "no norm, and it is averaged": (SHARED | tensors(heads_liver_conv=1), EvaluationNorm.AVERAGED, False),
-    "no norm, and it is re-estimated": (SHARED | tensors(heads_liver_conv=1), EvaluationNorm.ADAPTED, True),
+    "shared and released": (SHARED | RELEASED, True),
+    "shared norm": (SHARED | tensors(body_norm=1, heads_liver_conv=1, heads_liver_norm=1), True),
+    "nothing shared": (RELEASED, False),
+    "nothing released": (SHARED, False),
+    "no norm": (SHARED | tensors(heads_liver_conv=1, heads_liver_norm=1), False),
     "another organ's norm": (
         SHARED | tensors(heads_liver_conv=1, heads_liver_norm=1, organ__spleen__body_norm=1),
-        EvaluationNorm.OWN_SITE,
         False,
     ),
-    "no head, and norm is re-estimated": (
-        SHARED | tensors(organ__liver__body_norm=1),
-        EvaluationNorm.ADAPTED,
-        False,
-    ),
+    "no head": (SHARED | tensors(organ__liver__body_norm=1), False),
 }
 
 
-@pytest.mark.parametrize(("known", "norm", "expected"), COMPLETE.values(), ids=COMPLETE)
+@pytest.mark.parametrize(("known", "expected"), COMPLETE.values(), ids=COMPLETE)
 def test_an_organ_is_complete_when_nothing_untrained_would_stand_in(
-    known: dict[str, Array], norm: EvaluationNorm, expected: bool
+    known: dict[str, Array], expected: bool
 ) -> None:
-    control = control_of()
-    evaluated = msgspec.structs.replace(control.spec, evaluation=Evaluation((), norm, 0.5))
-    control = msgspec.structs.replace(control, spec=evaluated)
-    assert is_complete("liver", known, GROUPS, control) is expected
+    assert is_complete("liver", known, GROUPS) is expected
 
 
 def test_the_mean_of_equal_parts_is_each_of_them_bit_for_bit() -> None:
