@@ -1,7 +1,6 @@
 """`segviz run` with real processes, of which any may be killed at any moment."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -29,7 +28,7 @@ def manifests() -> list[dict]:
             "sites": [
                 {"alias": alias, "siteRef": {"namespace": "default", "name": alias}} for alias in SITES
             ],
-            "rounds": 30,
+            "rounds": 60,
             "localEpochs": 2,
             "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
             "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
@@ -79,16 +78,28 @@ def digests(workdir: Path) -> list[str]:
     return [model["sha256"] for model in report["models"]]
 
 
+def facts(workdir: Path) -> int:
+    """Records and checkpoints so far; heartbeats and leases are no progress."""
+    kinds = (
+        "bucket/**/rounds/*",
+        "bucket/**/updates/**/*.json",
+        "bucket/**/scores/*",
+        "state/*/checkpoints/*",
+    )
+    return sum(1 for kind in kinds for _ in workdir.glob(kind))
+
+
 def kill_one(runner: subprocess.Popen, chance: random.Random) -> str | None:
-    """Kill one process that is at work; the runner now and then, so that orphans are seen too."""
-    workers = psutil.Process(runner.pid).children()
-    # A process that has just begun to import torch has nothing yet to lose.
-    grown = [process for process in workers if time.time() - process.create_time() > chance.uniform(2, 12)]
-    chosen = chance.choice([*grown, runner]) if grown else None
-    if chosen is None:
+    """Kill one process, the runner now and then, so that orphans are seen too; None if it had just ended."""
+    parent = psutil.Process(runner.pid)
+    chosen = chance.choice([*parent.children(), parent])
+    try:
+        role = "runner" if chosen == parent else " ".join(chosen.cmdline()[2:4])
+        chosen.kill()
+    except psutil.NoSuchProcess:
         return None
-    role = "runner" if chosen is runner else " ".join(psutil.Process(chosen.pid).cmdline()[2:4])
-    os.kill(chosen.pid, signal.SIGKILL)
+    if chosen == parent:
+        runner.wait()
     return role
 
 
@@ -98,17 +109,18 @@ def test_twenty_kills_change_no_bit_of_the_models(inputs: Path, tmp_path: Path) 
     assert start(inputs, undisturbed).wait(timeout=600) == 0
 
     disturbed, chance = tmp_path / "disturbed", random.Random(20)
-    runner, killed = start(inputs, disturbed), []
-    while len(killed) < KILLS:
-        time.sleep(chance.uniform(0.5, 2.0))
-        if runner.poll() is not None and runner.returncode != -signal.SIGKILL:
-            break
+    runner, killed, seen = start(inputs, disturbed), [], -1
+    while len(killed) < KILLS and runner.poll() is None:
+        time.sleep(0.1)
+        # Each kill meets work in progress: something has become true since the last one.
+        if (now := facts(disturbed)) == seen or not now:
+            continue
+        time.sleep(chance.uniform(0.0, 1.5))
+        if (role := kill_one(runner, chance)) is not None:
+            killed.append(role)
+        seen = facts(disturbed)
         if runner.poll() is not None:
             runner = start(inputs, disturbed)
-        elif (role := kill_one(runner, chance)) is not None:
-            killed.append(role)
-    if runner.poll() == -signal.SIGKILL:
-        runner = start(inputs, disturbed)
     assert runner.wait(timeout=900) == 0, disturbed.with_suffix(".log").read_text()[-2000:]
     assert len(killed) == KILLS, f"the run ended after {len(killed)} kills; make it longer"
     assert "runner" in killed
