@@ -74,7 +74,32 @@ def site(changes: Mapping[str, Any], path: str, *says: str) -> Mistake:
 DATA_SET = "spec.dataSets[0]"
 MEMBER = {"alias": "basel", "siteRef": {"namespace": "chur", "name": "kidneys"}}
 
+STORE = {"endpoint": "https://minio.example:9000", "bucket": "segviz", "existingSecret": "bucket"}
+TRAINER = {
+    "image": "registry.example/segviz-trainer@sha256:" + "0" * 64,
+    "resources": {
+        "requests": {"cpu": 4, "memory": "16Gi"},
+        "limits": {"nvidia.com/gpu": 1, "nvidia.com/mig-1g.5gb": "1"},
+    },
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    },
+    "queueName": "gpus",
+}
+
 MISTAKES: dict[str, Mistake] = {
+    "a store without its scheme": federation(
+        {"spec.store": {**STORE, "endpoint": "minio.example:9000"}},
+        "spec.store.endpoint",
+        "minio.example:9000",
+    ),
+    "a quantity that is none": site(
+        {"spec.trainer.resources.requests": {"memory": "16 GB"}},
+        "spec.trainer.resources.requests.memory",
+        "16 GB",
+    ),
     # A federation's sites.
     "no sites": federation({"spec.sites": []}, "spec.sites", "has 0 entries", "at least 1"),
     "sites left out": federation({"spec.sites": REMOVED}, "spec.sites", "is missing", "Add it"),
@@ -302,6 +327,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a folder with dots": changed(build_site(), {f"{DATA_SET}.path": "..a/b.."}),
     "a host path": changed(build_site(), {"spec.volume": {"hostPath": {"path": "/data"}}}),
     "an evaluation site": changed(build_site(), {"spec.role": "Evaluation"}),
+    "a store": changed(build_federation(), {"spec.store": STORE}),
+    "a store that keeps all": changed(
+        build_federation(), {"spec.store": {**STORE, "retention": {"rounds": None}}}
+    ),
+    "a site in a cluster": changed(
+        build_site(),
+        {"spec.trainer": TRAINER, "spec.state": {"persistentVolumeClaim": {"claimName": "state"}}},
+    ),
+    "a remote site": changed(build_site(), {"spec.remote": True, "spec.storeSecret": "bucket"}),
     "a split of its own": changed(build_site(), {"spec.split": {"train": 80, "validation": 20, "test": 0}}),
 }
 
@@ -318,6 +352,7 @@ IMMUTABLE: dict[str, Any] = {
     "fineTuning": {"epochs": 7},
     "evaluation": {"norm": "Averaged"},
     "deletionPolicy": "Delete",
+    "store": STORE,
 }
 MUTABLE: dict[str, Any] = {
     "sites": build_federation()["spec"]["sites"][::-1],

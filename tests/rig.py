@@ -139,6 +139,8 @@ def site_spec(organs: tuple[str, ...], **changes: object) -> spec.SiteSpec:
         release=spec.Release.HEADS_AND_NORM,
         scores=spec.Scores.PER_CASE,
         suspend=False,
+        remote=False,
+        trainer=spec.TrainerPod(spec.ImagePullPolicy.IF_NOT_PRESENT),
     )
     return msgspec.structs.replace(base, **changes)
 

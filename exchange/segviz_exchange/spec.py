@@ -7,6 +7,7 @@ that the schema leaves the field out).
 
 import re
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -121,6 +122,17 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"
 
 
+class CredentialSource(StrEnum):
+    ASSUME_ROLE = "AssumeRole"
+    EXISTING_SECRETS = "ExistingSecrets"
+
+
+class ImagePullPolicy(StrEnum):
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
 # --- SegVizFederation ---------------------------------------------------------------------------
 
 
@@ -199,6 +211,34 @@ class Evaluation(Part, frozen=True):
     overlap: float
 
 
+class CABundle(Part, frozen=True):
+    config_map: str
+    key: str
+
+
+class Retention(Part, frozen=True):
+    rounds: int | None = None
+    """Newest rounds whose models stay, beside round 0, the best and the final one; all, where it is null."""
+
+
+class StoreSpec(Part, frozen=True):
+    """Where the records of a federation in a cluster lie."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    existing_secret: str
+    credentials: CredentialSource
+    credential_seconds: int
+    retention: Retention
+    ca_bundle: CABundle | None = None
+
+    @property
+    def url(self) -> str:
+        """As `open_store` reads it."""
+        return f"{self.endpoint.replace('https://', 's3://').replace('http://', 's3+http://')}/{self.bucket}"
+
+
 class FederationSpec(Part, frozen=True):
     sites: tuple[Member, ...]
     rounds: int
@@ -216,6 +256,7 @@ class FederationSpec(Part, frozen=True):
     suspend: bool
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
+    store: StoreSpec | None = None
 
 
 # --- SegVizSite ---------------------------------------------------------------------------------
@@ -263,6 +304,42 @@ class Split(Part, frozen=True):
     test: int
 
 
+class State(Part, frozen=True):
+    persistent_volume_claim: ClaimSource
+
+
+Quantities = dict[str, int | str]
+
+
+class Resources(Part, frozen=True):
+    requests: Quantities | None = None
+    limits: Quantities | None = None
+
+
+class Toleration(Part, frozen=True, omit_defaults=True):
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+    toleration_seconds: int | None = None
+
+
+class TrainerPod(Part, frozen=True):
+    """What the site says of the Pod that runs there."""
+
+    image_pull_policy: ImagePullPolicy
+    image: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    service_account_name: str | None = None
+    resources: Resources | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] = ()
+    affinity: dict[str, Any] | None = None
+    priority_class_name: str | None = None
+    runtime_class_name: str | None = None
+    queue_name: str | None = None
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -276,6 +353,10 @@ class SiteSpec(Part, frozen=True):
     release: Release
     scores: Scores
     suspend: bool
+    remote: bool
+    trainer: TrainerPod
+    state: State | None = None
+    store_secret: str | None = None
 
     @property
     def organs(self) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def test_every_field_says_what_it_is_and_has_bounds(kind: str):
     bounds = {"integer": "minimum", "array": "maxItems", "string": "maxLength"}
     for path, part in _fields(schemas()[kind]).items():
         assert path == ".metadata" or part["description"].strip(), path
-        needed = bounds.get(part["type"])
+        needed = bounds.get(part.get("type", "string"))
         if needed and "enum" not in part and path not in (".apiVersion", ".kind"):
             assert needed in part, f"{path} has no {needed}"
 
