@@ -4,15 +4,17 @@ Credentials limited to a prefix suffice, if they may list it: without that right
 object is missing, and nobody could tell a missing record from a forbidden one.
 """
 
+import builtins
 import configparser
 import io
 import os
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import certifi
@@ -31,9 +33,18 @@ from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from segviz_exchange.credentials import CredentialsFile
 from segviz_exchange.errors import Refusal
-from segviz_exchange.s3_errors import Conflict, meaning
-from segviz_exchange.store import CHUNK_BYTES, Entry, NotFound, StoreError, check_key, read_object
+from segviz_exchange.s3_errors import Conflict, Outdated, Rejected, meaning
+from segviz_exchange.store import (
+    CHUNK_BYTES,
+    Denied,
+    Entry,
+    NotFound,
+    StoreError,
+    check_key,
+    read_object,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -43,6 +54,8 @@ READ_SECONDS = 60
 # Up to 3 parts are in memory at once; S3 wants at least 5 MiB in each but the last.
 PART_BYTES = 8 << 20
 CONNECTIONS = 32
+
+_T = TypeVar("_T")
 
 _until_decided = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(Conflict),
@@ -55,31 +68,45 @@ _until_decided = tenacity.Retrying(
 class S3Store:
     """Objects under one prefix of one bucket. It asks once: who wants patience wraps it in PatientStore."""
 
-    def __init__(self, client: Minio, url: str, bucket: str, prefix: str = "") -> None:
+    def __init__(self, client: Minio, credentials: Provider, url: str, bucket: str, prefix: str = "") -> None:
         self._client = client
+        self._credentials = credentials
         self._url = url
         """scheme://HOST, for messages."""
         self._bucket = bucket
         self._prefix = prefix
 
     @classmethod
-    def from_url(cls, url: str, credentials: Provider | None = None) -> "S3Store":
+    def from_url(
+        cls,
+        url: str,
+        credentials: Provider | None = None,
+        *,
+        ca_pem: str | None = None,
+        region: str | None = None,
+    ) -> "S3Store":
         """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS) or `s3+http://…`; nothing is sent yet.
 
-        Credentials come from AWS_* or MINIO_* in the environment, else from an AWS credentials file.
+        Args:
+            credentials: else they come from the file that SEGVIZ_STORE_CREDENTIALS names, from AWS_* or
+                MINIO_* in the environment, or from an AWS credentials file, the first of these that is there.
+            ca_pem: the authorities to trust, as PEM; else those in the file that SEGVIZ_STORE_CA names, or
+                the public ones.
+            region: else AWS_REGION's.
         """
         parts, bucket, prefix = _parse(url)
+        provider = credentials or _credentials_from_environment()
         try:
             client = Minio(
                 parts.netloc,
                 secure=parts.scheme == "s3",
-                region=_region(parts),
-                credentials=credentials or _credentials_from_environment(),
-                http_client=_connections(),
+                region=region or _region(parts),
+                credentials=provider,
+                http_client=build_connections(ca_pem),
             )
         except ValueError as error:
             raise Refusal(f"store {url!r}: {error}. Write s3://HOST[:PORT]/BUCKET.") from error
-        return cls(client, f"{parts.scheme}://{parts.netloc}", bucket, prefix)
+        return cls(client, provider, f"{parts.scheme}://{parts.netloc}", bucket, prefix)
 
     def __str__(self) -> str:
         return self._name("").rstrip("/")
@@ -88,12 +115,12 @@ class S3Store:
         _until_decided(self._create_once, key, data)
 
     def put(self, key: str, data: bytes) -> None:
-        with self._errors(key):
-            self._client.put_object(self._bucket, self._object(key), io.BytesIO(data), len(data))
+        name = self._object(key)
+        self._ask(key, lambda: self._client.put_object(self._bucket, name, io.BytesIO(data), len(data)))
 
     def upload(self, key: str, path: Path) -> None:
-        with self._errors(key):
-            self._client.fput_object(self._bucket, self._object(key), str(path), part_size=PART_BYTES)
+        name = self._object(key)
+        self._ask(key, lambda: self._client.fput_object(self._bucket, name, str(path), part_size=PART_BYTES))
 
     def get(self, key: str) -> bytes:
         with self.open(key) as stream:
@@ -101,8 +128,8 @@ class S3Store:
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
-        with self._errors(key):
-            response = self._client.get_object(self._bucket, self._object(key))
+        name = self._object(key)
+        response = self._ask(key, lambda: self._client.get_object(self._bucket, name))
         try:
             yield io.BufferedReader(_Body(response, self, key), CHUNK_BYTES)
         finally:
@@ -110,20 +137,13 @@ class S3Store:
             response.release_conn()
 
     def list(self, prefix: str) -> list[Entry]:
-        with self._errors(prefix):
-            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True)
-            entries = [
-                Entry(item.object_name.removeprefix(self._prefix), item.size or 0, item.last_modified)
-                for item in found
-                # A gateway to a file system may show folders, which hold no object.
-                if item.object_name and item.last_modified and not item.object_name.endswith("/")
-            ]
+        entries = self._ask(prefix, lambda: self._entries(prefix))
         return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
         try:
-            with self._errors(key):
-                self._client.remove_object(self._bucket, self._object(key))
+            name = self._object(key)
+            self._ask(key, lambda: self._client.remove_object(self._bucket, name))
         except NotFound:
             return  # S3 itself does not tell; some gateways do
 
@@ -140,14 +160,26 @@ class S3Store:
 
     def scoped(self, prefix: str) -> "S3Store":
         check_key(prefix.removesuffix("/"))
-        return S3Store(self._client, self._url, self._bucket, self._prefix + prefix)
+        return S3Store(self._client, self._credentials, self._url, self._bucket, self._prefix + prefix)
+
+    def _entries(self, prefix: str) -> builtins.list[Entry]:
+        found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True)
+        return [
+            Entry(item.object_name.removeprefix(self._prefix), item.size or 0, item.last_modified)
+            for item in found
+            # A gateway to a file system may show folders, which hold no object.
+            if item.object_name and item.last_modified and not item.object_name.endswith("/")
+        ]
 
     def _create_once(self, key: str, data: bytes) -> None:
         # The client's put_object turns every header it does not know into x-amz-meta-…, and the condition
         # is silently lost. One level below it, headers are sent as they are.
         headers = {"If-None-Match": "*", "Content-Type": "application/octet-stream"}
-        with self._errors(key):
-            self._client._execute("PUT", self._bucket, self._object(key), body=data, headers={**headers})
+        name = self._object(key)
+        self._ask(
+            key,
+            lambda: self._client._execute("PUT", self._bucket, name, body=data, headers={**headers}),
+        )
 
     def _object(self, key: str) -> str:
         check_key(key)
@@ -156,13 +188,28 @@ class S3Store:
     def _name(self, key: str) -> str:
         return f"{self._url}/{self._bucket}/{self._prefix}{key}"
 
+    def _ask(self, key: str, act: Callable[[], _T]) -> _T:
+        """Do it; once more where the credentials were refused, and have been renewed meanwhile."""
+        used = self._credentials.retrieve()
+        try:
+            with self._errors(key):
+                return act()
+        except (Denied, Outdated):
+            if self._credentials.retrieve() == used:
+                raise
+        with self._errors(key):
+            return act()
+
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
         """Say what a failure means for a caller, and where it happened."""
         try:
             yield
         except (MinioException, HTTPError) as error:
-            raise meaning(error, self._name(key)) from error
+            failure = meaning(error, self._name(key))
+            if isinstance(failure, Rejected) and isinstance(self._credentials, CredentialsFile):
+                raise Outdated(f"{failure}. New ones are awaited in {self._credentials.path}") from error
+            raise failure from error
 
 
 class _Body(io.RawIOBase):
@@ -215,18 +262,26 @@ def _region(parts: SplitResult) -> str | None:
 
 
 def _credentials_from_environment() -> Provider:
+    if mounted := os.environ.get("SEGVIZ_STORE_CREDENTIALS"):
+        return CredentialsFile(Path(mounted))
     provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider()])
     try:
         provider.retrieve()
     except (ValueError, configparser.Error) as error:
         raise Refusal(
             "No credentials for the store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
-            "AWS_SESSION_TOKEN, if they are temporary), or AWS_SHARED_CREDENTIALS_FILE and AWS_PROFILE."
+            "AWS_SESSION_TOKEN, if they are temporary), or AWS_SHARED_CREDENTIALS_FILE and AWS_PROFILE, "
+            "or SEGVIZ_STORE_CREDENTIALS to a credentials.json."
         ) from error
     return provider
 
 
-def _connections() -> urllib3.PoolManager:
+def build_connections(ca_pem: str | None = None) -> urllib3.PoolManager:
+    """To the store, and to those who are trusted as it is (its STS).
+
+    Raises:
+        Refusal: SEGVIZ_STORE_CA names no bundle of certificates.
+    """
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         # One more try to connect, and none once a request may have arrived: repeating is decided by those
@@ -234,5 +289,21 @@ def _connections() -> urllib3.PoolManager:
         retries=urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
         maxsize=CONNECTIONS,
         cert_reqs="CERT_REQUIRED",
-        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        **_trust(ca_pem),
     )
+
+
+def _trust(ca_pem: str | None) -> dict[str, Any]:
+    """What to tell urllib3. A private authority replaces the public ones: its store has no other."""
+    named = os.environ.get("SEGVIZ_STORE_CA")
+    try:
+        if ca_pem is not None:
+            ssl.create_default_context(cadata=ca_pem)
+            return {"ca_cert_data": ca_pem}
+        if named:
+            ssl.create_default_context(cafile=named)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        source = "the CA bundle" if ca_pem is not None else f"SEGVIZ_STORE_CA={named}"
+        raise Refusal(f"{source}: no certificates in PEM: {error}.") from error
+    # The file, not its content: it is read for each new connection, so it can be renewed.
+    return {"ca_certs": named or os.environ.get("SSL_CERT_FILE") or certifi.where()}

@@ -10,8 +10,17 @@ from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, U
 
 # Codes that S3 gives the status 400, where the status alone would say less than the code.
 _EXPIRED = {"ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired"}
+_UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _SLOW = {"RequestTimeout", "SlowDown", "SlowDownRead", "SlowDownWrite"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted"}
+
+
+class Rejected(Denied):
+    """Not a right is missing: the credentials themselves hold no longer, or never did."""
+
+
+class Outdated(Unavailable):
+    """Credentials hold no longer which somebody renews: for the patient, as a store that is away."""
 
 
 class Conflict(Unavailable):
@@ -34,7 +43,9 @@ def meaning(error: MinioException | HTTPError, name: str) -> StoreError:
         return StoreError(said)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(said)
-    if code in _EXPIRED or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+    if code in _EXPIRED or code in _UNKNOWN:
+        return Rejected(said)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Denied(said)
     if status == HTTPStatus.PRECONDITION_FAILED:
         return AlreadyExists(name)
@@ -59,5 +70,5 @@ def _without_answer(error: HTTPError, name: str) -> StoreError:
     # MaxRetryError would repeat the whole address, and hides what happened behind it.
     reason = error.reason if isinstance(error, MaxRetryError) else error
     if isinstance(reason, SSLError) and isinstance(reason.args[0], ssl.SSLCertVerificationError):
-        return StoreError(f"{name}: its certificate is not trusted; name its authority in SSL_CERT_FILE")
+        return StoreError(f"{name}: its certificate is not trusted; name its authority in SEGVIZ_STORE_CA")
     return Unavailable(f"{name}: {reason}")

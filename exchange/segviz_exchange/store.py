@@ -104,7 +104,8 @@ def check_key(key: str) -> None:
 def open_store(url: str) -> Store:
     """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
 
-    S3 credentials come from the environment, else from an AWS credentials file.
+    S3 credentials come from the file that SEGVIZ_STORE_CREDENTIALS names (read again whenever it changes),
+    else from AWS_* in the environment or an AWS credentials file; SEGVIZ_STORE_CA names a CA bundle.
     """
     scheme = urlsplit(url).scheme
     if scheme in ("s3", "s3+http"):

@@ -1,14 +1,17 @@
 """What S3Store makes of answers that healthy servers seldom give: a server with prepared ones."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from minio.credentials.providers import StaticProvider
 
 from segviz_exchange import s3
+from segviz_exchange.credentials import Credentials, CredentialsFile, encode_credentials
 from segviz_exchange.s3 import S3Store
+from segviz_exchange.s3_errors import Rejected
 from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
 
 Answer = tuple[int, str | None]
@@ -19,6 +22,7 @@ class Prepared(ThreadingHTTPServer):
 
     answers: list[Answer]
     conditions: list[str | None]
+    on_request: Callable[[], object] = staticmethod(lambda: None)
 
     def store(self, *answers: Answer) -> S3Store:
         self.answers, self.conditions = list(answers), []
@@ -32,6 +36,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.on_request()
         self.server.conditions.append(self.headers["If-None-Match"])
         answers = self.server.answers
         status, code = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -66,8 +71,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((412, "PreconditionFailed"), AlreadyExists),
         ((403, "AccessDenied"), Denied),
-        ((403, "SignatureDoesNotMatch"), Denied),
-        ((400, "ExpiredToken"), Denied),
+        ((403, "SignatureDoesNotMatch"), Rejected),
+        ((400, "ExpiredToken"), Rejected),
         ((404, "NoSuchKey"), NotFound),
         ((404, "NoSuchBucket"), StoreError),
         ((501, "NotImplemented"), StoreError),
@@ -107,3 +112,32 @@ def test_a_conflict_without_end_is_worth_trying_later(server: Prepared) -> None:
 def test_only_a_create_is_conditional(server: Prepared) -> None:
     server.store((200, "None")).put("key", b"content")
     assert server.conditions == [None]
+
+
+def test_refused_credentials_that_are_renewed_are_awaited(server: Prepared, tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_bytes(encode_credentials(Credentials("old", "word")))
+    address = f"s3+http://127.0.0.1:{server.server_port}/bucket"
+    server.answers, server.conditions = [(400, "ExpiredToken")], []
+    store = S3Store.from_url(address, CredentialsFile(path))
+    with pytest.raises(Unavailable, match=rf"ExpiredToken.*awaited in {path}"):
+        store.create("key", b"content")
+    assert len(server.conditions) == 1
+    server.answers = [(403, "AccessDenied")]
+    with pytest.raises(Denied):
+        store.create("key", b"content")
+
+
+def test_credentials_renewed_while_a_request_was_under_way_get_another_try(
+    server: Prepared, tmp_path: Path
+) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_bytes(encode_credentials(Credentials("old", "word")))
+    address = f"s3+http://127.0.0.1:{server.server_port}/bucket"
+    store = S3Store.from_url(address, CredentialsFile(path))
+    for code in ("ExpiredToken", "AccessDenied"):
+        new = Credentials(f"after-{code}", "word")
+        server.answers, server.conditions = [(403, code), (200, "None")], []
+        server.on_request = lambda new=new: path.write_bytes(encode_credentials(new))
+        store.create("key", b"content")
+        assert len(server.conditions) == 2
