@@ -47,16 +47,27 @@ def prometheus(command: str) -> Tool:
 
 
 TOOLS = {
+    "coredns": Tool("coredns", "github.com/coredns/coredns", 85),
     "etcd": Tool("etcd", "go.etcd.io/etcd/server/v3", 40),
+    "helm": Tool(
+        "helm", "helm.sh/helm/v3/cmd/helm", 66, stamps=("helm.sh/helm/v3/internal/version.version={version}",)
+    ),
     "kube-apiserver": kubernetes("kube-apiserver"),
     "kube-controller-manager": kubernetes("kube-controller-manager"),
     "kube-proxy": kubernetes("kube-proxy"),
     "kube-scheduler": kubernetes("kube-scheduler"),
+    "kubeconform": Tool(
+        "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 10, stamps=("main.version={version}",)
+    ),
     "kubectl": kubernetes("kubectl"),
     "kubelet": kubernetes("kubelet"),
+    "kwok": Tool(
+        "kwok", "sigs.k8s.io/kwok/cmd/kwok", 85, stamps=("sigs.k8s.io/kwok/pkg/consts.Version={version}",)
+    ),
     "minio": Tool("minio", "github.com/minio/minio", 130),
     "prometheus": prometheus("prometheus"),
     "promtool": prometheus("promtool"),
+    "toxiproxy": Tool("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 11),
     "versitygw": Tool(
         "versitygw", "github.com/versity/versitygw/cmd/versitygw", 83, stamps=("main.Version={version}",)
     ),
