@@ -19,7 +19,7 @@ from segviz_exchange import keys
 from segviz_exchange.closing import Fail, RoundRecords, Wait, close_round
 from segviz_exchange.codec import TensorFile
 from segviz_exchange.exits import Exit
-from segviz_exchange.records import Closing, Failure, Phase, Round, find
+from segviz_exchange.records import Closing, Failure, Phase, Round, find, read
 from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import Corrupt, NotFound, Store
 
@@ -151,8 +151,14 @@ class Aggregator:
             message = f"scores: {_still_missing(missing, situation)}"
             return self._wait(Phase.SCORING, last.round, message)
         scores = read_scores(self._store, control.active, range(last.round + 1))
-        commit_final(self._store, choose_final(control, scores, last))
+        commit_final(self._store, choose_final(control, scores, last, self._gone(last)))
         return Step.MOVED
+
+    def _gone(self, last: Round) -> frozenset[int]:
+        """Rounds whose models the retention has deleted."""
+        there = {entry.key for entry in self._store.list(keys.global_blob(""))}
+        rounds = (read(self._store, keys.round_record(number), Round) for number in range(last.round + 1))
+        return frozenset(each.round for each in rounds if keys.global_blob(each.blob) not in there)
 
     def _wait(self, phase: Phase, round_: int | None, message: str) -> Step:
         self._heartbeat.beat(phase, round_, message)

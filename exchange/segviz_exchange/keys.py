@@ -105,6 +105,23 @@ def progress(site: str) -> str:
     return f"{SITES}{site}/progress.json"
 
 
+def credentials(site: str) -> str:
+    """Where a remote site finds its next credentials; the operator alone writes there."""
+    return f"{SITES}{site}/credentials/"
+
+
+def credential(site: str, number: int) -> str:
+    return f"{credentials(site)}{number:06d}.json"
+
+
+def preflights(site: str) -> str:
+    return f"{SITES}{site}/preflight/"
+
+
+def preflight(site: str, lease: int) -> str:
+    return f"{preflights(site)}{lease:06d}.json"
+
+
 def exported(variant: str) -> str:
     return f"export/{variant}.json"
 
