@@ -1,0 +1,219 @@
+"""Who may do what in the bucket: every identity, at every place, for every verb, against real servers.
+
+`rights.md` beside this file is the table for people; it is what was observed, and the test compares it.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+
+from integration.object_stores import Server
+from segviz_exchange.credentials import Credentials, CredentialsFile, encode_credentials
+from segviz_exchange.patient import PatientStore
+from segviz_exchange.s3 import S3Store
+from segviz_exchange.s3_errors import Rejected
+from segviz_exchange.store import Denied, Store, StoreError, Unavailable
+from segviz_operator.identities import (
+    AGGREGATOR,
+    EXPORT,
+    OPERATOR,
+    Access,
+    parent_policy,
+    policy,
+    site_access,
+)
+from segviz_operator.minting import Sts
+
+PREFIX = "radiology/abdomen-0a1b2c3d/"
+OTHER = "radiology/pelvis-4e5f6a7b/"
+TABLE = Path(__file__).with_name("rights.md")
+
+PLACES = {
+    "control/": PREFIX + "control/",
+    "global/": PREFIX + "global/",
+    "export/": PREFIX + "export/",
+    "sites/basel/": PREFIX + "sites/basel/",
+    "sites/basel/credentials/": PREFIX + "sites/basel/credentials/",
+    "sites/bern/": PREFIX + "sites/bern/",
+    "sites/bern/credentials/": PREFIX + "sites/bern/credentials/",
+    "sites/basel-2/": PREFIX + "sites/basel-2/",
+    "the prefix itself": PREFIX,
+    "another federation's": OTHER + "global/",
+    "the bucket": "",
+}
+IDENTITIES: dict[str, Access] = {
+    "site basel": site_access("basel"),
+    "site bern": site_access("bern"),
+    "evaluation site basel": site_access("basel", reads_export=True),
+    "aggregator": AGGREGATOR,
+    "export": EXPORT,
+    "operator": OPERATOR,
+}
+VERBS = ("get", "put", "delete", "list")
+
+
+@dataclass(frozen=True)
+class Ministry:
+    """A MinIO whose sessions descend from an ordinary user, as in a hospital."""
+
+    server: Server
+    bucket: str
+    parent: Credentials
+
+    def admin(self) -> MinioAdmin:
+        root = StaticProvider(self.server.access_key, self.server.secret_key)
+        return MinioAdmin(endpoint=self.server.address, credentials=root, secure=False)
+
+    def user(self, policy_name: str) -> Credentials:
+        made = Credentials(f"user{secrets.token_hex(4)}", secrets.token_hex(16))
+        self.admin().user_add(made.access_key, made.secret_key)
+        self.admin().policy_set(policy_name, user=made.access_key)
+        return made
+
+    def sts(self, parent: Credentials | None = None) -> Sts:
+        return Sts(f"http://{self.server.address}", parent or self.parent)
+
+    def mint(self, access: Access, seconds: int = 900, parent: Credentials | None = None) -> Credentials:
+        return self.sts(parent).mint(access, self.bucket, PREFIX, seconds, "test")
+
+    def store(self, credentials: Credentials) -> S3Store:
+        provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
+        return S3Store.from_url(self.server.url(self.bucket), provider)
+
+    def root(self) -> S3Store:
+        return self.server.store(self.bucket)
+
+
+@pytest.fixture(scope="module")
+def ministry(minio: Server, tmp_path_factory: pytest.TempPathFactory) -> Ministry:
+    bucket = minio.make_bucket()
+    place = Ministry(minio, bucket, Credentials("none", "none"))
+    file = tmp_path_factory.mktemp("policy") / "parent.json"
+    file.write_text(parent_policy(bucket))
+    place.admin().policy_add("segviz", policy_file=str(file))
+    return Ministry(minio, bucket, place.user("segviz"))
+
+
+def tried(verb: str, store: Store, root: Store, place: str) -> str:
+    """yes, no (forbidden), or invalid (the credentials themselves)."""
+    key = f"{place}probe-{secrets.token_hex(4)}"
+    there = f"{key}-there"
+    root.put(there, b"content")
+    acts: dict[str, Callable[[], object]] = {
+        "get": lambda: store.get(there),
+        "put": lambda: store.put(key, b"content"),
+        "delete": lambda: store.delete(there),
+        "list": lambda: store.list(place),
+    }
+    try:
+        acts[verb]()
+    except Rejected:
+        return "invalid"
+    except Denied:
+        return "no"
+    finally:
+        root.delete(there)
+        root.delete(key)
+    return "yes"
+
+
+def matrix(stores: dict[str, Store], root: Store) -> str:
+    lines = [
+        "| identity | place | get | put | delete | list |",
+        "|---|---|---|---|---|---|",
+    ]
+    for identity, store in stores.items():
+        for name, place in PLACES.items():
+            cells = " | ".join(tried(verb, store, root, place) for verb in VERBS)
+            lines.append(f"| {identity} | {name} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_identity_at_every_place(ministry: Ministry) -> None:
+    stores: dict[str, Store] = {
+        name: ministry.store(ministry.mint(access)) for name, access in IDENTITIES.items()
+    }
+    # A token lives 15 minutes at least: taking its parent away ends one now.
+    lost = ministry.user("segviz")
+    stores["no longer valid"] = ministry.store(ministry.mint(site_access("basel"), parent=lost))
+    ministry.admin().user_remove(lost.access_key)
+    observed = matrix(stores, ministry.root())
+    expected = "| identity" + TABLE.read_text().partition("| identity")[2]
+    assert observed == expected
+
+
+def test_a_parent_gives_no_more_than_it_has(ministry: Ministry, tmp_path: Path) -> None:
+    """A session policy is an intersection: a wide one under a narrow user opens nothing."""
+    narrow = tmp_path / "narrow.json"
+    narrow.write_text(policy(site_access("basel"), ministry.bucket, PREFIX))
+    ministry.admin().policy_add("narrow", policy_file=str(narrow))
+    store = ministry.store(ministry.mint(OPERATOR, parent=ministry.user("narrow")))
+    with pytest.raises(Denied):
+        store.put(f"{PREFIX}control/x", b"content")
+    with pytest.raises(Denied):
+        store.delete(f"{PREFIX}sites/basel/x")
+
+
+def test_a_session_mints_no_further_one(ministry: Ministry) -> None:
+    with pytest.raises(StoreError):
+        ministry.mint(OPERATOR, parent=ministry.mint(site_access("basel")))
+
+
+def test_wrong_parents_are_named(ministry: Ministry) -> None:
+    with pytest.raises(Denied, match="existingSecret"):
+        ministry.mint(OPERATOR, parent=Credentials("nobody", "knows-this-one"))
+
+
+def test_a_site_works_on_through_rotations(ministry: Ministry, tmp_path: Path) -> None:
+    """Each time the old key is dead before the new one is there: the site waits, and needs no restart."""
+    file = tmp_path / "credentials.json"
+    parent = ministry.user("segviz")
+    file.write_bytes(encode_credentials(ministry.mint(site_access("basel"), parent=parent)))
+    hasty = S3Store.from_url(ministry.server.url(ministry.bucket), CredentialsFile(file)).scoped(PREFIX)
+    site = PatientStore(hasty, 60)
+    blob = tmp_path / "blob"
+    blob.write_bytes(secrets.token_bytes(20 << 20))
+    for turn in range(3):
+        site.upload(f"sites/basel/blobs/{turn}", blob)
+        site.create(f"sites/basel/updates/{turn:04d}/1.json", b"{}")
+        with site.open(f"sites/basel/blobs/{turn}") as stream:
+            stream.read(1)
+            new = ministry.user("segviz")
+            fresh = ministry.mint(site_access("basel"), parent=new)
+            ministry.admin().user_remove(parent.access_key)
+            parent = new
+            file.write_bytes(encode_credentials(fresh))
+            assert len(stream.read()) == (20 << 20) - 1
+    assert len(site.list("sites/basel/updates/")) == 3
+
+
+def test_a_store_without_sts_says_what_to_do(versitygw: Server) -> None:
+    parent = Credentials(versitygw.access_key, versitygw.secret_key)
+    with pytest.raises(StoreError, match="ExistingSecrets"):
+        Sts(f"http://{versitygw.address}", parent).mint(OPERATOR, "bucket", PREFIX, 900, "test")
+
+
+@pytest.mark.skipif("SEGVIZ_SLOW" not in os.environ, reason="takes 15 minutes: set SEGVIZ_SLOW=1")
+@pytest.mark.timeout(1100)
+def test_a_token_that_has_expired_is_awaited(ministry: Ministry, tmp_path: Path) -> None:
+    file = tmp_path / "credentials.json"
+    first = ministry.mint(site_access("basel"))
+    file.write_bytes(encode_credentials(first))
+    hasty = S3Store.from_url(ministry.server.url(ministry.bucket), CredentialsFile(file)).scoped(PREFIX)
+    hasty.put("sites/basel/x", b"content")
+    assert first.expiration is not None
+    time.sleep((first.expiration - datetime.now(UTC)).total_seconds() + 2)
+    with pytest.raises(Unavailable, match="awaited"):
+        hasty.get("sites/basel/x")
+    fresh = encode_credentials(ministry.mint(site_access("basel")))
+    threading.Timer(5, lambda: file.write_bytes(fresh)).start()
+    assert PatientStore(hasty, 60).get("sites/basel/x") == b"content"
