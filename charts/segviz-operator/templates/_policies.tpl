@@ -1,0 +1,74 @@
+{{- /* Rules of NetworkPolicies, shared by all of this chart's. */ -}}
+
+{{- define "segviz-operator.toDns" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          {{- toYaml .Values.networkPolicy.dns.namespaceLabels | nindent 10 }}
+      {{- with .Values.networkPolicy.dns.podLabels }}
+      podSelector:
+        matchLabels:
+          {{- toYaml . | nindent 10 }}
+      {{- end }}
+  ports:
+    {{- range .Values.networkPolicy.dns.ports }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+
+{{- define "segviz-operator.toStore" -}}
+{{- with .Values.networkPolicy.store }}
+{{- if or .cidrs .peers }}
+- to:
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+    {{- with .peers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  ports:
+    {{- range .ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.trialStore.enabled }}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: {{ .Release.Namespace }}
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/name: segviz-trial-store
+          app.kubernetes.io/instance: {{ .Release.Name }}
+  ports:
+    - {protocol: TCP, port: 9000}
+{{- end }}
+{{- end }}
+
+{{- define "segviz-operator.toApiServer" -}}
+{{- with .Values.networkPolicy.apiServer }}
+- {{- if .cidrs }}
+  to:
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+  ports:
+    {{- range .ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "segviz-operator.fromMonitoring" -}}
+{{- with .Values.networkPolicy.metrics.namespaceLabels }}
+- from:
+    - namespaceSelector:
+        matchLabels:
+          {{- toYaml . | nindent 10 }}
+  ports:
+    - {protocol: TCP, port: 9090}
+{{- end }}
+{{- end }}

@@ -1,0 +1,45 @@
+{{- /*
+What the operator may do. "watch" is a ClusterRole's with scope Cluster and part of each Role with scope Namespaces;
+"work" is a Role's alone. In a site's namespace that site's own release says what it may do.
+*/ -}}
+
+{{- define "segviz-operator.rules.watch" -}}
+- apiGroups: [segviz.dev]
+  resources: [segvizfederations]
+  verbs: [get, list, watch, patch]
+- apiGroups: [segviz.dev]
+  resources: [segvizfederations/status]
+  verbs: [patch]
+- apiGroups: [segviz.dev]
+  resources: [segvizsites]
+  verbs: [get, list, watch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{- define "segviz-operator.rules.work" -}}
+# A federation goes ttlSecondsAfterFinished after its end.
+- apiGroups: [segviz.dev]
+  resources: [segvizfederations]
+  verbs: [delete]
+# The aggregator and the export.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+# Why one of them does not start.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# The store's Secret, and those with expiring credentials made from it.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, create, patch, delete]
+# The store's CA bundle.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
