@@ -59,6 +59,7 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/mypy tools/build.py bench examples
+	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
 
 # A peer of the aggregation bench, which must not share our environment.
@@ -71,6 +72,16 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter
 bench: .flwr/installed ## Measure aggregation and training beside their peers
 	$(PYTHON) bench/aggregate.py --sites 4 --sites 16 --sites 64 --flwr-python .flwr/bin/python
 	$(PYTHON) bench/train.py
+
+CLUSTER := PYTHONPATH=tools $(PYTHON) -m cluster
+
+.PHONY: cluster
+cluster: .venv/installed ## Boot a Kubernetes cluster of one node on this machine (root), and print its KUBECONFIG
+	$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: .venv/installed ## Stop that cluster and remove all that it made
+	$(CLUSTER) down
 
 .PHONY: clean
 clean: ## Remove what make has made; other runs under runs/ stay

@@ -1,0 +1,98 @@
+"""Processes that go on after this command ends, each recorded in a file so that a later command stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.failure import ClusterFailed
+from cluster.layout import Layout
+
+STOP_SECONDS = 5.0  # an API server drains for longer, for clients that it does not have
+
+
+@dataclass(frozen=True)
+class Daemons:
+    layout: Layout
+
+    def start(self, name: str, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
+        """Nothing where it runs already."""
+        if self.is_running(name):
+            return
+        self.layout.processes.mkdir(parents=True, exist_ok=True)
+        self.layout.logs.mkdir(parents=True, exist_ok=True)
+        arguments = [str(part) for part in command]
+        with (self.layout.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.layout.root,
+                env={**os.environ, **(env or {})},
+                # Ctrl-C at the terminal is for the tests, not for the cluster below them.
+                start_new_session=True,
+            )
+        record = {
+            "pid": process.pid,
+            "created": psutil.Process(process.pid).create_time(),
+            "command": arguments,
+            "env": dict(env or {}),
+        }
+        path = self._record(name)
+        path.touch(mode=0o600)  # the store's password is in its environment
+        path.write_text(json.dumps(record))
+
+    def is_running(self, name: str) -> bool:
+        return self._process(name) is not None
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in self.layout.processes.glob("*.json"))
+
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        process = self._process(name)
+        if process is not None:
+            process.send_signal(how)
+            try:
+                process.wait(STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_SECONDS)
+        self._record(name).unlink(missing_ok=True)
+
+    def restart(self, name: str, away_seconds: float = 0.0) -> None:
+        record = json.loads(self._record(name).read_text())
+        self.stop(name)
+        time.sleep(away_seconds)
+        self.start(name, *record["command"], env=record["env"])
+
+    def wait(self, name: str, ready: Callable[[], bool], seconds: float = 60.0) -> None:
+        give_up = time.monotonic() + seconds
+        while not ready():
+            if not self.is_running(name) or time.monotonic() > give_up:
+                log = self.layout.logs / f"{name}.log"
+                lines = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                raise ClusterFailed(f"{name} is not ready after {seconds:.0f} s; the end of {log}:\n{lines}")
+            time.sleep(0.1)
+
+    def _process(self, name: str) -> psutil.Process | None:
+        try:
+            record = json.loads(self._record(name).read_text())
+            process = psutil.Process(record["pid"])
+            # A number may have gone to another process since.
+            if abs(process.create_time() - record["created"]) > 0.05:
+                return None
+            return process if process.status() != psutil.STATUS_ZOMBIE else None
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return None
+
+    def _record(self, name: str) -> Path:
+        return self.layout.processes / f"{name}.json"

@@ -1,0 +1,5 @@
+"""What is wrong and what to do about it, for the person at the terminal."""
+
+
+class ClusterFailed(Exception):
+    pass

@@ -1,0 +1,157 @@
+"""The project's images, built by its Containerfiles with buildah, and how they come to the node."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.base import PYTHON_VERSION, python_base, torch_base
+from cluster.command import run, succeeds
+from cluster.failure import ClusterFailed
+from cluster.layout import CACHE, Layout
+from cluster.node import PAUSE_IMAGE, ctr
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTEXTS = CACHE / "images"
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    extra: str | None
+
+
+ROLES = {
+    role.name: role
+    for role in (Role("operator", "operator"), Role("aggregator", None), Role("trainer", "trainer"))
+}
+
+
+def build(role: Role, base: str, python_version: str, *, has_torch: bool, tag: str) -> str:
+    """The image's name. A layer whose inputs are the same is not built again."""
+    context = CONTEXTS / tag / role.name
+    shutil.rmtree(context, ignore_errors=True)
+    context.mkdir(parents=True)
+    _lock(role, context / "requirements.txt", python_version, has_torch)
+    _wheel(context)
+    name = f"localhost/segviz/{role.name}:{tag}"
+    run(
+        "buildah",
+        "build",
+        "--layers",
+        "--isolation=chroot",
+        "--network=host",
+        # This machine's authorities, for a package index behind its own.
+        "--volume=/etc/ssl/certs:/etc/ssl/certs:ro",
+        "--timestamp=0",
+        f"--build-arg=BASE_IMAGE={base}",
+        f"--file={ROOT / 'images' / role.name / 'Containerfile'}",
+        f"--tag={name}",
+        context,
+    )
+    return name
+
+
+def build_for_tests() -> dict[str, str]:
+    names = {}
+    for role in ROLES.values():
+        has_torch = role.extra == "trainer"
+        started = time.monotonic()
+        base = torch_base() if has_torch else python_base()
+        names[role.name] = build(role, base, PYTHON_VERSION, has_torch=has_torch, tag="test")
+        print(f"{names[role.name]}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return names
+
+
+def load(layout: Layout) -> dict[str, str]:
+    """Each role's image on the node, by its digest."""
+    loaded_file = layout.settings / "images.json"
+    loaded: dict[str, list[str]] = json.loads(loaded_file.read_text()) if loaded_file.exists() else {}
+    for role, name in build_for_tests().items():
+        identity = run("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name).strip()
+        if loaded.get(role, [""])[0] != identity:
+            loaded[role] = [identity, import_image(layout, name)]
+            loaded_file.write_text(json.dumps(loaded, indent=2))
+    return {role: reference for role, (_, reference) in loaded.items()}
+
+
+def import_image(layout: Layout, name: str) -> str:
+    with tempfile.TemporaryDirectory(dir=layout.root) as folder:
+        archive = Path(folder, "image.tar")
+        run("buildah", "push", "--quiet", name, f"docker-archive:{archive}:{name}")
+        run(*ctr(layout), "images", "import", archive)
+    row = next(
+        line for line in run(*ctr(layout), "images", "list", f"name=={name}").splitlines() if name in line
+    )
+    digest = re.search(r"sha256:[0-9a-f]{64}", row)
+    if digest is None:
+        raise ClusterFailed(f"containerd tells no digest of {name}: {row}")
+    reference = f"{name.rpartition(':')[0]}@{digest.group()}"
+    run(*ctr(layout), "images", "tag", "--force", name, reference)
+    return reference
+
+
+def import_busybox(layout: Layout) -> None:
+    """One static program: it holds a pod's namespaces, and serves tests that need a small pod."""
+    if PAUSE_IMAGE in run(*ctr(layout), "images", "list", "--quiet").split():
+        return
+    program = shutil.which("busybox")
+    assert program is not None  # ensure_packages
+    container = run("buildah", "from", "scratch").strip()
+    try:
+        run("buildah", "copy", "--quiet", container, program, "/bin/busybox")
+        for applet in ("sh", "sleep", "cat", "wget", "ls", "touch", "id", "nslookup"):
+            run("buildah", "copy", "--quiet", container, program, f"/bin/{applet}")
+        settings = (
+            "--user=65532:65532",
+            "--env=PATH=/bin",
+            '--entrypoint=["/bin/busybox", "sleep", "2147483647"]',
+        )
+        run("buildah", "config", *settings, container)
+        run("buildah", "commit", "--quiet", container, PAUSE_IMAGE)
+    finally:
+        run("buildah", "rm", container)
+    import_image(layout, PAUSE_IMAGE)
+
+
+def _lock(role: Role, file: Path, python_version: str, has_torch: bool) -> None:
+    """The lock file's versions of what this role needs."""
+    command = [
+        _uv(),
+        "pip",
+        "compile",
+        "--quiet",
+        "--generate-hashes",
+        "--no-annotate",
+        "--no-header",
+        "--no-emit-index-url",
+        f"--python-version={python_version}",
+        f"--constraints={ROOT / 'requirements.lock'}",
+        f"--output-file={file}",
+    ]
+    if role.extra is not None:
+        command.append(f"--extra={role.extra}")
+    if has_torch:
+        overrides = file.with_name("overrides.txt")
+        overrides.write_text("torch ; python_version < '3'\n")  # never
+        command.append(f"--overrides={overrides}")
+    run(*command, ROOT / "pyproject.toml")
+
+
+def _wheel(context: Path) -> None:
+    epoch = os.environ | {"SOURCE_DATE_EPOCH": "315532800"}  # the same files are the same wheel
+    run(_uv(), "build", "--quiet", "--wheel", "--no-build-isolation", f"--out-dir={context}", ROOT, env=epoch)
+
+
+def _uv() -> str:
+    found = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+    if not succeeds([found, "--version"]):
+        raise ClusterFailed("No uv: run make install first.")
+    return found
