@@ -175,17 +175,16 @@ def segviz_hashed() -> Worker:
 
 
 def segviz_merged() -> Worker:
-    from segviz_aggregator.algorithms import MERGES
+    from segviz_aggregator.mean import mean
     from segviz_aggregator.merge import merged_chunks
     from segviz_exchange.codec import open_tensors, write_tensors
-    from segviz_exchange.spec import AlgorithmName
 
     def work(files: list[Path], target: Path) -> dict[str, float]:
         opened = [open_tensors(file) for file in files]
         infos = opened[0].infos
         sources = {name: [(file, 1) for file in opened] for name in infos}
         began = time.perf_counter()
-        write_tensors(target, infos, merged_chunks(MERGES[AlgorithmName.FED_AVG], sources, opened[0]))
+        write_tensors(target, infos, merged_chunks(mean, sources, opened[0]))
         return {"call": time.perf_counter() - began}
 
     return work

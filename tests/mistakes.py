@@ -161,7 +161,7 @@ MISTAKES: dict[str, Mistake] = {
         {"spec.algorithm.name": "FedBn"}, "spec.algorithm.name", '"FedBn" is no choice. Did you mean FedBN?'
     ),
     "an objective that is none": federation(
-        {"spec.objective": "xyz"}, "spec.objective", "Choose PerOrganHead or Marginal."
+        {"spec.objective": "xyz"}, "spec.objective", "Choose PerOrganHead or Marginal or"
     ),
     "a choice that YAML takes for a boolean": federation(
         {"spec.selection": True}, "spec.selection", "booleans", "Choose Best or Last."
@@ -179,6 +179,51 @@ MISTAKES: dict[str, Mistake] = {
     # Rules across fields.
     "FedProx without mu": federation(
         {"spec.algorithm.name": "FedProx"}, "spec.algorithm.proximalMu", "FedProx", "give it (0.01"
+    ),
+    "TrimmedMean without a fraction": federation(
+        {"spec.algorithm.name": "TrimmedMean"}, "spec.algorithm.trimFraction", "TrimmedMean", "give it (0.2"
+    ),
+    "a fraction without TrimmedMean": federation(
+        {"spec.algorithm.trimFraction": 0.2}, "spec.algorithm.trimFraction", "TrimmedMean", "leave it out"
+    ),
+    "a trim of one half": federation(
+        {"spec.algorithm": {"name": "TrimmedMean", "trimFraction": 0.5}}, "spec.algorithm.trimFraction", "0.5"
+    ),
+    "a server's rate without a server optimiser": federation(
+        {"spec.algorithm.serverLearningRate": 0.1},
+        "spec.algorithm.serverLearningRate",
+        "FedAvgM and FedAdam",
+        "Leave it out",
+    ),
+    "momentum with FedAdam": federation(
+        {"spec.algorithm": {"name": "FedAdam", "momentum": 0.9}}, "spec.algorithm.momentum", "FedAvgM"
+    ),
+    "beta1 with FedAvgM": federation(
+        {"spec.algorithm": {"name": "FedAvgM", "beta1": 0.9}}, "spec.algorithm.beta1", "FedAdam"
+    ),
+    "beta2 with FedAvg": federation(
+        {"spec.algorithm": {"name": "FedAvg", "beta2": 0.9}}, "spec.algorithm.beta2", "FedAdam"
+    ),
+    "tau with FedAvg": federation(
+        {"spec.algorithm": {"name": "FedAvg", "tau": 0.1}}, "spec.algorithm.tau", "FedAdam"
+    ),
+    "a weighted median": federation(
+        {"spec.algorithm": {"name": "Median", "weights": "Cases"}},
+        "spec.algorithm.weights",
+        "count all sites alike",
+        "weights Uniform",
+    ),
+    "Central with an objective": federation(
+        {"spec.algorithm.name": "Central", "spec.objective": "Marginal"},
+        "spec.objective",
+        "a loss of their own",
+        "Leave objective out",
+    ),
+    "a temperature without distillation": federation(
+        {"spec.distillation": {"temperature": 3}},
+        "spec.distillation",
+        "objective ConditionalDistillation",
+        "Leave it out",
     ),
     "mu without FedProx": federation(
         {"spec.algorithm.proximalMu": 0.1}, "spec.algorithm.proximalMu", "0.1: proximalMu", "leave it out"
@@ -308,6 +353,31 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": None}),
     "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
     "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),
+    "TrimmedMean": changed(
+        build_federation(), {"spec.algorithm": {"name": "TrimmedMean", "trimFraction": 0.2}}
+    ),
+    "FedAvgM": changed(
+        build_federation(),
+        {"spec.algorithm": {"name": "FedAvgM", "serverLearningRate": 0.5, "momentum": 0}},
+    ),
+    "FedAdam": changed(
+        build_federation(),
+        {
+            "spec.algorithm": {
+                "name": "FedAdam",
+                "serverLearningRate": 0.1,
+                "beta1": 0.8,
+                "beta2": 0.9,
+                "tau": 0.01,
+            }
+        },
+    ),
+    "Median": changed(build_federation(), {"spec.algorithm.name": "Median"}),
+    "Central": changed(build_federation(), {"spec.algorithm.name": "CentralMarginal"}),
+    "distillation": changed(
+        build_federation(),
+        {"spec.objective": "ConditionalDistillation", "spec.distillation": {"temperature": 3}},
+    ),
     "FedProx": changed(build_federation(), {"spec.algorithm": {"name": "FedProx", "proximalMu": 1}}),
     "ZScore": changed(build_federation(), {"spec.preprocessing.intensity": {"method": "ZScore"}}),
     "fine-tuning": changed(build_federation(), {"spec.fineTuning.epochs": 3}),
@@ -345,6 +415,7 @@ IMMUTABLE: dict[str, Any] = {
     "seed": 7,
     "algorithm": {"name": "FedAvg"},
     "objective": "Marginal",
+    "distillation": {"temperature": 3},
     "model": {"residualUnits": 1},
     "preprocessing": {"spacing": None},
     "training": {"batchSize": 7},

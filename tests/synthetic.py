@@ -31,13 +31,16 @@ def federation(
     round_timeout: str | None = None,
     max_norm_ratio: float = 10.0,
     selection: Selection = Selection.BEST,
+    **parameters: float,
 ) -> FederationSpec:
+    if algorithm is AlgorithmName.TRIMMED_MEAN:
+        parameters.setdefault("trim_fraction", 0.34)
     return FederationSpec(
         sites=(),
         rounds=rounds,
         local_epochs=1,
         seed=0,
-        algorithm=spec.Algorithm(algorithm, weights),
+        algorithm=spec.Algorithm(algorithm, weights, **parameters),
         objective=objective,
         participation=spec.Participation(max_norm_ratio, min_sites, round_timeout),
         model=spec.Model((2, 4), (2,), 0, spec.Norm.BATCH, 1),

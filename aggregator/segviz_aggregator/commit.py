@@ -1,8 +1,8 @@
 """The aggregator's commit points. Each is one create; what is already there is the truth and is adopted."""
 
 import logging
-from pathlib import Path
 
+from segviz_aggregator.scratch import Blob
 from segviz_exchange import keys
 from segviz_exchange.records import Closing, Failure, Final, Round, commit
 from segviz_exchange.store import Store
@@ -23,15 +23,19 @@ def commit_closing(store: Store, closing: Closing) -> Closing:
     return committed
 
 
-def commit_round(store: Store, closing: Closing, path: Path, digest: str) -> Round:
-    """The blob first: a record never names one that is not there."""
-    store.upload(keys.global_blob(digest), path)
+def commit_round(store: Store, closing: Closing, model: Blob, state: Blob | None = None) -> Round:
+    """The blobs first: a record never names one that is not there. `state` is the server optimiser's."""
+    for path, digest in filter(None, (model, state)):
+        store.upload(keys.global_blob(digest), path)
+    path, digest = model
     record = Round(
         round=closing.round,
         control=closing.control,
         blob=digest,
         size_bytes=path.stat().st_size,
         participants=tuple(participant.site for participant in closing.participants),
+        state=None if state is None else state.digest,
+        state_bytes=0 if state is None else state.path.stat().st_size,
     )
     committed = commit(store, keys.round_record(record.round), record)
     if committed.blob != digest:

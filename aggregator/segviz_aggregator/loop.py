@@ -1,25 +1,29 @@
 """The aggregator's loop: look, decide, commit one thing, look again."""
 
+from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from segviz_aggregator import reasons
+from segviz_aggregator.algorithms import optimizer_of
 from segviz_aggregator.collect import Collector
 from segviz_aggregator.commit import commit_closing, commit_failure, commit_final, commit_round
 from segviz_aggregator.heartbeat import Heartbeat
-from segviz_aggregator.merge import merge_round
+from segviz_aggregator.merge import find_sources, merge_round, metadata_of
 from segviz_aggregator.models import GlobalModels
 from segviz_aggregator.scores import read_scores
-from segviz_aggregator.scratch import Scratch
+from segviz_aggregator.scratch import Blob, Scratch
 from segviz_aggregator.selection import choose_final
+from segviz_aggregator.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.situation import Observer, Situation
 from segviz_exchange import keys
 from segviz_exchange.closing import Fail, RoundRecords, Wait, close_round
-from segviz_exchange.codec import TensorFile
+from segviz_exchange.codec import TensorFile, open_tensors
 from segviz_exchange.exits import Exit
-from segviz_exchange.records import Closing, Failure, Phase, Round, find, read
+from segviz_exchange.records import Closing, Control, Failure, Phase, Round, find, read
+from segviz_exchange.sharing import PARAMETER
 from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import Corrupt, NotFound, Store
 
@@ -106,14 +110,14 @@ class Aggregator:
                 record = self._commit_merged(closing, situation.previous)
         except (Corrupt, NotFound) as error:
             return self._fail(situation, error)
-        self._scratch.keep_only({record.blob})
+        self._scratch.keep_only({digest for digest in (record.blob, record.state) if digest})
         return Step.MOVED
 
     def _commit_initial(self, closing: Closing) -> Round:
         """Round 0 is the first participant's model, byte for byte."""
         first = closing.participants[0]
         file = self._fetch(first.site, first.blob)
-        return commit_round(self._store, closing, file.path, first.blob)
+        return commit_round(self._store, closing, Blob(file.path, first.blob))
 
     def _commit_merged(self, closing: Closing, previous: Round) -> Round:
         model = self._models.load(previous)
@@ -123,7 +127,43 @@ class Aggregator:
         }
         control = self._observer.control(closing.control)
         digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
-        return commit_round(self._store, closing, self._scratch.adopt(digest), digest)
+        if optimizer := optimizer_of(control.spec.algorithm):
+            return self._commit_stepped(optimizer, control, closing, previous, files)
+        return commit_round(self._store, closing, self._scratch.adopt(self._scratch.merging, digest))
+
+    def _commit_stepped(
+        self,
+        optimizer: ServerOptimizer,
+        control: Control,
+        closing: Closing,
+        previous: Round,
+        files: Mapping[str, TensorFile],
+    ) -> Round:
+        """The merged model is a direction, the server optimiser's step the result."""
+        model = self._models.load(previous)
+        schema = model.schema.extended(control)
+        sources = find_sources(control, closing, schema, files, model.file)
+        digest, state = write_stepped(
+            optimizer,
+            Files(model.file, open_tensors(self._scratch.merging), self._state(previous)),
+            parameters=[name for name, group in schema.groups.items() if group.kind == PARAMETER],
+            moved=[name for name, present in sources.items() if present],
+            metadata=metadata_of(closing),
+            target=self._scratch.stepping,
+            state_target=self._scratch.state,
+        )
+        return commit_round(
+            self._store,
+            closing,
+            self._scratch.adopt(self._scratch.stepping, digest),
+            self._scratch.adopt(self._scratch.state, state),
+        )
+
+    def _state(self, previous: Round) -> TensorFile | None:
+        if previous.state is None:
+            return None
+        key = keys.global_blob(previous.state)
+        return self._scratch.fetch(self._store, key, previous.state, previous.state_bytes)
 
     def _fetch(self, site: str, digest: str) -> TensorFile:
         return self._scratch.fetch(self._store, keys.site_blob(site, digest), digest)

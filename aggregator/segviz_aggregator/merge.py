@@ -1,12 +1,12 @@
 """One round's model from its participants' files: tensor by tensor, chunk by chunk.
 
-Memory is a few chunks, however large the model and however many the sites.
+Memory is a few chunks (under Median and TrimmedMean one a site), however large the model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from segviz_aggregator.algorithms import MERGES, Merge
+from segviz_aggregator.algorithms import Merge, merge_of
 from segviz_aggregator.schema import Schema
 from segviz_exchange import sharing
 from segviz_exchange.codec import Array, TensorFile, write_tensors
@@ -32,9 +32,23 @@ def merge_round(
     Returns:
         The sha256 of the file.
     """
+    sources = find_sources(control, closing, schema, files, previous)
     schema = schema.extended(control)
+    merge = merge_of(control.spec.algorithm)
+    infos = {name: schema.infos[name] for name in sources}
+    return write_tensors(target, infos, merged_chunks(merge, sources, previous), metadata_of(closing))
+
+
+def find_sources(
+    control: Control,
+    closing: Closing,
+    schema: Schema,
+    files: Mapping[str, TensorFile],
+    previous: TensorFile,
+) -> dict[str, list[Source]]:
+    """By tensor of the round's model, what it is merged from; nothing where the previous value stays."""
     sources: dict[str, list[Source]] = {}
-    for name, group in schema.groups.items():
+    for name, group in schema.extended(control).groups.items():
         contributors = sharing.contributors(group, control)
         # An update made under the control before may lack a tensor that is shared since.
         present = [
@@ -44,11 +58,12 @@ def merge_round(
         ]
         if contributors and (present or name in previous.infos):
             sources[name] = present
-    merge = MERGES[control.spec.algorithm.name]
-    infos = {name: schema.infos[name] for name in sources}
+    return sources
+
+
+def metadata_of(closing: Closing) -> dict[str, str]:
     # The round is part of the bytes, so that no two rounds share a blob and each can be deleted alone.
-    metadata = {"round": str(closing.round)}
-    return write_tensors(target, infos, merged_chunks(merge, sources, previous), metadata)
+    return {"round": str(closing.round)}
 
 
 def merged_chunks(

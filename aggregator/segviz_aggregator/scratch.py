@@ -6,12 +6,13 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from segviz_exchange.codec import TensorFile, open_tensors
 from segviz_exchange.stopping import Stop
 from segviz_exchange.store import MAX_BLOB_BYTES, Store, download
 
-_OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging")
+_OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging|stepping|state")
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ def locked(folder: Path, stop: Stop) -> Iterator[None]:
         yield
 
 
+class Blob(NamedTuple):
+    path: Path
+    digest: str
+
+
 class Scratch:
     """A folder that one process uses. What an earlier one left there is not trusted."""
 
@@ -48,9 +54,19 @@ class Scratch:
         """Where a merged model is written before its digest is known."""
         return self._folder / "merging"
 
-    def adopt(self, digest: str) -> Path:
-        """Give the file at `merging` its name."""
-        return self.merging.rename(self._folder / digest)
+    @property
+    def stepping(self) -> Path:
+        """The same of what a server optimiser makes of it."""
+        return self._folder / "stepping"
+
+    @property
+    def state(self) -> Path:
+        """The same of that optimiser's state."""
+        return self._folder / "state"
+
+    def adopt(self, written: Path, digest: str) -> Blob:
+        """Give a file at one of these places its name."""
+        return Blob(written.rename(self._folder / digest), digest)
 
     def fetch(self, store: Store, key: str, digest: str, max_bytes: int = MAX_BLOB_BYTES) -> TensorFile:
         """Raises NotFound, Corrupt or InvalidTensors."""

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from segviz_exchange import keys
-from segviz_exchange.spec import FederationSpec, Objective
+from segviz_exchange.spec import FederationSpec
 from segviz_exchange.store import AlreadyExists, Entry, NotFound, Store, StoreError, TooLarge
 
 
@@ -65,7 +65,7 @@ class Control(Record, frozen=True):
 
     @property
     def shared_head(self) -> bool:
-        return self.spec.objective is not Objective.PER_ORGAN_HEAD
+        return self.spec.shared_head
 
 
 class Lease(Record, frozen=True):
@@ -143,6 +143,9 @@ class Round(Record, frozen=True):
     blob: Digest
     size_bytes: int
     participants: tuple[str, ...]
+    state: Digest | None = None
+    """Blob of the server optimiser's state after this round, under algorithms that have one."""
+    state_bytes: int = 0
 
 
 class Failure(Record, frozen=True):

@@ -50,7 +50,8 @@ def contributors(group: TensorGroup, control: Control) -> tuple[str, ...]:
     """The sites whose values of a tensor are averaged, by alias; none where it stays at home.
 
     Local shares nothing. FedBN keeps what a BatchNorm module owns, in heads too. A head with one owner never
-    leaves it; a head with several owners is averaged over them; the multi-organ head over all.
+    leaves it; a head with several owners is averaged over them; the multi-organ head over all. Central's one
+    site shares all it has, so its model is the global one.
     """
     algorithm = control.spec.algorithm.name
     if algorithm is AlgorithmName.LOCAL or group.kind == COUNTER:

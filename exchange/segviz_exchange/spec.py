@@ -36,11 +36,24 @@ class AlgorithmName(StrEnum):
     FED_AVG = "FedAvg"
     FED_BN = "FedBN"
     FED_PROX = "FedProx"
+    FED_AVG_M = "FedAvgM"
+    FED_ADAM = "FedAdam"
+    MEDIAN = "Median"
+    TRIMMED_MEAN = "TrimmedMean"
+    CENTRAL = "Central"
+    CENTRAL_MARGINAL = "CentralMarginal"
+
+    @property
+    def is_central(self) -> bool:
+        """Whether all data are pooled at one site, which brings its own loss over one head for all organs."""
+        return self in (AlgorithmName.CENTRAL, AlgorithmName.CENTRAL_MARGINAL)
 
 
 class Objective(StrEnum):
     PER_ORGAN_HEAD = "PerOrganHead"
     MARGINAL = "Marginal"
+    MARGINAL_EXCLUSION = "MarginalExclusion"
+    CONDITIONAL_DISTILLATION = "ConditionalDistillation"
 
 
 class Weights(StrEnum):
@@ -151,6 +164,21 @@ class Algorithm(Part, frozen=True):
     weights: Weights
     proximal_mu: float | None = None
     """mu of FedProx: the local loss gains (mu/2)·‖w − w_global‖² over the shared parameters."""
+    server_learning_rate: float | None = None
+    """Step size of FedAvgM and FedAdam. Left out, each has its own (see the aggregator's file of it)."""
+    momentum: float | None = None
+    """Of FedAvgM."""
+    beta1: float | None = None
+    """Of FedAdam, as the next two."""
+    beta2: float | None = None
+    tau: float | None = None
+    trim_fraction: float | None = None
+    """Share of the values that TrimmedMean leaves out at each end."""
+
+
+class Distillation(Part, frozen=True):
+    temperature: float
+    """tau of ConditionalDistillation."""
 
 
 class Participation(Part, frozen=True):
@@ -254,9 +282,16 @@ class FederationSpec(Part, frozen=True):
     evaluation: Evaluation
     deletion_policy: DeletionPolicy
     suspend: bool
+    distillation: Distillation | None = None
+    """For objective ConditionalDistillation only, which has a temperature of its own where it is left out."""
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
     store: StoreSpec | None = None
+
+    @property
+    def shared_head(self) -> bool:
+        """One head for all organs, in place of a head for each."""
+        return self.algorithm.name.is_central or self.objective is not Objective.PER_ORGAN_HEAD
 
 
 # --- SegVizSite ---------------------------------------------------------------------------------

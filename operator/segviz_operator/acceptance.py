@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from segviz_exchange.spec import (
     AlgorithmName,
+    FederationSpec,
     Member,
-    Objective,
     Release,
     Role,
     Selection,
@@ -38,6 +38,8 @@ SITE_CHANGED = "SiteChanged"
 """An alias stands for other data than those that have gone into the federation."""
 ORGAN_TOO_LATE = "OrganTooLate"
 """A site brings an organ to the one head of all organs, which was built without it."""
+POOLED_DATA_REQUIRED = "PooledDataRequired"
+"""Central or CentralMarginal, but not at one site that lists several data sets."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,8 @@ def head_must_stay(case: Case) -> Iterator[Problem]:
         if entry.site is None or entry.site.spec.release is not Release.NONE:
             continue
         shared = [organ for organ in entry.site.spec.organs if len(case.owners(organ)) > 1]
-        if spec.objective is Objective.MARGINAL:
-            head, fix = "the one head of objective Marginal", "choose objective PerOrganHead"
+        if spec.shared_head:
+            head, fix = f"the one head of {_head_maker(spec)}", "choose objective PerOrganHead"
         elif shared:
             head, fix = f"the head of {shared[0]}, which other sites annotate too", "take the others out"
         else:
@@ -246,17 +248,34 @@ def site_changed(case: Case) -> Iterator[Problem]:
 
 def organ_too_late(case: Case) -> Iterator[Problem]:
     organs = case.past.organs if case.past else frozenset()
-    if not organs or case.federation.spec.objective is not Objective.MARGINAL:
+    spec = case.federation.spec
+    if not organs or not spec.shared_head:
         return
     for entry in case.members:
         late = sorted(set(entry.site.spec.organs) - organs) if entry.site else []
         if late and not case.has_withdrawn(entry):
             what = (
                 f"annotates {late[0]}, which no site did when the federation began: the one head of "
-                "objective Marginal has no channel for it"
+                f"{_head_maker(spec)} has no channel for it"
             )
             fix = f"Start a new federation that has {late[0]} from the beginning."
             yield case.problem(ORGAN_TOO_LATE, entry.path, what, fix, entry.member.alias)
+
+
+def pooled_data_required(case: Case) -> Iterator[Problem]:
+    """Central is what federations are compared with: all data in one place, each set with its organs."""
+    name = case.federation.spec.algorithm.name
+    if not name.is_central:
+        return
+    fix = "Make one SegVizSite that lists all data sets, or choose a federated algorithm."
+    if len(case.members) != 1:
+        what = f"lists {len(case.members)} sites, but {name} trains at one site that holds all data"
+        yield case.problem(POOLED_DATA_REQUIRED, "spec.sites", what, fix)
+        return
+    (entry,) = case.members
+    if entry.site and len(entry.site.spec.data_sets) < 2:
+        what = f"lists one data set, but {name} pools several, each with its own organs"
+        yield case.problem(POOLED_DATA_REQUIRED, f"{entry.path}.siteRef", what, fix, entry.key)
 
 
 CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
@@ -272,7 +291,13 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     no_validation,
     site_changed,
     organ_too_late,
+    pooled_data_required,
 )
+
+
+def _head_maker(spec: FederationSpec) -> str:
+    name = spec.algorithm.name
+    return f"algorithm {name}" if name.is_central else f"objective {spec.objective}"
 
 
 def _key(member: Member) -> str:

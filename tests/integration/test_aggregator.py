@@ -82,6 +82,66 @@ def test_every_algorithm_finishes(algorithm: AlgorithmName, tmp_path: Path) -> N
     finish(Aggregator(store, tmp_path / "scratch"), store, control)
 
 
+@pytest.mark.parametrize("algorithm", AlgorithmName)
+def test_under_every_algorithm_killed_again_and_again_the_bytes_are_the_same(
+    algorithm: AlgorithmName, tmp_path: Path
+) -> None:
+    """No process survives its fourth write: heartbeat, two blobs and a record are the most of one step."""
+    control = control_of(algorithm=algorithm, rounds=ROUNDS)
+    calm, wild = started(tmp_path / "calm", control), started(tmp_path / "wild", control)
+    finish(Aggregator(calm, tmp_path / "scratch"), calm, control)
+    for _ in range(200):
+        try:
+            finish(Aggregator(Deadly(wild, 4, after=True), tmp_path / "scratch"), wild, control)
+        except Killed:
+            continue
+        break
+    assert committed(wild) == committed(calm)
+    records = [read(calm, keys.round_record(number), Round) for number in range(ROUNDS + 1)]
+    with_state = algorithm in (AlgorithmName.FED_AVG_M, AlgorithmName.FED_ADAM)
+    assert [record.state is not None for record in records] == [False, *([with_state] * ROUNDS)]
+
+
+FED_ADAM = control_of(algorithm=AlgorithmName.FED_ADAM, rounds=ROUNDS)
+# As below, and a blob more a round from the first on.
+ADAM_WRITES = 26
+
+
+@pytest.fixture(scope="module")
+def undisturbed_adam(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("adam")
+    store = Deadly(started(folder / "store", FED_ADAM), 0, after=False)
+    finish(Aggregator(store, folder / "scratch"), store.inner, FED_ADAM)
+    assert len(store.writes) == ADAM_WRITES
+    return committed(store.inner)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("nth", range(1, ADAM_WRITES + 1))
+def test_under_fedadam_killed_at_any_write_the_bytes_are_the_same(
+    nth: int, after: bool, undisturbed_adam: dict[str, bytes], tmp_path: Path
+) -> None:
+    store = started(tmp_path / "store", FED_ADAM)
+    with pytest.raises(Killed):
+        finish(Aggregator(Deadly(store, nth, after=after), tmp_path / "scratch"), store, FED_ADAM)
+    finish(Aggregator(store, tmp_path / "elsewhere"), store, FED_ADAM)
+    assert committed(store) == undisturbed_adam
+
+
+def test_under_fedadam_a_lost_state_fails_the_round_and_says_so(tmp_path: Path) -> None:
+    control = control_of(algorithm=AlgorithmName.FED_ADAM, rounds=ROUNDS)
+    store, aggregator = after_round_0(tmp_path, control)
+    deliver_round(store, control, 1)
+    until_waiting(aggregator)
+    state = read(store, keys.round_record(1), Round).state
+    store.delete(keys.global_blob(state))
+    deliver_round(store, control, 2)
+    until_waiting(Aggregator(store, tmp_path / "elsewhere"))
+    failure = read(store, keys.failure(2, 1), Failure)
+    assert failure.reason == reasons.BLOB_MISSING
+    assert state in failure.message
+
+
 # Heartbeats, and per round closing, blob and record; the final record.
 WRITES = 23
 # Before and after each write of an undisturbed run; the test below says if there are more.

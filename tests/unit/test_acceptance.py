@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mistakes import build_federation, build_site, changed
+from mistakes import REMOVED, build_federation, build_site, changed
 from segviz_operator import acceptance
 from segviz_operator.acceptance import accept
 from segviz_operator.manifest import Federation, Site, parse
@@ -194,7 +194,24 @@ REFUSED: dict[str, Case] = {
         {"spec.objective": "Marginal"},
         past=_past(organs=("liver", "pancreas")),
     ),
+    "Central with several sites": Case(
+        acceptance.POOLED_DATA_REQUIRED,
+        "spec.sites",
+        ("lists 2 sites, but Central trains at one site", "one SegVizSite that lists all data sets"),
+        {"spec.algorithm.name": "Central"},
+    ),
+    "Central with one data set": Case(
+        acceptance.POOLED_DATA_REQUIRED,
+        "spec.sites[0].siteRef",
+        ('"basel/liver" lists one data set, but CentralMarginal pools several',),
+        {"spec.algorithm.name": "CentralMarginal", "spec.sites[1]": REMOVED},
+    ),
 }
+
+POOL = [
+    {"name": "livers", "layout": "MSD", "organs": {"liver": [1]}},
+    {"name": "spleens", "layout": "MSD", "organs": {"spleen": [1]}},
+]
 
 ACCEPTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] = {
     "as it is": ({}, {}),
@@ -202,6 +219,10 @@ ACCEPTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] =
     "heads alone, without BatchNorm at home": (
         {**EVALUATED, "spec.algorithm.name": "FedAvg"},
         {"basel/liver": {"spec.release": "Heads"}},
+    ),
+    "Central, one site and two data sets": (
+        {**EVALUATED, "spec.algorithm.name": "Central", "spec.sites[1]": REMOVED},
+        {"basel/liver": {"spec.dataSets": POOL, "spec.release": "Heads"}},
     ),
     "no release where nothing is evaluated": (EVALUATED, {"bern/spleen": {"spec.release": "None"}}),
     "nothing shared, nothing released": (

@@ -53,6 +53,12 @@ CASES = {
         control_of(objective=MARGINAL, algorithm=FED_BN),
         dict.fromkeys(EACH, ("body.conv", "heads._all.conv")),
     ),
+    "Central: the one site's whole model": Case(
+        control_of({BASEL: ("liver", "spleen")}, algorithm=AlgorithmName.CENTRAL), {BASEL: BODY + ALL_HEAD}
+    ),
+    "FedAdam shares as FedAvg does": Case(
+        control_of(algorithm=AlgorithmName.FED_ADAM), dict.fromkeys(EACH, BODY)
+    ),
     "an owner that is left out leaves its head to the other": Case(
         control_of(TWO_OWN_LIVER, excluded={BERN: "Suspended"}), {BASEL: BODY, BERN: (), CHUR: BODY}
     ),
@@ -70,6 +76,7 @@ EVERY_CONTROL = [
     control_of(organs, algorithm=algorithm)
     for organs in (TWO_OWN_LIVER, {BASEL: ("liver",), BERN: ("spleen",)})
     for algorithm in AlgorithmName
+    if not algorithm.is_central  # their one head is everybody's, as under a shared objective
 ]
 
 

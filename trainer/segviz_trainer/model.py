@@ -91,10 +91,7 @@ def up(levels: nn.ModuleList, skips: list[Tensor], hidden: Tensor) -> Tensor:
 def build(federation: spec.FederationSpec, organs: Iterable[str]) -> SegNet:
     """The seeded initial model for a federation's organs: equal wherever it is built with one torch build."""
     organs = sorted(organs)
-    if federation.objective is spec.Objective.PER_ORGAN_HEAD:
-        heads = dict.fromkeys(organs, 2)
-    else:
-        heads = {SHARED_HEAD: len(organs) + 1}
+    heads = {SHARED_HEAD: len(organs) + 1} if federation.shared_head else dict.fromkeys(organs, 2)
     return SegNet(federation.model, heads, federation.seed)
 
 
