@@ -27,7 +27,7 @@ from segviz_trainer.checkpoint import Position
 from segviz_trainer.dataset import load_evaluation_data
 from segviz_trainer.inference import Predictor
 from segviz_trainer.model import SegNet
-from segviz_trainer.objective import build_loss
+from segviz_trainer.objective import Setting, build_loss
 from segviz_trainer.scoring import score, summary
 from segviz_trainer.site import Site
 from segviz_trainer.train import Device, Trainer, build_optimizer, learning_rate
@@ -98,7 +98,7 @@ def build(site: Site, federation: FederationSpec) -> Trainer:
     device = Device.choose(federation.training)
     net = device.move(network.build(federation, site.organs))
     parameters = dict(net.named_parameters())
-    loss = build_loss(federation.objective, site.organs, site.organs)
+    loss = build_loss(Setting(federation, site.organs, site.organs, 0, net))
     optimizer = build_optimizer(parameters)
     return Trainer(net, parameters, optimizer, loss, device, site.alias, federation.seed)
 

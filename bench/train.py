@@ -31,7 +31,7 @@ from segviz_exchange.spec import Intensity, MemoryFormat, Precision
 from segviz_trainer.cache import PreparedCase, prepare
 from segviz_trainer.layouts import find_cases
 from segviz_trainer.model import SegNet
-from segviz_trainer.objective import PerOrganHead
+from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.phantom import generate
 from segviz_trainer.sampling import Batch, epoch_batches
 from segviz_trainer.train import Device, Trainer, build_optimizer

@@ -96,12 +96,28 @@ def small_federation(**changes: object) -> FederationSpec:
     return msgspec.structs.replace(base, **changes)
 
 
-def algorithm(name: AlgorithmName, mu: float | None = None) -> spec.Algorithm:
-    return spec.Algorithm(name, spec.Weights.UNIFORM, mu)
+def algorithm(name: AlgorithmName, mu: float | None = None, **parameters: float) -> spec.Algorithm:
+    return spec.Algorithm(name, spec.Weights.UNIFORM, mu, **parameters)
 
 
-def write_cases(folder: Path, organs: tuple[str, ...], cases: int, seed: int) -> None:
-    """Bright cubes in noise, one brightness an organ; a cases.csv beside them."""
+REQUIRED: Mapping[AlgorithmName, Mapping[str, float]] = {
+    AlgorithmName.FED_PROX: {"mu": 0.01},
+    AlgorithmName.TRIMMED_MEAN: {"trim_fraction": 0.34},
+}
+"""What each algorithm cannot do without."""
+
+
+def any_algorithm(name: AlgorithmName) -> spec.Algorithm:
+    return algorithm(name, **REQUIRED.get(name, {}))
+
+
+def write_cases(
+    folder: Path, organs: tuple[str, ...], cases: int, seed: int, drawn: int | None = None
+) -> None:
+    """Bright cubes in noise, one brightness an organ; a cases.csv beside them.
+
+    With `drawn`, only that organ (by its index) is in the labels, though all are in the images.
+    """
     folder.mkdir(parents=True)
     chance = np.random.default_rng(seed)
     rows = ["image,label"]
@@ -112,6 +128,8 @@ def write_cases(folder: Path, organs: tuple[str, ...], cases: int, seed: int) ->
             x, y, z = chance.integers(0, SIDE - 6, 3)
             label[x : x + 6, y : y + 6, z : z + 6] = index + 1
             image[label == index + 1] += 4 * (index + 1)
+        if drawn is not None:
+            label[label != drawn + 1] = 0
         for name, array in (("image", image), ("label", label)):
             nifti = nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0]))
             nib.save(nifti, folder / f"{name}{case:02d}.nii.gz")
@@ -145,19 +163,35 @@ def site_spec(organs: tuple[str, ...], **changes: object) -> spec.SiteSpec:
     return msgspec.structs.replace(base, **changes)
 
 
+def pooled_spec(organs: tuple[str, ...]) -> spec.SiteSpec:
+    """A site with a data set for each organ."""
+    data_sets = tuple(
+        spec.DataSet(organ, organ, spec.Layout.LIST, {organ: (index + 1,)}, ())
+        for index, organ in enumerate(organs)
+    )
+    return site_spec(organs, data_sets=data_sets)
+
+
 @dataclass
 class Rig:
     folder: Path
     spec: FederationSpec
     organs: Mapping[str, tuple[str, ...]]
     """By alias; every site has ten cases of its own."""
+    pooled: bool = False
+    """Whether a site has a data set of ten cases for each of its organs, in place of one for all."""
     store: Store = field(init=False)
     data: dict[str, SiteData] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = FolderStore(self.folder / "bucket")
         for number, (alias, organs) in enumerate(sorted(self.organs.items())):
-            write_cases(self.folder / "data" / alias, organs, cases=10, seed=number)
+            if not self.pooled:
+                write_cases(self.folder / "data" / alias, organs, cases=10, seed=number)
+                continue
+            for index, organ in enumerate(organs):
+                folder = self.folder / "data" / alias / organ
+                write_cases(folder, organs, cases=10, seed=10 * number + index, drawn=index)
 
     def control(self, *aliases: str, **changes: object) -> None:
         """Write the next control, with these sites (all, if none are named)."""
@@ -167,12 +201,13 @@ class Rig:
         edited = msgspec.structs.replace(self.spec, **changes)
         self.store.create(keys.control(number), encode(Control(number, edited, members, edited.suspend)))
 
+    def site_spec(self, alias: str) -> spec.SiteSpec:
+        return pooled_spec(self.organs[alias]) if self.pooled else site_spec(self.organs[alias])
+
     def site(self, alias: str, store: Store | None = None, stop: Patience | None = None) -> RoundLoop:
         """A new process of this site, on its own disk."""
         store = store or self.store
-        site = Site(
-            alias, site_spec(self.organs[alias]), self.folder / "data" / alias, self.folder / "state" / alias
-        )
+        site = Site(alias, self.site_spec(alias), self.folder / "data" / alias, self.folder / "state" / alias)
         control = newest_control(self.store)
         assert control is not None
         if alias not in self.data:
@@ -227,9 +262,7 @@ class Rig:
     def evaluate(self, alias: str) -> ExternalScores:
         """Export, and score the model on this site's cases as if they were an external set."""
         self.export()
-        site = Site(
-            alias, site_spec(self.organs[alias]), self.folder / "data" / alias, self.folder / "external"
-        )
+        site = Site(alias, self.site_spec(alias), self.folder / "data" / alias, self.folder / "external")
         control = newest_control(self.store)
         assert control is not None
         cases = load_evaluation_data(site, control.spec, lambda done, cases, case: None)

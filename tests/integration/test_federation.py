@@ -1,14 +1,20 @@
 """The real trainer and aggregator together, in one process: algorithms and what they move."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rig import Rig, algorithm, small_federation
+from disturbances import Deadly, Killed
+from rig import Rig, algorithm, any_algorithm, small_federation
+from segviz_exchange import keys, spec
+from segviz_exchange.records import Outcome, read
 from segviz_exchange.sharing import NORM, REPRESENTATION
 from segviz_exchange.spec import AlgorithmName, Objective
 from segviz_trainer.model import build, groups_of
+from segviz_trainer.participate import RoundLoop
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 THREE = {**TWO, "chur": ("pancreas",)}
@@ -98,3 +104,65 @@ def test_the_marginal_head_is_shared_and_predicts_every_organ(tmp_path: Path) ->
     rig.control()
     rig.run()
     assert [name for name in rig.global_tensors(2) if name.startswith("heads._all.")]
+
+
+METHODS = [
+    *((name, Objective.PER_ORGAN_HEAD) for name in AlgorithmName),
+    *((AlgorithmName.FED_AVG, objective) for objective in Objective),
+    (AlgorithmName.FED_BN, Objective.CONDITIONAL_DISTILLATION),
+    (AlgorithmName.FED_ADAM, Objective.MARGINAL_EXCLUSION),
+    (AlgorithmName.LOCAL, Objective.MARGINAL),
+]
+
+
+@pytest.mark.parametrize(("name", "objective"), METHODS, ids=lambda each: str(each))
+def test_every_method_ends_with_the_same_bytes_whenever_its_aggregator_is_killed(
+    tmp_path: Path, name: AlgorithmName, objective: Objective
+) -> None:
+    """Calm: one aggregator. Wild: none survives its fourth write, and each finds nothing but the store."""
+    pool = {"basel": ("liver", "spleen")}
+    digests = []
+    for calm in (True, False):
+        federation = small_federation(
+            algorithm=any_algorithm(name), objective=objective, fine_tuning=spec.FineTuning(1, 1e-2)
+        )
+        rig = Rig(tmp_path / str(calm), federation, pool if name.is_central else TWO, pooled=name.is_central)
+        rig.control()
+        sites = {alias: rig.site(alias) for alias in rig.organs}
+        if calm:
+            rig.drive(sites, rig.aggregator())
+        else:
+            kills = drive_with_deadly_aggregators(rig, sites)
+            assert kills >= 5
+        final = rig.conclude(sites)
+        assert 1 <= final.round <= 2
+        digests.append(rig.digests())
+        exported = rig.export()
+        assert {"base", "tuned"} == exported.keys()
+        assert exported["base"].organs == ("liver", "spleen")
+    assert digests[0] == digests[1]
+
+
+def drive_with_deadly_aggregators(rig: Rig, sites: Mapping[str, RoundLoop]) -> int:
+    """Returns how many were killed."""
+    for number in range(1000):
+        shutil.rmtree(rig.folder / "scratch", ignore_errors=True)
+        try:
+            rig.drive(sites, rig.aggregator(Deadly(rig.store, 3 + number % 2, after=bool(number % 3))))
+        except Killed:
+            continue
+        return number
+    raise AssertionError("the federation does not end")
+
+
+def test_central_learns_both_organs_from_sets_that_have_one_each(tmp_path: Path) -> None:
+    """With the marginal loss. Its model is whole in the bucket: the export needs no site's own copy."""
+    federation = small_federation(algorithm=algorithm(AlgorithmName.CENTRAL_MARGINAL), rounds=4)
+    rig = Rig(tmp_path, federation, {"basel": ("liver", "spleen")}, pooled=True)
+    rig.control()
+    rig.run()
+    assert {case.organs for case in rig.data["basel"].train} == {frozenset({"liver"}), frozenset({"spleen"})}
+    assert [name for name in rig.global_tensors(4) if name.startswith("heads._all.")]
+    test = read(rig.store, keys.outcome("basel"), Outcome).variants["base"].test
+    assert test.keys() == {"liver", "spleen"}
+    assert min(dice.mean for dice in test.values()) > 0.5

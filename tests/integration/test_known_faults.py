@@ -18,7 +18,7 @@ from segviz_exchange.records import (
 from segviz_exchange.sharing import COUNTER, NORM, REPRESENTATION
 from segviz_trainer.epochs import EpochRun
 from segviz_trainer.model import build, groups_of
-from segviz_trainer.objective import PerOrganHead
+from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.outcome import fine_tune
 from segviz_trainer.sampling import Batch
 

@@ -17,7 +17,7 @@ from segviz_exchange.stopping import Stopped
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.model import build
-from segviz_trainer.objective import PerOrganHead
+from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.tensors import load, snapshot
 from segviz_trainer.train import (
     Device,

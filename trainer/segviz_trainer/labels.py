@@ -13,6 +13,9 @@ _INTEGER_TOLERANCE = 1e-3
 _MAX_ID = 2**16
 _SHOWN_IDS = 10
 
+IGNORED = 255
+"""The class of a voxel that neither trains nor scores."""
+
 
 def annotated(case: Case, organs: Sequence[str]) -> frozenset[int]:
     """Indices in `organs` of what this case annotates; its class in a label map is 1 + index."""

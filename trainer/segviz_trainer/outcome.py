@@ -47,7 +47,7 @@ def fine_tune(me: Participant, tuning: FineTuning, round_: int) -> None:
     """Train the heads of round `round_` with the representation frozen, its BatchNorm in eval mode (+FT)."""
     me.model.net.representation.requires_grad_(False)
     run = EpochRun(
-        trainer=me.build_trainer(),
+        trainer=me.build_trainer(round_),
         cases=me.data.train,
         checkpoints=Checkpoints(me.site.state / "fine-tuning"),
         round=me.control.spec.rounds + 1,  # random numbers that no round has used

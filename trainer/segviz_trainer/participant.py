@@ -15,7 +15,7 @@ from segviz_trainer.epochs import EpochSoFar
 from segviz_trainer.federated import FederatedModel
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
-from segviz_trainer.objective import build_loss
+from segviz_trainer.objective import Setting, build_loss
 from segviz_trainer.site import Site
 from segviz_trainer.train import Device, Trainer, build_optimizer
 
@@ -69,8 +69,8 @@ class Participant:
     def alias(self) -> str:
         return self.site.alias
 
-    def build_trainer(self) -> Trainer:
-        """A fresh optimizer over what is not frozen."""
+    def build_trainer(self, round_: int) -> Trainer:
+        """A fresh optimizer over what is not frozen; the model holds the global model of `round_`."""
         spec = self.control.spec
         named = sorted(self.model.net.named_parameters())
         parameters = {name: value for name, value in named if value.requires_grad}
@@ -78,7 +78,7 @@ class Participant:
             model=self.model.net,
             parameters=parameters,
             optimizer=build_optimizer(parameters),
-            loss=build_loss(spec.objective, self.site.organs, self.organs),
+            loss=build_loss(Setting(spec, self.site.organs, self.organs, round_, self.model.net)),
             device=self.device,
             site=self.alias,
             seed=spec.seed,

@@ -174,7 +174,7 @@ class RoundLoop:
                 self._enter(latest)  # what an earlier attempt made of the model is void
         base = me.checkpoints.before(target)
         keep_moments = spec.training.optimizer_state is OptimizerState.KEEP
-        trainer = me.build_trainer()
+        trainer = me.build_trainer(latest.round)
         if spec.algorithm.name is AlgorithmName.FED_PROX:
             shared = set(me.model.shared_names(me.control)) & trainer.parameters.keys()
             trainer.anchor = {name: trainer.parameters[name].detach().clone() for name in sorted(shared)}

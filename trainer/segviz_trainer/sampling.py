@@ -19,6 +19,7 @@ from segviz_exchange.spec import Augmentation, Training
 from segviz_trainer.affine_crop import affine_crop, plain_crop
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.chance import build_generator
+from segviz_trainer.labels import IGNORED
 
 _AFFINE_PROBABILITY = 0.5
 _MAX_ROTATION = np.pi / 15
@@ -38,12 +39,15 @@ class Batch:
     image: torch.Tensor
     """(B, 1, X, Y, Z) float32."""
     label: torch.Tensor
-    """(B, 1, X, Y, Z) uint8: 0 background, 1 + i the i-th organ."""
+    """(B, 1, X, Y, Z) uint8: 0 background (and what is ignored), 1 + i the i-th organ."""
     organs: tuple[frozenset[int], ...]
     """Of each patch, the indices (from 0) of the organs that its data set annotates."""
+    known: torch.Tensor | None = None
+    """(B, 1, X, Y, Z) float32: 0 where a voxel is to be ignored, else 1; none where all count."""
 
     def to(self, place: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        return Batch(place(self.image), place(self.label), self.organs)
+        known = None if self.known is None else place(self.known)
+        return Batch(place(self.image), place(self.label), self.organs, known)
 
 
 def steps_per_epoch(n_cases: int, training: Training) -> int:
@@ -79,7 +83,10 @@ def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[in
         rows = slice(index * crops, (index + 1) * crops)
         _fill(image[rows, 0], label[rows, 0], case, training, chance)
     organs = tuple(case.annotated for case in cases for _ in range(crops))
-    return Batch(torch.from_numpy(image), torch.from_numpy(label), organs)
+    ignored = label == IGNORED
+    known = torch.from_numpy((~ignored).astype(np.float32)) if ignored.any() else None
+    label[ignored] = 0
+    return Batch(torch.from_numpy(image), torch.from_numpy(label), organs, known)
 
 
 def _fill(

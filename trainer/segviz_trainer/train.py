@@ -12,7 +12,8 @@ from segviz_exchange.records import Environment
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.checkpoint import Position
 from segviz_trainer.model import SegNet
-from segviz_trainer.objective import Loss, proximal_term
+from segviz_trainer.objective import Loss
+from segviz_trainer.objectives.proximal import proximal_term
 from segviz_trainer.sampling import Batch, epoch_batches
 
 MINIMUM_SHARE = 0.01

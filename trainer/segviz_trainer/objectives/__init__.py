@@ -1,0 +1,1 @@
+"""What local training minimises, one file each; `segviz_trainer.objective` has them by name."""

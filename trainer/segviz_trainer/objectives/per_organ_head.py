@@ -1,0 +1,35 @@
+"""The paper's: Dice loss of each annotated organ's own 2-channel softmax, averaged over the organs."""
+
+import torch
+from torch import Tensor
+
+from segviz_trainer.model import Features, SegNet
+from segviz_trainer.objectives.soft_dice import soft_dice
+from segviz_trainer.sampling import Batch
+
+
+class PerOrganHead:
+    def __init__(self, site_organs: tuple[str, ...]) -> None:
+        self.organs = site_organs
+
+    def __call__(self, model: SegNet, batch: Batch) -> Tensor:
+        features = model.features(batch.image)
+        losses = []
+        for index, organ in enumerate(self.organs):
+            # Each case carries its own organ list: a batch may mix data sets with different organs.
+            rows = [row for row, annotated in enumerate(batch.organs) if index in annotated]
+            if not rows:
+                continue
+            logits = model.head(organ, _select(features, rows, len(batch.organs)))  # (b, 2, X, Y, Z)
+            inside = (batch.label[rows] == index + 1).float()
+            known = None if batch.known is None else batch.known[rows]
+            truth = torch.cat([1 - inside, inside], dim=1)
+            losses.append(soft_dice(torch.softmax(logits.float(), dim=1), truth, known))
+        return torch.stack(losses).mean()
+
+
+def _select(features: Features, rows: list[int], size: int) -> Features:
+    if len(rows) == size:
+        return features
+    skips, hidden = features
+    return [skip[rows] for skip in skips], hidden[rows]
