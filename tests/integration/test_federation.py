@@ -157,7 +157,9 @@ def drive_with_deadly_aggregators(rig: Rig, sites: Mapping[str, RoundLoop]) -> i
 
 def test_central_learns_both_organs_from_sets_that_have_one_each(tmp_path: Path) -> None:
     """With the marginal loss. Its model is whole in the bucket: the export needs no site's own copy."""
-    federation = small_federation(algorithm=algorithm(AlgorithmName.CENTRAL_MARGINAL), rounds=4)
+    federation = small_federation(
+        algorithm=algorithm(AlgorithmName.CENTRAL_MARGINAL), rounds=4, local_epochs=10
+    )
     rig = Rig(tmp_path, federation, {"basel": ("liver", "spleen")}, pooled=True)
     rig.control()
     rig.run()
