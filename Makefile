@@ -37,8 +37,12 @@ lock: ## Write requirements.lock anew from pyproject.toml
 	  --python-version 3.11 --no-emit-index-url pyproject.toml --output-file requirements.lock
 
 .PHONY: tools
-tools: .venv/installed ## Build the servers that tests run against (etcd, kube-apiserver, MinIO, versitygw)
-	$(PYTHON) tools/build.py etcd kube-apiserver minio versitygw
+tools: .venv/installed ## Build the servers that tests run against (etcd, kube-apiserver, MinIO, versitygw, Helm)
+	$(PYTHON) tools/build.py etcd kube-apiserver minio versitygw helm kubeconform
+
+.PHONY: charts
+charts: .venv/installed ## Copy crds/ into the chart, and write the tables of values
+	$(PYTHON) tools/charts.py
 
 .PHONY: demo
 demo: .venv/installed ## Run the paper in miniature on a phantom data set
@@ -58,7 +62,7 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/mypy tools/build.py bench examples
+	$(RUN)/mypy tools/build.py tools/charts.py bench examples
 	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
 

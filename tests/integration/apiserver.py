@@ -38,7 +38,7 @@ class ApiServer:
 
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    etcd, server = _tool("etcd"), _tool("kube-apiserver")
+    etcd, server = built_tool("etcd"), built_tool("kube-apiserver")
     pytest.importorskip("kubernetes")
     folder = tmp_path_factory.mktemp("apiserver")
     with contextlib.ExitStack() as running:
@@ -56,7 +56,7 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield there
 
 
-def _tool(name: str) -> Path:
+def built_tool(name: str) -> Path:
     """Built by another target, since it takes minutes."""
     spec = importlib.util.spec_from_file_location("segviz_tools_build", BUILD) if BUILD.exists() else None
     if spec is None or spec.loader is None:

@@ -4,7 +4,7 @@
 - to:
     - namespaceSelector:
         matchLabels:
-          {{- toYaml .Values.networkPolicy.dns.namespaceLabels | nindent 10 }}
+          kubernetes.io/metadata.name: {{ .Values.networkPolicy.dns.namespace }}
       {{- with .Values.networkPolicy.dns.podLabels }}
       podSelector:
         matchLabels:
@@ -63,11 +63,11 @@
 {{- end }}
 
 {{- define "segviz-operator.fromMonitoring" -}}
-{{- with .Values.networkPolicy.metrics.namespaceLabels }}
+{{- with .Values.networkPolicy.metrics.namespace }}
 - from:
     - namespaceSelector:
         matchLabels:
-          {{- toYaml . | nindent 10 }}
+          kubernetes.io/metadata.name: {{ . }}
   ports:
     - {protocol: TCP, port: 9090}
 {{- end }}
