@@ -58,13 +58,14 @@ test: .venv/installed tools ## Run unit, property and integration tests
 	$(RUN)/pytest -n 2 --dist loadfile
 
 .PHONY: lint
-lint: .venv/installed ## ruff, mypy --strict, import-linter
+lint: .venv/installed ## ruff, mypy --strict, import-linter, copies in the charts
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/mypy tools/build.py tools/charts.py bench examples
 	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
+	$(PYTHON) tools/charts.py --check
 
 # A peer of the aggregation bench, which must not share our environment.
 .flwr/installed: .venv/installed

@@ -30,16 +30,16 @@ What the operator may do. "watch" is a ClusterRole's with scope Cluster and part
 # Why one of them does not start.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list]
 # The store's Secret, and those with expiring credentials made from it.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, create, patch, delete]
+  verbs: [get, create, patch, delete]
 # The store's CA bundle.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
