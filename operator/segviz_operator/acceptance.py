@@ -13,7 +13,7 @@ from segviz_exchange.spec import (
 )
 from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Federation, Site
-from segviz_operator.past import Past, changed_fields
+from segviz_operator.past import Past
 from segviz_operator.problem import InvalidManifest, Problem, nearest, show
 
 ALIAS_TAKEN = "AliasTaken"
@@ -50,6 +50,8 @@ class Case:
     sites: Mapping[str, Site]
     """By namespace/name."""
     past: Past | None = None
+    absent: frozenset[str] = frozenset()
+    """Aliases of sites that are left out, whatever their manifests say."""
 
     @property
     def members(self) -> tuple["Entry", ...]:
@@ -94,13 +96,23 @@ class Entry:
         return _key(self.member)
 
 
-def accept(federation: Federation, sites: Iterable[Site], past: Past | None = None) -> Accepted:
-    """Raises InvalidManifest with all that does not fit each other, or the past."""
-    case = Case(federation, {site.key: site for site in sites}, past)
+def accept(
+    federation: Federation,
+    sites: Iterable[Site],
+    past: Past | None = None,
+    absent: frozenset[str] = frozenset(),
+) -> Accepted:
+    """Raises InvalidManifest with all that does not fit each other, or the past.
+
+    Args:
+        absent: aliases of sites that take no part for now; the others are judged without them.
+    """
+    case = Case(federation, {site.key: site for site in sites}, past, absent)
     if problems := tuple(problem for check in CHECKS for problem in check(case)):
         raise InvalidManifest(problems)
     # An owner's no holds whatever follows from it for the others, who are judged as if the site were there.
-    withdrawn = tuple(sorted(entry.member.alias for entry in case.entries if case.has_withdrawn(entry)))
+    gone = {entry.member.alias for entry in case.entries if case.has_withdrawn(entry)}
+    withdrawn = tuple(sorted(gone | absent))
     return Accepted(federation, _by_alias(case.members), _by_alias(case.evaluators)).without(withdrawn)
 
 
@@ -116,7 +128,7 @@ def alias_taken(case: Case) -> Iterator[Problem]:
 
 def site_not_found(case: Case) -> Iterator[Problem]:
     for entry in case.entries:
-        if entry.site is None:
+        if entry.site is None and entry.member.alias not in case.absent:
             guess = nearest(entry.key, case.sites)
             fix = f"Did you mean {guess}?" if guess else "Add the site's manifest, or correct the reference."
             what = "names no SegVizSite that there is"
@@ -240,7 +252,7 @@ def site_changed(case: Case) -> Iterator[Problem]:
             what, fix = f"was {known.key} so far", "Give another site an alias of its own."
             yield case.problem(SITE_CHANGED, f"{entry.path}.siteRef", what, fix, site.key)
         else:
-            for field in changed_fields(known.spec, site.spec):
+            for field in known.changed(site.spec):
                 what = f"cannot change: the site's data are part of {case.federation.key} already, as {alias}"
                 fix = "Set it back, or start a new federation."
                 yield Problem(str(site), f"spec.{field}", what, fix, reason=SITE_CHANGED)

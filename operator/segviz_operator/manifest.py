@@ -121,6 +121,24 @@ def parse(
     return Site(name, namespace, msgspec.convert(spec, SiteSpec), checked.raw)
 
 
+def from_server(raw: Mapping[str, Any]) -> Federation | Site:
+    """An object of the API server, which has checked it and filled in its defaults already.
+
+    Raises:
+        InvalidManifest: it was stored under another version of the schema.
+    """
+    metadata, kind = raw["metadata"], raw["kind"]
+    name, namespace = metadata["name"], metadata["namespace"]
+    try:
+        if kind == FEDERATION:
+            return Federation(name, namespace, msgspec.convert(raw["spec"], FederationSpec), raw)
+        return Site(name, namespace, msgspec.convert(raw["spec"], SiteSpec), raw)
+    except msgspec.ValidationError as error:
+        what = f"does not fit this operator's schema: {error}"
+        fix = "Update the CRDs to the operator's version, and apply the manifest again."
+        raise InvalidManifest([Problem(f"{kind} {namespace}/{name}", "spec", what, fix)]) from error
+
+
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object with words that say where it is."""
     if path.is_dir():

@@ -134,10 +134,17 @@ class Observer:
         self._store = store
         self._cache: dict[str, Record] = {}
         self._invalid: dict[str, str] = {}
+        self.entries: tuple[Entry, ...] = ()
+        """The newest listing, blobs included."""
+
+    def reopen(self, store: Store) -> None:
+        """The same prefix, with other credentials."""
+        self._store = store
 
     def read(self) -> FederationRecords:
         now = self._store.now()
-        listed = {entry.key: entry for entry in self._store.list("") if entry.key.endswith(".json")}
+        self.entries = tuple(self._store.list(""))
+        listed = {entry.key: entry for entry in self.entries if entry.key.endswith(".json")}
         controls = _numbered_keys(listed, keys.CONTROLS)
         round_keys = _numbered_keys(listed, keys.ROUNDS)
         sites = _by_site(listed)

@@ -205,7 +205,9 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
         return "Suspended", ""
     if case.heartbeat is not None and (_age_seconds(case) or 0.0) > _SILENT_SECONDS:
         return "Silent", f"silent since {_utc(case.heartbeat.modified)}"
-    return (str(beat.phase), beat.message) if beat else ("Starting", "")
+    if beat is None:
+        return "Starting", "" if workload is None else workload.message
+    return str(beat.phase), beat.message
 
 
 def _epochs(control: Control, beat: Progress | None) -> int | None:

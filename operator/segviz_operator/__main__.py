@@ -1,0 +1,84 @@
+"""`python -m segviz_operator`: the operator of a cluster."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+import kopf
+from kubernetes import client, config
+
+from segviz_exchange.spec import ImagePullPolicy
+from segviz_operator.apply import Images
+from segviz_operator.cluster import Cluster
+from segviz_operator.controller import WORKERS, Controller
+from segviz_operator.handlers import register
+from segviz_operator.pod import PodSettings
+from segviz_operator.reconcile import Reconciler, Settings
+
+log = logging.getLogger("segviz_operator")
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SEGVIZ_OPERATOR", "show_default": True})
+@click.option(
+    "--namespace", "namespaces", multiple=True, help="Work in this namespace only. May be repeated."
+)
+@click.option("--aggregator-image", required=True, help="Image of the aggregator's Jobs.")
+@click.option("--trainer-image", required=True, help="Image of the export's Jobs; sites choose their own.")
+@click.option(
+    "--image-pull-policy",
+    type=click.Choice([str(each) for each in ImagePullPolicy]),
+    default=str(ImagePullPolicy.IF_NOT_PRESENT),
+)
+@click.option("--image-pull-secret", "pull_secrets", multiple=True, help="In each federation's namespace.")
+@click.option("--poll-seconds", default=10.0, type=click.FloatRange(min=0.2, max=3600))
+@click.option(
+    "--liveness", default="http://0.0.0.0:8080/healthz", help="Where the probe asks; empty for none."
+)
+@click.option("--metrics-port", default=9090, type=click.IntRange(0, 65535), help="0 for none.")
+@click.option("--log-format", type=click.Choice(["plain", "full", "json"]), default="plain")
+@click.option("--verbose", is_flag=True)
+def main(
+    namespaces: tuple[str, ...],
+    aggregator_image: str,
+    trainer_image: str,
+    image_pull_policy: str,
+    pull_secrets: tuple[str, ...],
+    poll_seconds: float,
+    liveness: str,
+    metrics_port: int,
+    log_format: str,
+    verbose: bool,
+) -> None:
+    """Watch federations and sites, and make Jobs of them.
+
+    Every option can be an environment variable, SEGVIZ_OPERATOR_AGGREGATOR_IMAGE for --aggregator-image.
+    """
+    kopf.configure(verbose=verbose, log_format=kopf.LogFormat[log_format.upper()])
+    logging.getLogger("kopf").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    policy = ImagePullPolicy(image_pull_policy)
+    images = Images(
+        PodSettings(aggregator_image, policy, pull_secrets), PodSettings(trainer_image, policy, pull_secrets)
+    )
+    controller = Controller(Reconciler(Cluster(connect()), Settings(images, poll_seconds)))
+    registry = kopf.OperatorRegistry()
+    register(registry)
+    scope: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
+    kopf.run(registry=registry, memo=controller, liveness_endpoint=liveness or None, **scope)
+
+
+def connect() -> client.ApiClient:
+    """As kubectl would: KUBECONFIG, else the Pod's own service account."""
+    settings = client.Configuration()
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    else:
+        config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    settings.connection_pool_maxsize = WORKERS
+    settings.retries = False
+    return client.ApiClient(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Doing what `plan` says: each action once, and again without harm. 404 and 409 mean that it is done."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from segviz_exchange import keys
+from segviz_exchange.records import commit
+from segviz_exchange.spec import FederationSpec, SiteSpec, StoreSpec
+from segviz_exchange.store import Store
+from segviz_operator import names
+from segviz_operator.aggregator_job import build_aggregator_job
+from segviz_operator.cluster import JOBS, SECRETS, Cluster, Conflicting, Forbidden, Invalid, Missing
+from segviz_operator.evaluation_job import build_evaluation_job
+from segviz_operator.export_job import build_export_job
+from segviz_operator.hosting import Host
+from segviz_operator.jobs import JobSeen
+from segviz_operator.memory import SECRETS_SECONDS, Memory
+from segviz_operator.names import Subject
+from segviz_operator.plan import Action, CreateWorkload, DeleteWorkload, WriteControl
+from segviz_operator.pod import Owner, PodSettings
+from segviz_operator.store_access import Granted, NoCredentials, StoreAccess
+from segviz_operator.store_secret import build_store_secret, content_hash, secret_seen
+from segviz_operator.trainer_job import build_trainer_job
+from segviz_operator.workload import WorkloadRole
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Images:
+    aggregator: PodSettings
+    export: PodSettings
+
+
+@dataclass
+class Applier:
+    """One turn's hands."""
+
+    cluster: Cluster
+    images: Images
+    memory: Memory
+    subject: Subject
+    owner: Owner
+    """The federation, of what runs in its own namespace."""
+    spec: FederationSpec
+    store_spec: StoreSpec
+    access: StoreAccess
+    store: Store
+    hosts: Mapping[str, Host]
+    jobs: tuple[JobSeen, ...]
+    troubles: dict[str, str] = field(default_factory=dict)
+    """By alias or role: why something could not be made."""
+
+    def apply(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            match action:
+                case WriteControl(control):
+                    commit(self.store, keys.control(control.number), control)
+                case CreateWorkload():
+                    self._create(action)
+                case DeleteWorkload():
+                    self._delete(action)
+
+    def sweep(self, superseded: tuple[JobSeen, ...]) -> None:
+        """Attempts that a newer one has taken the place of."""
+        for job in superseded:
+            self.remove(job, "Background")
+
+    def remove(self, job: JobSeen, propagation: str) -> None:
+        try:
+            self.cluster.delete(JOBS, job.namespace, job.name, propagation, job.uid)
+        except Forbidden as error:
+            # Without the site's consent its Jobs are the garbage collector's.
+            log.info("%s: %s", self.subject.key, error)
+
+    def keep_secrets(self) -> None:
+        """Renew what Pods at work have mounted, before it expires."""
+        for job in self.jobs:
+            if job.finished_at is None and not job.deleting:
+                keep = functools.partial(self._keep_secret, job.role, job.site)
+                self._attempt(job.role, job.site, keep)
+
+    # --- workloads --------------------------------------------------------------------------------
+
+    def _create(self, action: CreateWorkload) -> None:
+        def make() -> None:
+            self._keep_secret(action.role, action.site)
+            self.cluster.apply(JOBS, self._job(action))
+
+        self._attempt(action.role, action.site, make)
+
+    def _attempt(self, role: WorkloadRole, alias: str | None, act: Callable[[], None]) -> None:
+        """What fails at one site must not keep the others waiting."""
+        who = alias or role.lower()
+        try:
+            act()
+        except (Forbidden, Invalid, Missing, Conflicting) as error:
+            self.troubles[who] = str(error)
+        except NoCredentials as error:
+            self.troubles[who] = f"{error.reason}: {error}"
+
+    def _job(self, action: CreateWorkload) -> dict[str, Any]:
+        threads = self.spec.training.threads
+        match action.role:
+            case WorkloadRole.AGGREGATOR:
+                return build_aggregator_job(
+                    self.subject, action, self.store_spec, self.owner, self.images.aggregator, threads
+                )
+            case WorkloadRole.EXPORT:
+                return build_export_job(
+                    self.subject, action, self.store_spec, self.owner, self.images.export, threads
+                )
+            case WorkloadRole.TRAINER:
+                host = self.hosts[action.site or ""]
+                return build_trainer_job(self.subject, action, self.store_spec, host, threads)
+            case WorkloadRole.EVALUATION:
+                host = self.hosts[action.site or ""]
+                return build_evaluation_job(self.subject, action, self.store_spec, host, threads)
+
+    def _delete(self, action: DeleteWorkload) -> None:
+        for job in self.jobs:
+            if (job.role, job.site, job.attempt) == (action.role, action.site, action.attempt):
+                # In the foreground: the Job stays to be seen until its Pod is gone, and nothing new begins.
+                if not job.deleting:
+                    self.remove(job, "Foreground")
+                if job.site is not None and job.site not in self.hosts:
+                    self._drop_secret(job.namespace, names.secret_name(self.subject, job.site, job.role))
+
+    def _drop_secret(self, namespace: str, name: str) -> None:
+        self.memory.secrets.pop((namespace, name), None)
+        try:
+            self.cluster.delete(SECRETS, namespace, name)
+        except Forbidden as error:
+            log.info("%s: %s", self.subject.key, error)
+
+    # --- Secrets ----------------------------------------------------------------------------------
+
+    def _keep_secret(self, role: WorkloadRole, alias: str | None) -> None:
+        """The Pod's Secret is there, holds what it should, and is not half-way to its end."""
+        host = None if alias is None else self.hosts.get(alias)
+        if alias is not None and host is None:
+            return
+        namespace = self.subject.namespace if host is None else host.namespace
+        site = None if host is None else host.spec
+        name = names.secret_name(self.subject, alias, role)
+        wanted, now = content_hash(site, self.access.ca_pem), datetime.now(UTC)
+        known = self.memory.secrets.get((namespace, name))
+        if known is None or time.monotonic() - known[1] > SECRETS_SECONDS:
+            found = self.cluster.get(SECRETS, namespace, name)
+            if found is not None:
+                known = (secret_seen(found), time.monotonic())
+                self.memory.secrets[namespace, name] = known
+            else:
+                known = None
+        if known is not None and not known[0].is_due(now, wanted):
+            return
+        granted = self._grant(role, alias, host, site, now)
+        owner = self.owner if host is None else host.consent
+        secret = build_store_secret(
+            self.subject,
+            namespace,
+            owner,
+            role,
+            alias,
+            granted.credentials,
+            granted.renew_at,
+            site,
+            self.access.ca_pem,
+        )
+        made = self.cluster.apply(SECRETS, secret)
+        self.memory.secrets[namespace, name] = (secret_seen(made), time.monotonic())
+
+    def _grant(
+        self, role: WorkloadRole, alias: str | None, host: Host | None, site: SiteSpec | None, now: datetime
+    ) -> Granted:
+        if alias is None or host is None or site is None:
+            return self.access.for_role(role, now)
+        evaluates = role is WorkloadRole.EVALUATION
+        return self.access.for_site(self.cluster, alias, host.namespace, site, evaluates, now)

@@ -1,0 +1,84 @@
+"""Which of the sites that a federation names can take part in a cluster, and why the others cannot."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from segviz_exchange.spec import Member
+from segviz_operator.acceptance import NOT_CONSENTED, SITE_NOT_FOUND
+from segviz_operator.hosting import Host
+from segviz_operator.manifest import Federation, Site
+from segviz_operator.pod import Owner
+
+SITE_INCOMPLETE = "SiteIncomplete"
+"""A site's manifest lacks what a Pod needs in a cluster: its image, or the claim for its state."""
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Why a site takes no part."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Attendance:
+    hosts: Mapping[str, Host]
+    """By alias; remote sites too, whose namespace holds no more than a Secret."""
+    sites: tuple[Site, ...]
+    absent: Mapping[str, Absence]
+
+    def allows_start(self, federation: Federation) -> bool:
+        """Before it has begun, a federation waits until enough of its sites are there."""
+        spec = federation.spec
+        there = sum(1 for member in spec.sites if member.alias in self.hosts)
+        return there >= (spec.participation.min_sites or len(spec.sites))
+
+
+Consents = Callable[[str], Owner | None]
+"""The consent in a namespace, if it is given there."""
+
+
+def attend(
+    federation: Federation,
+    members: Iterable[Member],
+    site_of: Callable[[str, str], Site | None],
+    consent_in: Consents,
+) -> Attendance:
+    hosts: dict[str, Host] = {}
+    sites: list[Site] = []
+    absent: dict[str, Absence] = {}
+    for member in sorted(members, key=lambda each: each.alias):
+        ref = member.site_ref
+        site = site_of(ref.namespace, ref.name)
+        if site is None:
+            absent[member.alias] = Absence(
+                SITE_NOT_FOUND, f"there is no SegVizSite {ref.namespace}/{ref.name}"
+            )
+        elif federation.key not in site.spec.allowed_federations:
+            absent[member.alias] = _not_consented(
+                site, f"its spec.allowedFederations does not name {federation.key}"
+            )
+        elif (consent := consent_in(ref.namespace)) is None:
+            absent[member.alias] = _not_consented(
+                site, f"the namespace {ref.namespace} has no RoleBinding that lets {federation.key} in"
+            )
+        elif missing := _missing(site):
+            absent[member.alias] = Absence(
+                SITE_INCOMPLETE, f"{site} lacks {missing}, which a cluster needs. Its owner can add it."
+            )
+        else:
+            hosts[member.alias] = Host(member.alias, ref.namespace, consent, site.spec)
+            sites.append(site)
+    return Attendance(hosts, tuple(sites), absent)
+
+
+def _not_consented(site: Site, why: str) -> Absence:
+    return Absence(NOT_CONSENTED, f"{site.key} has not consented: {why}. Its owner can add it.")
+
+
+def _missing(site: Site) -> str:
+    if site.spec.remote:
+        return ""
+    wanted = {"spec.trainer.image": site.spec.trainer.image, "spec.state": site.spec.state}
+    return " and ".join(name for name, value in wanted.items() if value is None)

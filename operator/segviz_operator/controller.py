@@ -1,0 +1,139 @@
+"""Between the watches and the turns: which federation an event is about, and workers that look at it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+
+from segviz_operator.cluster import ClusterError
+from segviz_operator.jobs import JobSeen
+from segviz_operator.manifest import Site
+from segviz_operator.queue import WorkQueue
+from segviz_operator.reconcile import Reconciler, Seen
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+
+
+@dataclass
+class Indices:
+    """What the watches show, kept up to date by kopf."""
+
+    federations: kopf.Index[str, dict[str, Any]]
+    """By UID."""
+    users: kopf.Index[tuple[str, str], str]
+    """UIDs of the federations that name a site, by the site's namespace and name."""
+    sites: kopf.Index[tuple[str, str], Site]
+    jobs: kopf.Index[str, JobSeen]
+    """By the federation's UID."""
+
+
+@dataclass
+class Controller:
+    reconciler: Reconciler
+    queue: WorkQueue = field(default_factory=WorkQueue)
+    _seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    """What was last looked at of each federation: its own status comes back as an event, and is no news."""
+    _ended: dict[str, float] = field(default_factory=dict)
+    """When the newest Job of a federation was seen to have ended, or to have gone."""
+    _failures: dict[str, int] = field(default_factory=dict)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(WORKERS, thread_name_prefix="turn")
+    )
+
+    def start(self, indices: Indices) -> None:
+        self._tasks = [asyncio.create_task(self._work(indices)) for _ in range(WORKERS)]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown)
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def federation_changed(self, body: Mapping[str, Any], deleted: bool) -> None:
+        metadata = body["metadata"]
+        uid = metadata["uid"]
+        if deleted:
+            self._seen.pop(uid, None)
+            self._ended.pop(uid, None)
+            self._failures.pop(uid, None)
+            self.reconciler.forget(uid)
+        elif self._seen.get(uid) != (news := _news_in(metadata)):
+            self._seen[uid] = news
+            self.queue.add(uid)
+
+    def job_changed(self, uid: str, gone_or_ended: bool) -> None:
+        if gone_or_ended:
+            # What it wrote before it ended must be seen with its end.
+            self._ended[uid] = time.monotonic()
+        self.queue.add(uid)
+
+    def site_changed(self, users: list[str]) -> None:
+        for uid in users:
+            self.queue.add(uid)
+
+    # --- turns ------------------------------------------------------------------------------------
+
+    async def _work(self, indices: Indices) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            uid = await self.queue.take()
+            again: float | None = None
+            try:
+                seen = self._look(uid, indices)
+                if seen is not None:
+                    turn = await loop.run_in_executor(self._threads, self.reconciler.reconcile, seen)
+                    again = None if turn.gone else turn.again_seconds
+                self._failures.pop(uid, None)
+            except ClusterError as error:
+                again = self._wait_after_failure(uid)
+                log.warning("%s; again in %.0f s", error, again)
+            except Exception:
+                # A bug, or a record of another version: one federation's fault must not stop the others.
+                again = self._wait_after_failure(uid)
+                log.exception("federation %s: its turn failed; again in %.0f s", uid, again)
+            finally:
+                self.queue.done(uid, again)
+
+    def _look(self, uid: str, indices: Indices) -> Seen | None:
+        """On the event loop, where the indices do not change meanwhile."""
+        raw = next(iter(indices.federations.get(uid, ())), None)
+        if raw is None:
+            return None
+        jobs = tuple(indices.jobs.get(uid, ()))
+        named = site_references(raw)
+        sites = {key: site for key in named for site in indices.sites.get(key, ())}
+        return Seen(raw, jobs, sites, self._ended.get(uid, float("-inf")))
+
+    def _wait_after_failure(self, uid: str) -> float:
+        failures = self._failures.get(uid, 0)
+        self._failures[uid] = failures + 1
+        return float(min(FIRST_WAIT_SECONDS * 2**failures, LONGEST_WAIT_SECONDS))
+
+
+def site_references(raw: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Namespace and name of each site that a federation names."""
+    spec = raw.get("spec") or {}
+    members = (*(spec.get("sites") or ()), *((spec.get("evaluation") or {}).get("sites") or ()))
+    return {(each["siteRef"]["namespace"], each["siteRef"]["name"]) for each in members}
+
+
+def _news_in(metadata: Mapping[str, Any]) -> tuple[object, ...]:
+    annotations = metadata.get("annotations") or {}
+    return (
+        metadata.get("generation"),
+        metadata.get("deletionTimestamp"),
+        tuple(metadata.get("finalizers") or ()),
+        tuple(sorted(annotations.items())),
+    )

@@ -1,0 +1,33 @@
+"""Puts the final model together; it stays in the bucket, and the Pod's own copy is lost."""
+
+from typing import Any
+
+from segviz_exchange.spec import StoreSpec
+from segviz_operator.names import Subject
+from segviz_operator.plan import CreateWorkload
+from segviz_operator.pod import Draft, Owner, PodSettings, build_job, store_arguments
+
+
+def build_export_job(
+    subject: Subject,
+    action: CreateWorkload,
+    store: StoreSpec,
+    owner: Owner,
+    settings: PodSettings,
+    threads: int,
+) -> dict[str, Any]:
+    return build_job(
+        Draft(
+            subject,
+            action,
+            subject.namespace,
+            owner,
+            store,
+            settings.as_trainer(),
+            (
+                *("-m", "segviz_trainer", "export", *store_arguments(subject, store)),
+                *("--scratch", "/tmp/scratch", "--output", "/tmp/models"),
+            ),
+            threads,
+        )
+    )

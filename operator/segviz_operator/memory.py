@@ -1,0 +1,103 @@
+"""What the operator remembers of one federation between two turns: nothing that it could not read again."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from segviz_exchange.spec import StoreSpec
+from segviz_exchange.store import Store
+from segviz_operator.cluster import PODS, Cluster, ClusterError, Forbidden, Missing
+from segviz_operator.jobs import End, JobSeen, end_of, waiting_reason
+from segviz_operator.names import Subject
+from segviz_operator.observe import FederationRecords, Observer
+from segviz_operator.store_access import StoreAccess, read_access
+from segviz_operator.store_secret import SecretSeen
+
+ACCESS_SECONDS = 300.0
+"""How long a Secret of the store is not read again, unless the store refuses it."""
+SECRETS_SECONDS = 600.0
+"""After this the operator looks whether the Secrets it made are still there."""
+WAITING_SECONDS = 5.0
+"""A Pod has this long to start before anybody asks why it does not."""
+
+
+@dataclass
+class Memory:
+    subject: Subject
+    secrets: dict[tuple[str, str], tuple[SecretSeen, float]] = field(default_factory=dict)
+    """By namespace and name, with the time of the look."""
+    forgotten: set[str] = field(default_factory=set)
+    """UIDs of Jobs that were deleted, which the watch may still show."""
+    records: FederationRecords | None = None
+    read_at: float = float("-inf")
+    _access: StoreAccess | None = None
+    _access_until: float = float("-inf")
+    _store: Store | None = None
+    _observer: Observer | None = None
+    _renew_at: datetime | None = None
+    _ends: dict[str, End] = field(default_factory=dict)
+
+    # --- the store --------------------------------------------------------------------------------
+
+    def access(self, cluster: Cluster, spec: StoreSpec) -> StoreAccess:
+        """Raises NoCredentials."""
+        now = time.monotonic()
+        if self._access is None or now >= self._access_until or self._access.spec != spec:
+            access = read_access(cluster, self.subject, spec)
+            if access != self._access:
+                self._store = None
+            self._access, self._access_until = access, now + ACCESS_SECONDS
+        return self._access
+
+    def open(self, access: StoreAccess) -> tuple[Store, Observer]:
+        now = datetime.now(UTC)
+        due = self._renew_at is not None and now >= self._renew_at
+        if self._store is None or self._observer is None or due:
+            self._store, self._renew_at = access.open(now)
+            if self._observer is None:
+                self._observer = Observer(self._store)
+            else:
+                self._observer.reopen(self._store)
+        return self._store, self._observer
+
+    def read(self, observer: Observer, newer_than: float) -> FederationRecords:
+        """The records as they were at `newer_than` (monotonic) or later."""
+        if self.records is None or self.read_at < newer_than:
+            started = time.monotonic()
+            self.records, self.read_at = observer.read(), started
+        return self.records
+
+    def distrust_store(self) -> None:
+        """The store refused what is remembered: read the Secret again, and take new credentials."""
+        self._store, self._access_until = None, float("-inf")
+
+    # --- Pods -------------------------------------------------------------------------------------
+
+    def end_of(self, cluster: Cluster, job: JobSeen) -> End | None:
+        """How an ended Job's Pod ended; read once, for it changes no more."""
+        if job.uid not in self._ends:
+            found = end_of(_pods(cluster, job))
+            if found is None:
+                return None
+            self._ends[job.uid] = found
+        return self._ends[job.uid]
+
+    def waiting(self, cluster: Cluster, job: JobSeen) -> str:
+        """Why a Job's Pod does not run, where it has had time to start."""
+        if job.ready or job.deleting:
+            return ""
+        if job.suspended:
+            return "queued; Kueue starts it when its turn comes"
+        if job.started_at is None or (datetime.now(UTC) - job.started_at).total_seconds() < WAITING_SECONDS:
+            return ""
+        try:
+            return waiting_reason(_pods(cluster, job))
+        except ClusterError as error:
+            return str(error)
+
+
+def _pods(cluster: Cluster, job: JobSeen) -> list[dict[str, object]]:
+    try:
+        return cluster.list(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/job-name={job.name}")
+    except (Forbidden, Missing):
+        return []

@@ -1,0 +1,78 @@
+"""The Secret that a Pod mounts: its credentials for the store, and what it reads about its site."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from segviz_exchange.credentials import Credentials, encode_credentials
+from segviz_exchange.spec import SiteSpec
+from segviz_operator import names
+from segviz_operator.hosting import spec_hash
+from segviz_operator.names import Subject
+from segviz_operator.pod import CA_FILE, CREDENTIALS_FILE, SITE_FILE, Owner
+from segviz_operator.workload import WorkloadRole
+
+
+@dataclass(frozen=True)
+class SecretSeen:
+    """What a Secret's annotations say, and all that is remembered of it: never what is in it."""
+
+    renew_at: datetime | None
+    """None where its credentials do not expire."""
+    spec_hash: str
+
+    def is_due(self, now: datetime, wanted_hash: str) -> bool:
+        return self.spec_hash != wanted_hash or (self.renew_at is not None and now >= self.renew_at)
+
+
+def secret_seen(secret: dict[str, Any]) -> SecretSeen:
+    annotations = secret["metadata"].get("annotations") or {}
+    renew_at = annotations.get(names.RENEW_AT)
+    moment = datetime.fromisoformat(renew_at) if renew_at else None
+    return SecretSeen(moment, annotations.get(names.SPEC_HASH, ""))
+
+
+def content_hash(site: SiteSpec | None, ca_pem: str | None) -> str:
+    return (spec_hash(site) if site else "none") + (f"-{hash_text(ca_pem)}" if ca_pem else "")
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def build_store_secret(
+    subject: Subject,
+    namespace: str,
+    owner: Owner,
+    role: WorkloadRole,
+    alias: str | None,
+    credentials: Credentials,
+    renew_at: datetime | None,
+    site: SiteSpec | None,
+    ca_pem: str | None,
+) -> dict[str, Any]:
+    files = {CREDENTIALS_FILE: encode_credentials(credentials)}
+    if site is not None:
+        files[SITE_FILE] = msgspec.json.format(msgspec.json.encode(site)) + b"\n"
+    if ca_pem is not None:
+        files[CA_FILE] = ca_pem.encode()
+    annotations = {names.SPEC_HASH: content_hash(site, ca_pem)}
+    if renew_at is not None:
+        annotations[names.RENEW_AT] = renew_at.isoformat(timespec="seconds")
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": names.secret_name(subject, alias, role),
+            "namespace": namespace,
+            "labels": names.role_labels(subject, role, alias),
+            "annotations": annotations,
+            "ownerReferences": [owner.reference()],
+        },
+        "type": "Opaque",
+        "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
+    }

@@ -1,0 +1,271 @@
+"""An operator at work: a real API server and MinIO, the operator as a process, and a stand-in for nodes."""
+
+import base64
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from integration.apiserver import ApiServer
+from integration.job_runner import JobRunner
+from integration.object_stores import Server
+from segviz_exchange.store import Store
+from segviz_operator.cluster import (
+    EVENTS,
+    FEDERATIONS,
+    JOBS,
+    ROLE_BINDINGS,
+    SECRETS,
+    SITES,
+    Cluster,
+    ClusterError,
+    Conflicting,
+    Kind,
+)
+from segviz_operator.names import Subject, consent_name
+from segviz_operator.schema import crd_files
+
+Object = dict[str, Any]
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+PATIENCE_SECONDS = 60.0
+ORGANS = {"basel": "liver", "bern": "spleen", "chur": "pancreas"}
+IMAGE = "registry.example/segviz-trainer@sha256:" + "0" * 64
+
+
+@dataclass
+class Rig:
+    """Namespaces of one test, in a cluster that all tests share."""
+
+    apiserver: ApiServer
+    minio: Server
+    root: Path
+    tag: str
+    bucket: str = ""
+    operator: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = ()
+    runner: JobRunner = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.apiserver.client())
+        self.bucket = self.minio.make_bucket()
+        self.namespaces = (self.tag, *(f"{self.tag}-{alias}" for alias in ORGANS))
+        for namespace in self.namespaces:
+            self._make_namespace(namespace)
+        self.data = {}
+        for alias in ORGANS:
+            folder = self.root / "data" / alias
+            folder.mkdir(parents=True)
+            (folder / "seconds").write_text("0.02")
+            self.data[f"{self.tag}-{alias}"] = folder
+        self.runner = JobRunner(self.cluster, self.root / "pods", self.data, self.namespaces)
+        self.runner.start()
+
+    def close(self) -> None:
+        self.stop_operator()
+        self.runner.stop()
+
+    # --- the operator -----------------------------------------------------------------------------
+
+    def start_operator(self) -> None:
+        kubeconfig = self.root / "kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.apiserver)))
+        scope = [word for namespace in self.namespaces for word in ("--namespace", namespace)]
+        images = ("--aggregator-image", "aggregator", "--trainer-image", "trainer")
+        fast = ("--poll-seconds", "0.5", "--liveness", "", "--metrics-port", "0")
+        self.log = self.root / "operator.log"
+        with self.log.open("ab") as log:
+            self.operator = subprocess.Popen(
+                [sys.executable, "-m", "segviz_operator", *scope, *images, *fast, *self.options],
+                env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop_operator(self, kill: bool = False) -> None:
+        if self.operator is None:
+            return
+        if kill:
+            self.operator.kill()
+        else:
+            self.operator.terminate()
+        self.operator.wait(30)
+        self.operator = None
+
+    # --- objects ----------------------------------------------------------------------------------
+
+    def give_store(self) -> None:
+        keys = {"accessKey": self.minio.access_key, "secretKey": self.minio.secret_key}
+        data = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
+        metadata = {"name": "bucket", "namespace": self.tag}
+        self.cluster.apply(
+            SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+        )
+
+    def give_site(self, alias: str, federations: tuple[str, ...] = ("abdomen",), **spec: Any) -> None:
+        namespace = f"{self.tag}-{alias}"
+        data_set = {"name": "ct", "path": ".", "layout": "MSD", "organs": {ORGANS[alias]: [1]}}
+        fields = {
+            "volume": {"persistentVolumeClaim": {"claimName": "data"}},
+            "state": {"persistentVolumeClaim": {"claimName": "state"}},
+            "trainer": {"image": IMAGE},
+            "dataSets": [data_set],
+            "allowedFederations": [f"{self.tag}/{name}" for name in federations],
+            "release": "HeadsAndNorm",
+            **spec,
+        }
+        self.cluster.apply(SITES, _object("SegVizSite", namespace, alias, fields))
+
+    def consent(self, alias: str, federation: str = "abdomen") -> None:
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "segviz-operator"}
+        self.cluster.apply(
+            ROLE_BINDINGS,
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {
+                    "name": consent_name(self.tag, federation),
+                    "namespace": f"{self.tag}-{alias}",
+                },
+                "roleRef": role,
+                "subjects": [],
+            },
+        )
+
+    def describe(self, *aliases: str, name: str = "abdomen", **spec: Any) -> Object:
+        sites = [{"alias": a, "siteRef": {"namespace": f"{self.tag}-{a}", "name": a}} for a in aliases]
+        store = {
+            "endpoint": f"http://{self.minio.address}",
+            "bucket": self.bucket,
+            "existingSecret": "bucket",
+        }
+        fields = {
+            "sites": sites,
+            "rounds": 3,
+            "localEpochs": 2,
+            "selection": "Last",
+            "model": {"channels": [4, 8], "strides": [2]},
+            "store": store,
+            **spec,
+        }
+        return self.cluster.apply(FEDERATIONS, _object("SegVizFederation", self.tag, name, fields))
+
+    def begin(self, *aliases: str, **spec: Any) -> None:
+        """Everything that a federation of these sites needs, and the federation."""
+        self.give_store()
+        for alias in aliases:
+            self.give_site(alias)
+            self.consent(alias)
+        self.describe(*aliases, **spec)
+
+    def federation(self, name: str = "abdomen") -> Object | None:
+        return self.cluster.get(FEDERATIONS, self.tag, name)
+
+    def status(self, name: str = "abdomen") -> Object:
+        found = self.federation(name)
+        return (found or {}).get("status") or {}
+
+    def subject(self, name: str = "abdomen") -> Subject:
+        found = self.federation(name)
+        assert found is not None
+        return Subject(self.tag, name, found["metadata"]["uid"])
+
+    def store(self, name: str = "abdomen") -> Store:
+        return self.minio.store(self.bucket).scoped(self.subject(name).prefix)
+
+    def objects(self, kind: Kind) -> list[Object]:
+        """The operator's, in every namespace of this test."""
+        selector = "app.kubernetes.io/managed-by=segviz-operator"
+        return [
+            each
+            for namespace in self.namespaces
+            for each in self.cluster.list(kind, namespace, labelSelector=selector)
+        ]
+
+    def jobs(self) -> dict[str, Object]:
+        return {each["metadata"]["name"]: each for each in self.objects(JOBS)}
+
+    def events(self) -> list[str]:
+        return [each["reason"] for each in self.cluster.list(EVENTS, self.tag)]
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    def until(self, what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+        deadline = time.monotonic() + seconds
+        while True:
+            found = what()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"not within {seconds} s; status {self.status()}\n{self.log.read_text()[-6000:]}"
+                )
+            time.sleep(0.1)
+
+    def until_condition(self, type_: str, name: str = "abdomen", status: str = "True") -> Object:
+        found: Object = self.until(
+            lambda: next(
+                (
+                    each
+                    for each in self.status(name).get("conditions", ())
+                    if each["type"] == type_ and each["status"] == status
+                ),
+                None,
+            )
+        )
+        return found
+
+    def _make_namespace(self, name: str) -> None:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        self.cluster._call("POST", "/api/v1/namespaces", body=namespace)
+        # Nobody else makes it here, and no Pod can be without it.
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "default", "namespace": name},
+        }
+        self.cluster.create(Kind("api/v1", "serviceaccounts"), account)
+
+
+def install_crds(apiserver: ApiServer) -> None:
+    cluster = Cluster(apiserver.client())
+    for path in crd_files():
+        with contextlib.suppress(Conflicting):
+            cluster._call("POST", CRDS, body=yaml.safe_load(path.read_text()))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for kind in (FEDERATIONS, SITES):
+        while True:
+            try:
+                cluster.list(kind, "default")
+                break
+            except ClusterError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def _object(kind: str, namespace: str, name: str, spec: Object) -> Object:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "segviz.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _kubeconfig(server: ApiServer) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [
+            {
+                "name": "test",
+                "cluster": {"server": server.url, "certificate-authority": str(server.authority)},
+            }
+        ],
+        "users": [{"name": "test", "user": {"token": server.token}}],
+    }
