@@ -88,6 +88,18 @@ cluster: .venv/installed ## Boot a Kubernetes cluster of one node on this machin
 cluster-down: .venv/installed ## Stop that cluster and remove all that it made
 	$(CLUSTER) down
 
+.PHONY: e2e
+e2e: .venv/installed ## Test everything on a real cluster: one on this machine (root), or KUBECONFIG's with SEGVIZ_*_IMAGE
+	$(CLUSTER) exec -- $(PYTHON) -m pytest tests/e2e $(E2E)
+
+.PHONY: images
+images: .venv/installed ## Build the images (BASE_IMAGE=…, PYTHON_VERSION=of that base, TAG=…)
+	$(CLUSTER) build --base $(or $(BASE_IMAGE),python:3.13-slim) --python-version $(or $(PYTHON_VERSION),3.13) --tag $(or $(TAG),latest)
+
+.PHONY: sbom
+sbom: .venv/installed ## Write each image's bill of materials to dist/sbom
+	$(CLUSTER) bom dist/sbom
+
 .PHONY: clean
 clean: ## Remove what make has made; other runs under runs/ stay
 	rm -rf .venv .uv .flwr runs/demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

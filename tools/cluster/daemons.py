@@ -20,6 +20,12 @@ STOP_SECONDS = 5.0  # an API server drains for longer, for clients that it does 
 
 
 @dataclass(frozen=True)
+class Command:
+    arguments: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Daemons:
     layout: Layout
 
@@ -68,11 +74,10 @@ class Daemons:
                 process.wait(STOP_SECONDS)
         self._record(name).unlink(missing_ok=True)
 
-    def restart(self, name: str, away_seconds: float = 0.0) -> None:
+    def command_of(self, name: str) -> Command:
+        """How it was started."""
         record = json.loads(self._record(name).read_text())
-        self.stop(name)
-        time.sleep(away_seconds)
-        self.start(name, *record["command"], env=record["env"])
+        return Command(tuple(record["command"]), record["env"])
 
     def wait(self, name: str, ready: Callable[[], bool], seconds: float = 60.0) -> None:
         give_up = time.monotonic() + seconds

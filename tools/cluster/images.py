@@ -25,13 +25,17 @@ CONTEXTS = CACHE / "images"
 @dataclass(frozen=True)
 class Role:
     name: str
-    extra: str | None
+    extras: tuple[str, ...] = ()
+    above: str | None = None
+    """The role whose image this one begins with."""
 
 
-ROLES = {
-    role.name: role
-    for role in (Role("operator", "operator"), Role("aggregator", None), Role("trainer", "trainer"))
-}
+ROLES = (
+    Role("operator", ("operator",)),
+    Role("aggregator"),
+    Role("trainer", ("trainer",)),
+    Role("local", ("operator", "trainer"), above="trainer"),
+)
 
 
 def build(role: Role, base: str, python_version: str, *, has_torch: bool, tag: str) -> str:
@@ -60,14 +64,54 @@ def build(role: Role, base: str, python_version: str, *, has_torch: bool, tag: s
 
 
 def build_for_tests() -> dict[str, str]:
-    names = {}
-    for role in ROLES.values():
-        has_torch = role.extra == "trainer"
+    names: dict[str, str] = {}
+    for role in ROLES:
+        has_torch = "trainer" in role.extras
         started = time.monotonic()
-        base = torch_base() if has_torch else python_base()
+        base = names[role.above] if role.above else torch_base() if has_torch else python_base()
         names[role.name] = build(role, base, PYTHON_VERSION, has_torch=has_torch, tag="test")
         print(f"{names[role.name]}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return names
+
+
+def build_for_release(base: str, python_version: str, tag: str) -> dict[str, str]:
+    """On a base without torch: the trainer's comes with CUDA from the package index."""
+    names: dict[str, str] = {}
+    for role in ROLES:
+        below = names[role.above] if role.above else base
+        names[role.name] = build(role, below, python_version, has_torch=False, tag=tag)
+        print(f"{names[role.name]}: {size_mebibytes(names[role.name])} MiB", file=sys.stderr, flush=True)
+    return names
+
+
+def write_boms(folder: Path, python_version: str) -> list[Path]:
+    """What each image adds to its base, as CycloneDX."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for role in ROLES:
+        requirements = folder / f"{role.name}.txt"
+        _lock(role, requirements, python_version, has_torch=False)
+        bom = folder / f"{role.name}.cdx.json"
+        run(
+            Path(sys.executable).with_name("cyclonedx-py"),
+            "requirements",
+            requirements,
+            f"--pyproject={ROOT / 'pyproject.toml'}",
+            "--mc-type=application",
+            "--output-reproducible",
+            f"--output-file={bom}",
+        )
+        requirements.unlink()
+        written.append(bom)
+    return written
+
+
+def size_mebibytes(name: str) -> int:
+    """Unpacked, base included."""
+    found = json.loads(run("buildah", "images", "--json", name))
+    number, unit = str(found[0]["size"]).split()
+    factor = {"KB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+    return round(float(number) * factor / 2**20)
 
 
 def load(layout: Layout) -> dict[str, str]:
@@ -136,8 +180,7 @@ def _lock(role: Role, file: Path, python_version: str, has_torch: bool) -> None:
         f"--constraints={ROOT / 'requirements.lock'}",
         f"--output-file={file}",
     ]
-    if role.extra is not None:
-        command.append(f"--extra={role.extra}")
+    command += [f"--extra={extra}" for extra in role.extras]
     if has_torch:
         overrides = file.with_name("overrides.txt")
         overrides.write_text("torch ; python_version < '3'\n")  # never

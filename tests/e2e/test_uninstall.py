@@ -1,0 +1,52 @@
+"""Helm uninstall in both orders, with a federation that runs. The last tests: nothing is installed then."""
+
+from federation import Federation, Make
+from hospitals import Scene
+from install import SYSTEM, Installation, allowed
+from kube import Kube, until
+
+
+def test_a_site_may_go_before_the_operator(make: Make, installation: Installation, scene: Scene) -> None:
+    """A site's release is uninstalled mid-run: what was made there goes, the status says so."""
+    federation = make("left-behind", rounds=60, participation={"minSites": 2, "roundTimeout": "20s"})
+    federation.apply()
+    federation.wait_for_round(1)
+    uid = federation.uid()
+    installation.helm.uninstall("chur", "chur")
+    until("chur is empty", 120, lambda: not in_namespace(federation, uid, "chur"))
+    until("the status says so", 90, lambda: federation.site("chur").get("phase") == "Absent")
+    chur = next(each for each in scene.hospitals if each.name == "chur")
+    federation.delete()
+    installation.site(chur, allowed())
+
+
+def test_the_operator_may_go_before_the_sites(
+    make: Make, installation: Installation, scene: Scene, kube: Kube
+) -> None:
+    """The operator's release is uninstalled mid-run: federation and Jobs go on; installed again,
+    the operator takes it up. With it and then the sites uninstalled, nothing of either is left."""
+    federation = make("left-behind", rounds=60)
+    federation.apply()
+    federation.wait_for_round(1)
+    installation.helm.uninstall("segviz", SYSTEM)
+    assert federation.object() is not None
+    before = max(federation.bucket().rounds())
+    federation.wait_for_round(before + 2)
+    installation.operator()
+    federation.delete()
+    for hospital in scene.hospitals:
+        installation.helm.uninstall(hospital.name, hospital.name)
+    installation.helm.uninstall("segviz", SYSTEM)
+    for namespace in (SYSTEM, *(each.name for each in scene.hospitals)):
+        until(f"{namespace} is empty", 60, lambda namespace=namespace: not ours(kube, namespace))
+
+
+def in_namespace(federation: Federation, uid: str, namespace: str) -> list[str]:
+    return [each for each in federation.leftovers(uid) if f" {namespace}/" in each]
+
+
+def ours(kube: Kube, namespace: str) -> list[str]:
+    kinds = "jobs,pods,secrets,rolebindings,roles,deployments,configmaps"
+    found = kube.listed(kinds, namespace)
+    names = [f"{each['kind']}/{each['metadata']['name']}" for each in found]
+    return [name for name in names if name != "ConfigMap/kube-root-ca.crt"]

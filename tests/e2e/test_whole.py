@@ -1,0 +1,43 @@
+"""From nothing but Helm and kubectl to a model."""
+
+import os
+from pathlib import Path
+
+import pytest
+from bucket import StoreAddress
+from federation import Federation, Make
+from hospitals import HIPPOCAMPUS, hippocampus
+from install import COORDINATOR, Installation
+from one_machine import Reference, run_on_one_machine
+
+
+def test_a_federation_completes_with_the_bits_of_one_machine(make: Make, reference: Reference) -> None:
+    """Three sites, two organs, one of them shared by two: Complete, and all global models and the final ones
+    are those of `segviz run` in the same image, bit for bit."""
+    federation = make("whole")
+    federation.apply()
+    federation.wait_for("Complete")
+    assert federation.bucket().rounds() == reference.rounds
+    assert federation.bucket().exported() == reference.exported
+
+
+def test_real_images_give_the_bits_of_one_machine(
+    installation: Installation, store: StoreAddress, tmp_path: Path
+) -> None:
+    """The same on hippocampus images, in namespaces of their own, one of which only evaluates."""
+    if not HIPPOCAMPUS.exists():
+        pytest.skip(f"no images of MSD Task04 at {HIPPOCAMPUS}")
+    scene = hippocampus(tmp_path / "images")
+    installation.everything(scene, [f"{COORDINATOR}/hippocampus"])
+    federation = Federation(installation.kube, store, scene, "hippocampus")
+    try:
+        federation.apply()
+        federation.wait_for("Complete", seconds=600)
+        reference = run_on_one_machine(installation, federation, os.environ["SEGVIZ_LOCAL_IMAGE"])
+        assert federation.bucket().rounds() == reference.rounds
+        assert federation.bucket().exported() == reference.exported
+        evaluation = federation.status()["evaluation"]
+        assert [each["alias"] for each in evaluation] == ["abroad"]
+        assert evaluation[0]["dice"].keys() == {"anterior", "posterior"}
+    finally:
+        federation.delete()
