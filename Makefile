@@ -38,7 +38,8 @@ lock: ## Write requirements.lock anew from pyproject.toml
 
 .PHONY: tools
 tools: .venv/installed ## Build the servers that tests run against (etcd, kube-apiserver, MinIO, versitygw, Helm)
-	$(PYTHON) tools/build.py etcd kube-apiserver minio versitygw helm kubeconform
+	$(PYTHON) tools/build.py etcd kube-apiserver kube-controller-manager minio versitygw \
+	  helm kubeconform
 
 .PHONY: charts
 charts: .venv/installed ## Copy crds/ into the chart, and write the tables of values

@@ -1,7 +1,8 @@
-"""A real kube-apiserver over a real etcd, for the session: no nodes, no controllers, nothing to schedule."""
+"""A real kube-apiserver over a real etcd, for the session: no nodes; controllers where a test wants them."""
 
 import contextlib
 import importlib.util
+import json
 import secrets
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+import yaml
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -26,14 +28,29 @@ class ApiServer:
     authority: Path
     """Certificate that the server's own is checked by."""
 
-    def client(self) -> Any:
+    def client(self, token: str | None = None) -> Any:
+        """The administrator's, or that of whoever has the token."""
         from kubernetes.client import ApiClient, Configuration
 
         settings = Configuration()
         settings.host = self.url
-        settings.api_key = {"authorization": f"Bearer {self.token}"}
+        settings.api_key = {"authorization": f"Bearer {token or self.token}"}
         settings.ssl_ca_cert = str(self.authority)
         return ApiClient(settings)
+
+    def write_kubeconfig(self, path: Path, token: str | None = None, namespace: str = "default") -> Path:
+        cluster = {"server": self.url, "certificate-authority": str(self.authority)}
+        context = {"cluster": "tests", "user": "someone", "namespace": namespace}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "tests", "cluster": cluster}],
+            "users": [{"name": "someone", "user": {"token": token or self.token}}],
+            "contexts": [{"name": "tests", "context": context}],
+            "current-context": "tests",
+        }
+        path.write_text(json.dumps(config))
+        return path
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +71,51 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         )
         _wait_until_ready(there, process, folder / "log")
         yield there
+
+
+@pytest.fixture(scope="session")
+def crds(apiserver: ApiServer) -> None:
+    """Our own, installed once and served."""
+    from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi
+
+    from segviz_operator.schema import crd_files
+
+    client = apiserver.client()
+    definitions = [yaml.safe_load(path.read_text()) for path in crd_files()]
+    for each in definitions:
+        ApiextensionsV1Api(client).create_custom_resource_definition(each)
+    deadline = time.monotonic() + READY_SECONDS
+    for each in definitions:
+        plural = each["spec"]["names"]["plural"]
+        while True:
+            try:
+                CustomObjectsApi(client).list_namespaced_custom_object(
+                    "segviz.dev", "v1alpha1", "default", plural
+                )
+                break
+            except ApiException as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def controllers(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The garbage collector, and the one that fills the ClusterRoles admin, edit and view."""
+    manager = built_tool("kube-controller-manager")
+    folder = tmp_path_factory.mktemp("controllers")
+    (port,) = _free_ports(1)
+    command = [
+        str(manager),
+        f"--kubeconfig={apiserver.write_kubeconfig(folder / 'kubeconfig')}",
+        "--controllers=clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={folder / 'certs'}",
+    ]
+    with (folder / "log").open("w") as log, _process(command, log):
+        yield
 
 
 def built_tool(name: str) -> Path:

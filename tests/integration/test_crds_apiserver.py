@@ -1,18 +1,15 @@
 """The CRDs on a real API server: it takes them, and answers each manifest as `segviz validate` does."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from integration.apiserver import ApiServer
 from mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, changed
 from segviz_operator.manifest import load, parse
 from segviz_operator.problem import InvalidManifest
-from segviz_operator.schema import crd_files
 
 kubernetes = pytest.importorskip("kubernetes")
 from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi  # noqa: E402
@@ -20,33 +17,12 @@ from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OWN = ("segviz.dev", "v1alpha1", "default")
 PLURALS = {"SegVizFederation": "segvizfederations", "SegVizSite": "segvizsites"}
-ESTABLISHED_SECONDS = 30.0
 
 
 @pytest.fixture(scope="session")
-def objects(apiserver: ApiServer) -> Any:
+def objects(apiserver: ApiServer, crds: None) -> Any:
     """Custom objects, once both CRDs are served."""
-    client = apiserver.client()
-    extensions = ApiextensionsV1Api(client)
-    for path in crd_files():
-        extensions.create_custom_resource_definition(yaml.safe_load(path.read_text()))
-    objects = CustomObjectsApi(client)
-    deadline = time.monotonic() + ESTABLISHED_SECONDS
-    for plural in PLURALS.values():
-        while not _is_served(objects, plural):
-            assert time.monotonic() < deadline, f"{plural} are not served"
-            time.sleep(0.1)
-    return objects
-
-
-def _is_served(objects: Any, plural: str) -> bool:
-    try:
-        objects.list_namespaced_custom_object(*OWN, plural)
-    except ApiException as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
+    return CustomObjectsApi(apiserver.client())
 
 
 def _create(objects: Any, manifest: Mapping[str, Any], **options: Any) -> dict[str, Any]:
