@@ -18,9 +18,9 @@ from segviz_operator.names import FINALIZER
 from segviz_operator.retention import purge
 from segviz_operator.store_access import NoCredentials
 
-WRITERS_SECONDS = 120.0
+WRITERS_SECONDS = 90.0
 """So long the bucket's contents wait for Pods that still write."""
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 120.0
 """After this, an object or a bucket that cannot be reached is left behind, and an Event says so."""
 
 log = logging.getLogger(__name__)

@@ -139,6 +139,16 @@ class Rig:
             },
         )
 
+    def edit(self, patch: Object, name: str = "abdomen") -> None:
+        self.cluster.merge(FEDERATIONS, self.tag, name, patch)
+
+    def edit_site(self, alias: str, patch: Object) -> None:
+        self.cluster.merge(SITES, f"{self.tag}-{alias}", alias, patch)
+
+    def site(self, alias: str) -> Object:
+        """As the federation's status shows it."""
+        return next((each for each in self.status().get("sites", ()) if each["alias"] == alias), {})
+
     def describe(self, *aliases: str, name: str = "abdomen", **spec: Any) -> Object:
         sites = [{"alias": a, "siteRef": {"namespace": f"{self.tag}-{a}", "name": a}} for a in aliases]
         store = {

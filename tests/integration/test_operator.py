@@ -9,6 +9,9 @@ import pytest
 from integration.apiserver import ApiServer
 from integration.object_stores import Server
 from integration.operator_rig import Rig, install_crds
+from segviz_exchange import keys
+from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS
+from segviz_operator.names import ATTEMPT, FINALIZER, RETRY, SITE
 
 
 @pytest.fixture
@@ -30,3 +33,148 @@ def test_a_federation_reaches_its_end(rig: Rig):
     assert {site["alias"]: site["round"] for site in status["sites"]} == {"basel": 3, "bern": 3}
     assert {each["group"]: each["owners"] for each in status["plan"]}["liver"] == ["basel"]
     assert {"Accepted", "RoundCommitted", "Complete"} <= set(rig.events())
+
+
+def test_a_killed_operator_goes_on_where_it_was(rig: Rig):
+    for folder in rig.data.values():
+        (folder / "seconds").write_text("0.3")
+    rig.begin("basel", "bern")
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound", -1) >= 1)
+    before = {name: job["metadata"]["uid"] for name, job in rig.jobs().items()}
+    secrets_before = {each["metadata"]["resourceVersion"] for each in rig.objects(SECRETS)}
+    rig.stop_operator(kill=True)
+    rig.start_operator()
+    rig.until_condition("Complete")
+    after = {name: job["metadata"]["uid"] for name, job in rig.jobs().items()}
+    assert {name: after[name] for name in before} == before
+    assert {each["metadata"]["resourceVersion"] for each in rig.objects(SECRETS)} >= secrets_before
+    assert [entry.key for entry in rig.store().list(keys.CONTROLS)] == [keys.control(1)]
+
+
+def test_what_the_operator_makes_says_whose_it_is(rig: Rig):
+    rig.begin("basel", "bern")
+    rig.start_operator()
+    rig.until(lambda: len(rig.jobs()) == 3)
+    uid = rig.subject().uid
+    for each in (*rig.objects(JOBS), *rig.objects(SECRETS)):
+        metadata = each["metadata"]
+        assert metadata["labels"]["segviz.dev/federation-uid"] == uid
+        (owner,) = metadata["ownerReferences"]
+        expected = "SegVizFederation" if metadata["namespace"] == rig.tag else "RoleBinding"
+        assert owner["kind"] == expected
+        assert "blockOwnerDeletion" not in owner
+    found = rig.federation()
+    assert found is not None
+    assert found["metadata"]["finalizers"] == [FINALIZER]
+    assert "last-handled" not in str(found["metadata"]["annotations"])
+
+
+def test_deletion_leaves_nothing_but_the_bucket(rig: Rig):
+    for folder in rig.data.values():
+        (folder / "seconds").write_text("0.5")
+    rig.begin("basel", "bern")
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound") is not None)
+    store = rig.store()
+    rig.cluster.delete(FEDERATIONS, rig.tag, "abdomen")
+    rig.until(lambda: rig.federation() is None)
+    rig.until(lambda: not rig.objects(JOBS) and not rig.objects(SECRETS))
+    assert store.list(keys.CONTROLS)
+
+
+def test_deletion_takes_the_bucket_along_where_the_policy_says_so(rig: Rig):
+    rig.begin("basel", "bern", deletionPolicy="Delete")
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound") is not None)
+    store = rig.store()
+    rig.cluster.delete(FEDERATIONS, rig.tag, "abdomen")
+    rig.until(lambda: rig.federation() is None, seconds=120)
+    assert store.list("") == []
+    assert "PrefixDeleted" in rig.events()
+
+
+def test_a_federation_waits_for_a_consent_that_it_cannot_do_without(rig: Rig):
+    rig.give_store()
+    for alias in ("basel", "bern"):
+        rig.give_site(alias)
+    rig.consent("basel")
+    rig.describe("basel", "bern")
+    rig.start_operator()
+    accepted = rig.until_condition("Accepted", status="False")
+    assert accepted["reason"] == "NotConsented"
+    assert f"{rig.tag}-bern" in accepted["message"]
+    assert not rig.jobs()
+
+
+def test_others_go_on_without_a_site_that_has_not_consented_until_it_does(rig: Rig):
+    for alias in ("basel", "bern"):
+        (rig.data[f"{rig.tag}-{alias}"] / "seconds").write_text("0.3")
+    rig.begin("basel", "bern", participation={"minSites": 1}, rounds=60)
+    rig.edit_site("bern", {"spec": {"allowedFederations": []}})
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound", 0) >= 1)
+    assert rig.site("bern")["phase"] == "Absent"
+    assert "allowedFederations" in rig.site("bern")["message"]
+    assert {job["metadata"]["labels"].get(SITE) for job in rig.objects(JOBS)} == {None, "basel"}
+    rig.edit_site("bern", {"spec": {"allowedFederations": [f"{rig.tag}/abdomen"]}})
+    rig.until(lambda: rig.site("bern").get("round"))
+    rig.edit_site("bern", {"spec": {"allowedFederations": []}})
+    rig.until(lambda: {job["metadata"]["labels"].get(SITE) for job in rig.objects(JOBS)} == {None, "basel"})
+    rig.until(lambda: rig.site("bern")["phase"] == "Absent")
+
+
+def test_a_site_that_refuses_is_left_out_until_a_person_asks_for_another_try(rig: Rig):
+    bern = rig.data[f"{rig.tag}-bern"]
+    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("0.3")
+    (bern / "refuse").write_text("the labels are of another organ")
+    rig.begin("basel", "bern", participation={"minSites": 1}, rounds=100)
+    rig.start_operator()
+    rig.until(lambda: rig.site("bern").get("phase") == "LeftOut")
+    assert "the labels are of another organ" in rig.site("bern")["message"]
+    rig.until(lambda: rig.status().get("currentRound", 0) >= 1)
+    (bern / "refuse").unlink()
+    rig.edit({"metadata": {"annotations": {RETRY: "yes"}}})
+    rig.until(lambda: rig.site("bern").get("round"))
+    found = rig.federation()
+    assert found is not None
+    assert RETRY not in found["metadata"]["annotations"]
+    assert {"SiteLeftOut", "SiteRejoined", "Retried"} <= set(rig.events())
+
+
+def test_a_suspended_federation_has_no_pods_until_it_is_resumed(rig: Rig):
+    rig.begin("basel", "bern")
+    rig.edit({"spec": {"rounds": 30}})
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound", 0) >= 1)
+    rig.edit({"spec": {"suspend": True}})
+    rig.until_condition("Suspended")
+    rig.until(lambda: not rig.jobs())
+    rig.edit({"spec": {"suspend": False}})
+    rig.until_condition("Suspended", status="False")
+    rig.until(lambda: len(rig.jobs()) == 3)
+
+
+def test_a_crashed_trainer_gets_another_attempt(rig: Rig):
+    (rig.data[f"{rig.tag}-bern"] / "crash").write_text("1")
+    rig.begin("basel", "bern")
+    rig.start_operator()
+    rig.until_condition("Complete")
+    attempts = {
+        job["metadata"]["labels"][SITE]: job["metadata"]["labels"][ATTEMPT]
+        for job in rig.objects(JOBS)
+        if SITE in job["metadata"]["labels"]
+    }
+    assert attempts == {"basel": "1", "bern": "2"}
+
+
+def test_a_missing_secret_is_named(rig: Rig):
+    rig.give_site("basel")
+    rig.consent("basel")
+    rig.describe("basel")
+    rig.start_operator()
+    accepted = rig.until_condition("Accepted", status="False")
+    assert (accepted["reason"], accepted["message"]) == (
+        "SecretNotFound",
+        f"there is no Secret {rig.tag}/bucket. Create it",
+    )
