@@ -83,6 +83,7 @@ class S3Store:
         credentials: Provider | None = None,
         *,
         ca_pem: str | None = None,
+        ca_file: Path | None = None,
         region: str | None = None,
     ) -> "S3Store":
         """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS) or `s3+http://…`; nothing is sent yet.
@@ -90,19 +91,19 @@ class S3Store:
         Args:
             credentials: else they come from the file that SEGVIZ_STORE_CREDENTIALS names, from AWS_* or
                 MINIO_* in the environment, or from an AWS credentials file, the first of these that is there.
-            ca_pem: the authorities to trust, as PEM; else those in the file that SEGVIZ_STORE_CA names, or
-                the public ones.
+            ca_pem: the authorities to trust, as PEM; else those in `ca_file` or in the file that
+                SEGVIZ_STORE_CA names, or the public ones.
             region: else AWS_REGION's.
         """
         parts, bucket, prefix = _parse(url)
-        provider = credentials or _credentials_from_environment()
+        provider = credentials or credentials_from_environment()
         try:
             client = Minio(
                 parts.netloc,
                 secure=parts.scheme == "s3",
                 region=region or _region(parts),
                 credentials=provider,
-                http_client=build_connections(ca_pem),
+                http_client=build_connections(ca_pem, ca_file),
             )
         except ValueError as error:
             raise Refusal(f"store {url!r}: {error}. Write s3://HOST[:PORT]/BUCKET.") from error
@@ -251,6 +252,16 @@ def _parse(url: str) -> tuple[SplitResult, str, str]:
     return parts, bucket, f"{prefix}/" if prefix else ""
 
 
+def split_url(url: str) -> tuple[str, str, str]:
+    """Where the server is (http:// or https://), the bucket, and the prefix in it ("" or with a final slash).
+
+    Raises:
+        Refusal: it is no S3 store's URL.
+    """
+    parts, bucket, prefix = _parse(url)
+    return f"{'https' if parts.scheme == 's3' else 'http'}://{parts.netloc}", bucket, prefix
+
+
 def _region(parts: SplitResult) -> str | None:
     """AWS has it in its hosts' names; most other stores answer to us-east-1.
 
@@ -261,7 +272,8 @@ def _region(parts: SplitResult) -> str | None:
     return named or (None if in_host else "us-east-1")
 
 
-def _credentials_from_environment() -> Provider:
+def credentials_from_environment() -> Provider:
+    """Raises Refusal where there are none."""
     if mounted := os.environ.get("SEGVIZ_STORE_CREDENTIALS"):
         return CredentialsFile(Path(mounted))
     provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider()])
@@ -276,7 +288,7 @@ def _credentials_from_environment() -> Provider:
     return provider
 
 
-def build_connections(ca_pem: str | None = None) -> urllib3.PoolManager:
+def build_connections(ca_pem: str | None = None, ca_file: Path | None = None) -> urllib3.PoolManager:
     """To the store, and to those who are trusted as it is (its STS).
 
     Raises:
@@ -289,13 +301,13 @@ def build_connections(ca_pem: str | None = None) -> urllib3.PoolManager:
         retries=urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
         maxsize=CONNECTIONS,
         cert_reqs="CERT_REQUIRED",
-        **_trust(ca_pem),
+        **_trust(ca_pem, ca_file),
     )
 
 
-def _trust(ca_pem: str | None) -> dict[str, Any]:
+def _trust(ca_pem: str | None, ca_file: Path | None) -> dict[str, Any]:
     """What to tell urllib3. A private authority replaces the public ones: its store has no other."""
-    named = os.environ.get("SEGVIZ_STORE_CA")
+    named = str(ca_file) if ca_file else os.environ.get("SEGVIZ_STORE_CA")
     try:
         if ca_pem is not None:
             ssl.create_default_context(cadata=ca_pem)
@@ -303,7 +315,8 @@ def _trust(ca_pem: str | None) -> dict[str, Any]:
         if named:
             ssl.create_default_context(cafile=named)
     except (OSError, ValueError) as error:  # an SSLError is an OSError
-        source = "the CA bundle" if ca_pem is not None else f"SEGVIZ_STORE_CA={named}"
+        source = "the CA bundle" if ca_pem is not None else f"the CA bundle {named}"
+        source += "" if ca_pem is not None or ca_file else " (SEGVIZ_STORE_CA)"
         raise Refusal(f"{source}: no certificates in PEM: {error}.") from error
     # The file, not its content: it is read for each new connection, so it can be renewed.
     return {"ca_certs": named or os.environ.get("SSL_CERT_FILE") or certifi.where()}

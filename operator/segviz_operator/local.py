@@ -21,6 +21,7 @@ from segviz_exchange.store import Denied, StoreError, Unavailable
 from segviz_operator.accepted import Accepted
 from segviz_operator.desired import ManifestFiles, Signature, desired_of
 from segviz_operator.identity import Identity, claim
+from segviz_operator.invitations import Invitations, check_reachable
 from segviz_operator.live import View
 from segviz_operator.observe import FederationRecords, Observer
 from segviz_operator.past import Past
@@ -36,7 +37,9 @@ from segviz_operator.plan import (
 )
 from segviz_operator.processes import Processes
 from segviz_operator.programs import Place, Programs, command
+from segviz_operator.remote import remote_workloads
 from segviz_operator.report import build_report, write_report
+from segviz_operator.retention import Sweeper
 from segviz_operator.status import FederationStatus, build_status
 from segviz_operator.tables import print_report
 from segviz_operator.volumes import Volumes
@@ -75,7 +78,8 @@ class Wishes:
 
     def place(self, alias: str) -> Place | None:
         site = self.accepted.everyone.get(alias)
-        return None if site is None else Place(alias, site.spec, self.roots[alias])
+        here = site is not None and not site.spec.remote
+        return Place(alias, site.spec, self.roots[alias]) if site is not None and here else None
 
 
 def run_locally(
@@ -121,6 +125,8 @@ class LocalBody:
         if known is None:
             self._open(self._identity)
         self._desired = desired_of(self._wishes.accepted)
+        self._sweeper = Sweeper(self._store)
+        self._invitations = Invitations(self._identity, self._store, workdir.invitations)
 
     def _open(self, identity: Identity) -> None:
         """Look at the store, and whether it can hold a federation where it is none of ours."""
@@ -167,17 +173,36 @@ class LocalBody:
         # Processes first: a record that one leaves before it ends is then seen with its end.
         workloads = self.processes.observe()
         self._records = records = self._observer.read()
+        workloads += remote_workloads(self._wishes.accepted.everyone, records)
         observed = records.observed(workloads)
         actions = plan(self._desired, observed, datetime.now(UTC), self._backoff)
         self._apply(actions)
+        self._invite(records)
+        wanted = self._wishes.accepted.federation.spec.store
+        self._sweeper.sweep(records, None if wanted is None else wanted.retention.rounds)
         # Under a new control, an old one's failure says nothing.
         moved = any(isinstance(action, WriteControl) for action in actions)
         return self._show(self._observer.read() if moved else records)
 
     def _show(self, records: FederationRecords) -> FederationStatus:
-        status = build_status(self._identity.name, records, self.processes.observe(), self._desired.paused)
+        workloads = self.processes.observe() + remote_workloads(self._wishes.accepted.everyone, records)
+        status = build_status(self._identity.name, records, workloads, self._desired.paused)
         self._view.show(status, records)
         return status
+
+    def _invite(self, records: FederationRecords) -> None:
+        accepted = self._wishes.accepted
+        try:
+            invited = self._invitations.renew(accepted.everyone, accepted.federation.spec, records)
+        except (Unavailable, Denied):
+            raise
+        except StoreError as error:
+            raise Refusal(f"{error}. `segviz run` cannot invite remote sites into such a store.") from error
+        for alias in invited:
+            self._view.say(
+                f"{alias}: is remote. Send it {self._invitations.file(alias)} by a safe way; there, run: "
+                f"segviz join {alias}.json --site SITE.yaml --data FOLDER --state FOLDER"
+            )
 
     # --- applying ---------------------------------------------------------------------------------
 
@@ -258,6 +283,8 @@ class LocalBody:
         accepted = self._request.files.read(None if known is None else self._past(known))
         sites = () if known is None else known.sites
         self._request.volumes.check_aliases((*accepted.everyone, *sites))
+        bucket = str(self._workdir.bucket)
+        check_reachable(self._request.store or (bucket if known is None else known.store), accepted.everyone)
         return Wishes(accepted, self._request.volumes.roots(accepted))
 
     def _past(self, identity: Identity) -> Past:

@@ -106,7 +106,10 @@ def plan(
         DeleteWorkload(workload.role, workload.site, workload.attempt)
         for workload in sorted(observed.workloads, key=lambda each: each.name)
         # Of a site that left, also what has ended goes, so that the site can come back anew.
-        if _has_left(workload, control) or (workload.running and (halted or workload.site in desired.paused))
+        if not workload.remote
+        and (
+            _has_left(workload, control) or (workload.running and (halted or workload.site in desired.paused))
+        )
     )
     if halted:
         return (*write, *stop)
@@ -235,7 +238,7 @@ def _next_attempt(
     last = observed.workload(role, site)
     if last is None:
         return CreateWorkload(role, site, attempt=1, failures=0, milestone=milestone)
-    if last.running or given_up(last, observed):
+    if last.running or last.remote or given_up(last, observed):
         return None
     failures = failures_after(last, observed)
     counted = last.exit_code not in UNCOUNTED_EXITS

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import msgspec
 
-from segviz_exchange.records import Control, Phase, Progress
+from segviz_exchange.records import Control, Finding, Phase, Progress
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, Heartbeat, SiteFacts
 from segviz_operator.phase import FederationPhase, phase_of
@@ -43,6 +43,8 @@ class SiteStatus(Part, frozen=True):
     """Validation Dice by organ of the newest global model that it has scored."""
     heartbeat_age_seconds: float | None
     eta_seconds: float | None
+    preflight: tuple[Finding, ...] = ()
+    """What its trainer found before it began."""
 
 
 class FederationStatus(Part, frozen=True):
@@ -186,6 +188,7 @@ def _site(case: _Case) -> SiteStatus:
         dice={organ: dice.mean for organ, dice in scores[newest].dice.items()} if newest is not None else {},
         heartbeat_age_seconds=_age_seconds(case),
         eta_seconds=pace.rest_seconds(case.records, share) if beat and beat.phase is Phase.TRAINING else None,
+        preflight=case.facts.preflight.findings if case.facts and case.facts.preflight else (),
     )
 
 
@@ -198,7 +201,9 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
     if case.paused:
         return "Suspended", "suspended by its owner"
     if workload is not None and not workload.running:
-        return "Restarting", workload.message
+        return ("Failed" if workload.remote else "Restarting"), workload.message
+    if workload is not None and workload.remote and beat is None:
+        return "Waiting", "for `segviz join` at the site"
     if case.external and workload is None and beat is None:
         return "Waiting", "for the exported model"
     if case.control.suspend:

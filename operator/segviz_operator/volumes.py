@@ -18,12 +18,13 @@ class Volumes:
     by_alias: Mapping[str, Path]
 
     def roots(self, accepted: Accepted) -> dict[str, Path]:
-        """Each site's folder, training and external ones, by alias.
+        """Each site's folder, training and external ones, by alias; remote sites have none here.
 
         Raises:
             Refusal: a site has no folder, or one that is not there.
         """
-        return {alias: self._root(alias, site) for alias, site in sorted(accepted.everyone.items())}
+        here = {alias: site for alias, site in accepted.everyone.items() if not site.spec.remote}
+        return {alias: self._root(alias, site) for alias, site in sorted(here.items())}
 
     def check_aliases(self, known: Iterable[str]) -> None:
         """`known` has also the sites that have left, so that the command need not change with them.

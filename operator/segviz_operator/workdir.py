@@ -5,6 +5,7 @@ state/<site>/        a site's checkpoints and cached images: private, never uplo
 scratch/<role>/      may be deleted when nothing runs
 logs/<role>-<site>.log
 models/<variant>/    the exported models
+join/<site>.json     what to send to a remote site: it holds credentials
 report.json, report.csv
 federation.json      which federation this is
 lock                 held by the one runner
@@ -37,6 +38,7 @@ class WorkDir:
         self.bucket = self.root / "bucket"
         self.logs = self.root / "logs"
         self.models = self.root / "models"
+        self.invitations = self.root / "join"
         self.report_json = self.root / "report.json"
         self.report_csv = self.root / "report.csv"
         self._identity = self.root / "federation.json"

@@ -41,6 +41,8 @@ class Workload:
     finished_at: datetime | None = None
     message: str = ""
     """The last thing it said, for people."""
+    remote: bool = False
+    """It runs outside, and is known by its records alone: nobody here starts or stops it."""
 
     @property
     def name(self) -> str:

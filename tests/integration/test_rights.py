@@ -8,14 +8,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from minio import MinioAdmin
-from minio.credentials.providers import StaticProvider
 
+from integration.ministry import PREFIX, Ministry
 from integration.object_stores import Server
 from segviz_exchange.credentials import Credentials, CredentialsFile, encode_credentials
 from segviz_exchange.patient import PatientStore
@@ -27,13 +25,11 @@ from segviz_operator.identities import (
     EXPORT,
     OPERATOR,
     Access,
-    parent_policy,
     policy,
     site_access,
 )
 from segviz_operator.minting import Sts
 
-PREFIX = "radiology/abdomen-0a1b2c3d/"
 OTHER = "radiology/pelvis-4e5f6a7b/"
 TABLE = Path(__file__).with_name("rights.md")
 
@@ -61,46 +57,9 @@ IDENTITIES: dict[str, Access] = {
 VERBS = ("get", "put", "delete", "list")
 
 
-@dataclass(frozen=True)
-class Ministry:
-    """A MinIO whose sessions descend from an ordinary user, as in a hospital."""
-
-    server: Server
-    bucket: str
-    parent: Credentials
-
-    def admin(self) -> MinioAdmin:
-        root = StaticProvider(self.server.access_key, self.server.secret_key)
-        return MinioAdmin(endpoint=self.server.address, credentials=root, secure=False)
-
-    def user(self, policy_name: str) -> Credentials:
-        made = Credentials(f"user{secrets.token_hex(4)}", secrets.token_hex(16))
-        self.admin().user_add(made.access_key, made.secret_key)
-        self.admin().policy_set(policy_name, user=made.access_key)
-        return made
-
-    def sts(self, parent: Credentials | None = None) -> Sts:
-        return Sts(f"http://{self.server.address}", parent or self.parent)
-
-    def mint(self, access: Access, seconds: int = 900, parent: Credentials | None = None) -> Credentials:
-        return self.sts(parent).mint(access, self.bucket, PREFIX, seconds, "test")
-
-    def store(self, credentials: Credentials) -> S3Store:
-        provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
-        return S3Store.from_url(self.server.url(self.bucket), provider)
-
-    def root(self) -> S3Store:
-        return self.server.store(self.bucket)
-
-
 @pytest.fixture(scope="module")
-def ministry(minio: Server, tmp_path_factory: pytest.TempPathFactory) -> Ministry:
-    bucket = minio.make_bucket()
-    place = Ministry(minio, bucket, Credentials("none", "none"))
-    file = tmp_path_factory.mktemp("policy") / "parent.json"
-    file.write_text(parent_policy(bucket))
-    place.admin().policy_add("segviz", policy_file=str(file))
-    return Ministry(minio, bucket, place.user("segviz"))
+def ministry(minio: Server) -> Ministry:
+    return Ministry(minio)
 
 
 def tried(verb: str, store: Store, root: Store, place: str) -> str:
@@ -143,19 +102,17 @@ def test_every_identity_at_every_place(ministry: Ministry) -> None:
         name: ministry.store(ministry.mint(access)) for name, access in IDENTITIES.items()
     }
     # A token lives 15 minutes at least: taking its parent away ends one now.
-    lost = ministry.user("segviz")
+    lost = ministry.user()
     stores["no longer valid"] = ministry.store(ministry.mint(site_access("basel"), parent=lost))
-    ministry.admin().user_remove(lost.access_key)
+    ministry.remove(lost)
     observed = matrix(stores, ministry.root())
     expected = "| identity" + TABLE.read_text().partition("| identity")[2]
     assert observed == expected
 
 
-def test_a_parent_gives_no_more_than_it_has(ministry: Ministry, tmp_path: Path) -> None:
+def test_a_parent_gives_no_more_than_it_has(ministry: Ministry) -> None:
     """A session policy is an intersection: a wide one under a narrow user opens nothing."""
-    narrow = tmp_path / "narrow.json"
-    narrow.write_text(policy(site_access("basel"), ministry.bucket, PREFIX))
-    ministry.admin().policy_add("narrow", policy_file=str(narrow))
+    ministry.add_policy("narrow", policy(site_access("basel"), ministry.bucket, PREFIX))
     store = ministry.store(ministry.mint(OPERATOR, parent=ministry.user("narrow")))
     with pytest.raises(Denied):
         store.put(f"{PREFIX}control/x", b"content")
@@ -176,9 +133,9 @@ def test_wrong_parents_are_named(ministry: Ministry) -> None:
 def test_a_site_works_on_through_rotations(ministry: Ministry, tmp_path: Path) -> None:
     """Each time the old key is dead before the new one is there: the site waits, and needs no restart."""
     file = tmp_path / "credentials.json"
-    parent = ministry.user("segviz")
+    parent = ministry.user()
     file.write_bytes(encode_credentials(ministry.mint(site_access("basel"), parent=parent)))
-    hasty = S3Store.from_url(ministry.server.url(ministry.bucket), CredentialsFile(file)).scoped(PREFIX)
+    hasty = S3Store.from_url(ministry.url, CredentialsFile(file)).scoped(PREFIX)
     site = PatientStore(hasty, 60)
     blob = tmp_path / "blob"
     blob.write_bytes(secrets.token_bytes(20 << 20))
@@ -187,9 +144,9 @@ def test_a_site_works_on_through_rotations(ministry: Ministry, tmp_path: Path) -
         site.create(f"sites/basel/updates/{turn:04d}/1.json", b"{}")
         with site.open(f"sites/basel/blobs/{turn}") as stream:
             stream.read(1)
-            new = ministry.user("segviz")
+            new = ministry.user()
             fresh = ministry.mint(site_access("basel"), parent=new)
-            ministry.admin().user_remove(parent.access_key)
+            ministry.remove(parent)
             parent = new
             file.write_bytes(encode_credentials(fresh))
             assert len(stream.read()) == (20 << 20) - 1
@@ -208,7 +165,7 @@ def test_a_token_that_has_expired_is_awaited(ministry: Ministry, tmp_path: Path)
     file = tmp_path / "credentials.json"
     first = ministry.mint(site_access("basel"))
     file.write_bytes(encode_credentials(first))
-    hasty = S3Store.from_url(ministry.server.url(ministry.bucket), CredentialsFile(file)).scoped(PREFIX)
+    hasty = S3Store.from_url(ministry.url, CredentialsFile(file)).scoped(PREFIX)
     hasty.put("sites/basel/x", b"content")
     assert first.expiration is not None
     time.sleep((first.expiration - datetime.now(UTC)).total_seconds() + 2)

@@ -1,0 +1,53 @@
+"""The join file: all that a site outside the cluster is given to take part with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from segviz_exchange import keys
+from segviz_exchange.credentials import Credentials
+from segviz_exchange.errors import Refusal
+
+Label = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", max_length=63)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][-.a-z0-9]*\Z", max_length=253)]
+
+
+class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """To be kept as a password is: until they expire, its credentials are the site's."""
+
+    store: Annotated[str, msgspec.Meta(pattern=r"^s3(\+http)?://")]
+    """As `open_store` reads it."""
+    namespace: Label
+    name: Name
+    """The federation's."""
+    uid: Annotated[str, msgspec.Meta(pattern=r"^[-a-zA-Z0-9]+\Z", max_length=63)]
+    alias: Label
+    """The site's, in this federation."""
+    credentials: Credentials
+    region: str = "us-east-1"
+    ca: str | None = None
+    """The authorities behind the store's certificate, as PEM; the public ones, if left out."""
+
+    @property
+    def federation(self) -> str:
+        """As a site's allowedFederations names it."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def prefix(self) -> str:
+        return keys.federation_prefix(self.namespace, self.name, self.uid)
+
+
+def encode_invitation(invitation: Invitation) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(invitation), indent=2) + b"\n"
+
+
+def read_invitation(path: Path) -> Invitation:
+    """Raises Refusal: it is not there, or is no join file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Invitation)
+    except OSError as error:
+        raise Refusal(f"{path}: {error.strerror}. Name the join file that the coordinator sent.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: no join file: {error}. Ask the coordinator to send it again.") from error

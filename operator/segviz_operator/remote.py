@@ -1,0 +1,59 @@
+"""Sites outside: nobody here starts or stops them. They are seen by what they write, and are left their next
+credentials before the old ones expire."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from segviz_exchange import keys
+from segviz_exchange.credentials import Credentials
+from segviz_exchange.exits import Exit
+from segviz_exchange.records import Phase
+from segviz_exchange.spec import Role
+from segviz_exchange.store import Store
+from segviz_operator.manifest import Site
+from segviz_operator.minting import hand_over, is_due, newest_remote
+from segviz_operator.observe import FederationRecords
+from segviz_operator.workload import Workload, WorkloadRole, WorkloadState
+
+
+def remote_workloads(sites: Mapping[str, Site], records: FederationRecords) -> tuple[Workload, ...]:
+    """What runs at the remote ones of these sites, as far as their heartbeats tell.
+
+    One that says it has refused is left out for that reason until it joins again. One that says nothing is
+    awaited, as `participation` allows.
+    """
+    return tuple(_workload(alias, site, records) for alias, site in sorted(sites.items()) if site.spec.remote)
+
+
+def _workload(alias: str, site: Site, records: FederationRecords) -> Workload:
+    facts = records.sites.get(alias)
+    beat = facts.heartbeat.progress if facts and facts.heartbeat else None
+    role = WorkloadRole.TRAINER if site.spec.role is Role.TRAINING else WorkloadRole.EVALUATION
+    if beat is not None and beat.phase is Phase.FAILED:
+        return Workload(
+            role,
+            alias,
+            attempt=beat.lease,
+            state=WorkloadState.FAILED,
+            exit_code=Exit.REFUSED,
+            message=beat.message,
+            remote=True,
+        )
+    return Workload(role, alias, attempt=0 if beat is None else beat.lease, remote=True)
+
+
+def renew(
+    store: Store, alias: str, mint: Callable[[], Credentials], lifetime_seconds: int, now: datetime
+) -> Credentials | None:
+    """Leave a remote site its next credentials if they are due; returns what was left.
+
+    The ones before the last go: a key that nobody will use any more should not lie about.
+    """
+    number, newest = newest_remote(store, alias)
+    if newest is not None and not is_due(newest, lifetime_seconds, now):
+        return None
+    fresh = mint()
+    hand_over(store, alias, number + 1, fresh)
+    if number > 1:
+        store.delete(keys.credential(alias, number - 1))
+    return fresh
