@@ -226,6 +226,30 @@ class ExternalScores(Record, frozen=True):
     variants: dict[Variant, VariantOutcome]
 
 
+class Severity(StrEnum):
+    INFO = "Info"
+    WARNING = "Warning"
+    """People should know; training goes on."""
+    ERROR = "Error"
+    """The site takes no part until it is mended."""
+
+
+class Finding(Record, frozen=True):
+    """One thing that was looked at before training."""
+
+    check: str
+    """Data, Disk, Bandwidth, Clock or GPU."""
+    severity: Severity
+    message: str
+
+
+class Preflight(Record, frozen=True):
+    """What one incarnation of a site found before it began."""
+
+    lease: int
+    findings: tuple[Finding, ...]
+
+
 class Phase(StrEnum):
     PREPARING = "Preparing"
     WAITING = "Waiting"

@@ -20,6 +20,7 @@ from segviz_exchange.records import (
     InvalidRecord,
     Outcome,
     Phase,
+    Preflight,
     Progress,
     Record,
     Rejection,
@@ -49,6 +50,8 @@ class SiteFacts:
     outcome: Outcome | None
     external: ExternalScores | None
     rejections: tuple[Rejection, ...]
+    preflight: Preflight | None = None
+    """Of its newest incarnation that has come so far."""
 
     @property
     def has_delivered(self) -> bool:
@@ -177,6 +180,7 @@ class Observer:
             outcome=self._record(listed, keys.outcome(alias), Outcome),
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
             rejections=self._all(listed, keys.all_rejections(alias), Rejection),
+            preflight=self._newest(listed, keys.preflights(alias), Preflight),
         )
 
     def _record(self, listed: dict[str, Entry], key: str, kind: type[AnyRecord]) -> AnyRecord | None:
@@ -195,6 +199,10 @@ class Observer:
             return None
         self._cache[key] = record
         return record
+
+    def _newest(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> AnyRecord | None:
+        found = _numbered_keys(listed, prefix)
+        return self._record(listed, found[max(found)], kind) if found else None
 
     def _all(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> tuple[AnyRecord, ...]:
         ours = (key for key in listed if key.startswith(prefix) and _is_numbered(key))

@@ -5,6 +5,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from segviz_exchange.records import Severity
 from segviz_operator.status import IDLE, FederationStatus, SiteStatus
 
 _STYLES = {
@@ -30,6 +31,12 @@ def render_status(status: FederationStatus) -> RenderableType:
     parts = [_headline(status), _site_table(status), _line("aggregator", status.aggregator)]
     # A site's message is a sentence of its own; in the table it would push everything else aside.
     parts += [_line(site.alias, site.message) for site in status.sites if site.message and _matters(site)]
+    parts += [
+        _line(site.alias, f"{finding.check}: {finding.message}", "yellow")
+        for site in status.sites
+        for finding in site.preflight
+        if finding.severity is not Severity.INFO
+    ]
     if status.phase in ("Failed", "Suspended") or any(site.phase in IDLE for site in status.sites):
         parts.append(_line(status.phase.lower(), status.reason, _STYLES.get(status.phase, "dim")))
     return Group(*parts)

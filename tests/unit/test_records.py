@@ -16,6 +16,8 @@ DICE = records.Dice(0.9, 0.05, 12)
 VARIANT = records.VariantOutcome({"liver": DICE}, (records.CaseScore("c1", "liver", 0.875),), DIGEST)
 ENVIRONMENT = records.Environment("2.15.0", "cpu", "FP32", "Contiguous", 2)
 
+FINDING = records.Finding("Disk", records.Severity.WARNING, "/state has 3 GiB free")
+
 EXAMPLES: list[records.Record] = [
     records.Member(("liver", "spleen"), "SiteSuspended"),
     build_control(excluded={"bern": "SiteSuspended"}),
@@ -41,6 +43,8 @@ EXAMPLES: list[records.Record] = [
     records.Outcome("basel", 3, {"base": VARIANT}),
     records.Exported("base", 3, DIGEST, 19_200_000, ("liver",), ("liver", "spleen"), build_spec()),
     records.ExternalScores("zurich", {"base": VARIANT}),
+    FINDING,
+    records.Preflight(7, (FINDING,)),
     records.Progress(7, records.Phase.TRAINING, "epoch 2 of 5", 3, 2, 10, 40, 0.25, 3.5, 60.0),
 ]
 

@@ -74,6 +74,7 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
 
         with process.stop.interrupting():
             control = process.await_control(poll_seconds)
+            process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
         me = Participant(process.store, process.site, data, process.heartbeat, process.stop, control)
         return RoundLoop(me, poll_seconds).run()
@@ -93,6 +94,7 @@ def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, by name
 
         with process.stop.interrupting():
             control = process.await_control(poll_seconds=1.0)
+            process.examine(control)
             cases = load_evaluation_data(process.site, control.spec, process.preparing)
             Evaluator(process.store, process.site, cases, process.heartbeat).run()
         return Exit.DONE
@@ -132,6 +134,12 @@ class SiteProcess:
         while (control := newest_control(self.store)) is None:
             self.stop.wait(poll_seconds)
         return control
+
+    def examine(self, control: Control) -> None:
+        from segviz_trainer.preflight import examine
+
+        self.heartbeat.beat(Phase.PREPARING, message="preflight")
+        examine(self.store, self.site, control, self.heartbeat.lease)
 
     def preparing(self, done: int, cases: int, case: str) -> None:
         self.heartbeat.beat(Phase.PREPARING, step=done, steps=cases, message=case)

@@ -36,7 +36,7 @@ def load_training_data(site: Site, federation: FederationSpec, report: Report) -
         BadDataSet, BadCases: what cannot be used, all of it named.
         Refusal: a part of the split would be empty.
     """
-    parts = split_cases(_find_all(site), site.spec.split, federation.seed)
+    parts = split_cases(find_all(site), site.spec.split, federation.seed)
     prepared = _prepare(site, (*parts.train, *parts.validation, *parts.test), federation, report)
     by_id = {(case.data_set, case.id): case for case in prepared}
 
@@ -58,10 +58,10 @@ def load_training_data(site: Site, federation: FederationSpec, report: Report) -
 
 def load_evaluation_data(site: Site, federation: FederationSpec, report: Report) -> tuple[PreparedCase, ...]:
     """Find and prepare every case of an external set."""
-    return _prepare(site, _find_all(site), federation, report)
+    return _prepare(site, find_all(site), federation, report)
 
 
-def _find_all(site: Site) -> tuple[Case, ...]:
+def find_all(site: Site) -> tuple[Case, ...]:
     return tuple(
         chain.from_iterable(
             find_cases(site.data_root, data_set, f"spec.dataSets[{index}]")
