@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from pathlib import Path
 
 import click
 
@@ -10,6 +11,7 @@ from segviz_exchange.errors import Refusal
 from segviz_exchange.store import Denied, Store, StoreError, Unavailable, open_store
 
 RACES = 3
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _WHAT_TO_DO = (
     "This store cannot hold a federation. Use one that honours If-None-Match: * under concurrency "
@@ -38,14 +40,17 @@ def store() -> None:
 
 @store.command()
 @click.argument("url")
-def check(url: str) -> None:
+@click.option("--credentials", type=_FILE, help="A credentials.json; else the environment's are used.")
+@click.option("--ca", type=_FILE, help="PEM file with the authorities behind the store's certificate.")
+@click.option("--region", help="Else AWS_REGION's, or us-east-1.")
+def check(url: str, credentials: Path | None, ca: Path | None, region: str | None) -> None:
     """Try out, on the store at URL, all that a federation needs of it.
 
     URL is a folder, s3://HOST[:PORT]/BUCKET[/PREFIX] (TLS) or s3+http://…. About 25 MB are written under a
     prefix of their own, and removed. Exit code 1: the store breaks a promise; 2: it could not be asked.
     """
     try:
-        results = check_store(open_store(url), _tell)
+        results = check_store(open_store(url, credentials=credentials, ca=ca, region=region), _tell)
     except StoreError as error:
         raise Refusal(_advice(error)) from error
     if any(result.broken for result in results):

@@ -101,17 +101,22 @@ def check_key(key: str) -> None:
         raise StoreError(f"{key!r} cannot be a key")
 
 
-def open_store(url: str) -> Store:
+def open_store(
+    url: str, *, credentials: Path | None = None, ca: Path | None = None, region: str | None = None
+) -> Store:
     """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
 
-    S3 credentials come from the file that SEGVIZ_STORE_CREDENTIALS names (read again whenever it changes),
-    else from AWS_* in the environment or an AWS credentials file; SEGVIZ_STORE_CA names a CA bundle.
+    S3 credentials come from the file `credentials`, else from the one that SEGVIZ_STORE_CREDENTIALS names
+    (both are read again whenever they change), else from AWS_* in the environment or an AWS credentials file.
+    `ca`, else SEGVIZ_STORE_CA, names a CA bundle.
     """
     scheme = urlsplit(url).scheme
     if scheme in ("s3", "s3+http"):
+        from segviz_exchange.credentials import CredentialsFile
         from segviz_exchange.s3 import S3Store
 
-        return S3Store.from_url(url)
+        provider = None if credentials is None else CredentialsFile(credentials)
+        return S3Store.from_url(url, provider, ca_file=ca, region=region)
     if scheme in ("", "file"):
         from segviz_exchange.folder import FolderStore
 

@@ -48,6 +48,26 @@ def expendable(records: FederationRecords, blobs: Blobs, keep_rounds: int | None
     return tuple(sorted((*_old_models(records, blobs, keep_rounds), *_old_updates(records, blobs))))
 
 
+class Sweeper:
+    """Deletes what may go, now and then: a listing of everything is not for every turn."""
+
+    def __init__(self, store: Store, every_seconds: float = 60.0) -> None:
+        self._store = store
+        self._every = timedelta(seconds=every_seconds)
+        self._swept: datetime | None = None
+
+    def sweep(self, records: FederationRecords, keep_rounds: int | None) -> int:
+        """How many objects went. Nothing happens until it is time again."""
+        early = self._swept is not None and records.now < self._swept + self._every
+        if keep_rounds is None or early:
+            return 0
+        doomed = expendable(records, blobs_in(self._store.list("")), keep_rounds)
+        gone = delete(self._store, doomed)
+        if gone == len(doomed):
+            self._swept = records.now  # else there is more to do in the next turn
+        return gone
+
+
 def purge(store: Store, limit: int = MAX_DELETES) -> int:
     """Delete what is below the store's root, at most `limit` objects; returns how many are left."""
     entries = store.list("")

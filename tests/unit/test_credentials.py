@@ -88,8 +88,8 @@ def test_the_environment_names_file_and_authorities(tmp_path: Path, monkeypatch:
     write(path, FIRST)
     assert isinstance(open_store("s3://store.example/bucket"), S3Store)
     monkeypatch.setenv("SEGVIZ_STORE_CA", str(path))
-    with pytest.raises(Refusal, match=r"SEGVIZ_STORE_CA=.*no certificates"):
+    with pytest.raises(Refusal, match=r"SEGVIZ_STORE_CA.*no certificates"):
         open_store("s3://store.example/bucket")
     monkeypatch.setenv("SEGVIZ_STORE_CA", str(tmp_path / "missing.crt"))
-    with pytest.raises(Refusal, match=r"missing.crt: no certificates"):
+    with pytest.raises(Refusal, match=r"missing.crt .*no certificates"):
         open_store("s3://store.example/bucket")

@@ -14,7 +14,7 @@ from segviz_exchange.records import Control, Dice, Final, RoundScores
 from segviz_exchange.spec import Selection
 from segviz_exchange.store import Entry
 from segviz_operator.observe import FederationRecords
-from segviz_operator.retention import blobs_in, delete, expendable, purge
+from segviz_operator.retention import Sweeper, blobs_in, delete, expendable, purge
 from synthetic import BASEL, BERN, control_of
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
@@ -148,3 +148,16 @@ def test_deletes_are_bounded_and_go_on(tmp_path: Path) -> None:
     assert purge(store, limit=2) == 1
     assert purge(store, limit=2) == 0
     assert store.list("") == []
+
+
+def test_a_sweep_is_made_now_and_then(tmp_path: Path) -> None:
+    store, records = FolderStore(tmp_path), records_of(LAST)
+    for number in COMMITTED:
+        store.put(model(number), b"x")
+    sweeper = Sweeper(store, every_seconds=60)
+    assert sweeper.sweep(records, None) == 0
+    assert sweeper.sweep(records, 2) == 2
+    store.put(model(1), b"x")
+    assert sweeper.sweep(replace(records, now=NOON + timedelta(seconds=59)), 2) == 0
+    assert sweeper.sweep(replace(records, now=NOON + timedelta(seconds=60)), 2) == 1
+    assert {entry.key for entry in store.list("")} == {model(0), model(3), model(4)}

@@ -1,0 +1,149 @@
+"""A store behind a hospital's own authority: `segviz store check`, STS, and a store that is away."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tenacity
+from minio import Minio
+from minio.credentials.providers import StaticProvider
+
+from integration.object_stores import Server, _free_address, _running
+from segviz_exchange.credentials import Credentials, encode_credentials
+from segviz_exchange.patient import PatientStore
+from segviz_exchange.s3 import S3Store, build_connections
+from segviz_exchange.store import StoreError, open_store
+from segviz_operator.identities import site_access
+from segviz_operator.minting import Sts
+
+SEGVIZ = Path(sys.executable).with_name("segviz")
+BUCKET = "secure"
+PREFIX = "radiology/abdomen-1/"
+
+
+@dataclass(frozen=True)
+class Secure:
+    server: Server
+    ca: Path
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.server.address}/{BUCKET}"
+
+    @property
+    def root(self) -> Credentials:
+        return Credentials(self.server.access_key, self.server.secret_key)
+
+    def running(self) -> AbstractContextManager[None]:
+        arguments = [
+            "server",
+            "--quiet",
+            "--address",
+            self.server.address,
+            "--console-address",
+            _free_address(),
+        ]
+        settings = {
+            "MINIO_ROOT_USER": self.server.access_key,
+            "MINIO_ROOT_PASSWORD": self.server.secret_key,
+            "MINIO_BROWSER": "off",
+            "MINIO_CI_CD": "1",
+            "MINIO_UPDATE": "off",
+            "HOME": str(self.folder),
+        }
+        words = [*arguments, "--certs-dir", str(self.ca.parent), str(self.folder / "data")]
+        return _running(self.server, "minio", words, settings)
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Secure:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    ca = certificates / "public.crt"
+    subprocess.run(
+        (
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "2", "-subj", "/CN=a hospital", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", certificates / "private.key", "-out", ca),
+        ),
+        check=True,
+        capture_output=True,
+    )
+    made = Secure(Server(_free_address(), tmp_path / "log"), ca, tmp_path)
+    with made.running():
+        client = Minio(
+            made.server.address,
+            made.server.access_key,
+            made.server.secret_key,
+            http_client=build_connections(ca_file=ca),
+        )
+        # A server that has just started answers 503 for a moment.
+        tenacity.retry(wait=tenacity.wait_fixed(0.2), stop=tenacity.stop_after_attempt(50))(
+            client.make_bucket
+        )(BUCKET)
+    return made
+
+
+def check(secure: Secure, *options: object) -> subprocess.CompletedProcess[str]:
+    file = secure.folder / "credentials.json"
+    file.write_bytes(encode_credentials(secure.root))
+    words = (SEGVIZ, "store", "check", secure.url, "--credentials", file, *options)
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "SEGVIZ_"))}
+    return subprocess.run(tuple(map(str, words)), capture_output=True, text=True, env=own, timeout=120)
+
+
+def test_an_authority_that_is_named_is_trusted_and_no_other(secure: Secure) -> None:
+    with secure.running():
+        stranger = check(secure)
+        assert stranger.returncode == 2
+        assert "its certificate is not trusted; name its authority in SEGVIZ_STORE_CA" in stranger.stderr
+        named = check(secure, "--ca", secure.ca)
+        assert named.returncode == 0, named.stdout + named.stderr
+        assert "this store can hold a federation" in named.stdout
+        nonsense = check(secure, "--ca", secure.folder / "credentials.json")
+        assert nonsense.returncode == 2
+        assert "no certificates in PEM" in nonsense.stderr
+
+
+def test_sts_and_store_trust_the_same_bundle(secure: Secure) -> None:
+    pem = secure.ca.read_text()
+    with secure.running():
+        sts = Sts(f"https://{secure.server.address}", secure.root, ca_pem=pem)
+        minted = sts.mint(site_access("basel"), BUCKET, PREFIX, 900, "basel")
+        provider = StaticProvider(minted.access_key, minted.secret_key, minted.session_token)
+        store = S3Store.from_url(secure.url, provider, ca_pem=pem).scoped(PREFIX)
+        store.create("sites/basel/x", b"content")
+        assert store.get("sites/basel/x") == b"content"
+        with pytest.raises(StoreError):
+            Sts(f"https://{secure.server.address}", secure.root).mint(
+                site_access("basel"), BUCKET, PREFIX, 900, "basel"
+            )
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(secure: Secure) -> None:
+    """The server is stopped and started again, with all its connections, in the middle of a site's work."""
+    file = secure.folder / "credentials.json"
+    file.write_bytes(encode_credentials(secure.root))
+    hasty = open_store(secure.url, credentials=file, ca=secure.ca)
+    store = PatientStore(hasty, 120)
+    with secure.running():
+        store.create("before", b"content")
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (store.create("during", b"content"), done.set()))
+    thread.start()
+    time.sleep(8)
+    assert not done.is_set()
+    with secure.running():
+        assert done.wait(100)
+        assert store.get("during") == b"content"
+    thread.join()
