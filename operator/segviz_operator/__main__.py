@@ -3,18 +3,19 @@
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import kopf
+import msgspec
 from kubernetes import client, config
 
-from segviz_exchange.spec import ImagePullPolicy
+from segviz_exchange.spec import ImagePullPolicy, TrainerPod
 from segviz_operator.apply import Images
 from segviz_operator.cluster import Cluster
 from segviz_operator.controller import WORKERS, Controller
 from segviz_operator.handlers import register
-from segviz_operator.pod import PodSettings
 from segviz_operator.reconcile import Reconciler, Settings
 
 log = logging.getLogger("segviz_operator")
@@ -24,8 +25,13 @@ log = logging.getLogger("segviz_operator")
 @click.option(
     "--namespace", "namespaces", multiple=True, help="Work in this namespace only. May be repeated."
 )
-@click.option("--aggregator-image", required=True, help="Image of the aggregator's Jobs.")
-@click.option("--trainer-image", required=True, help="Image of the export's Jobs; sites choose their own.")
+@click.option(
+    "--pods",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON: what a site's spec.trainer says of its Pod, here of `aggregator` and `export`.",
+)
+@click.option("--aggregator-image", help="Without --pods: image of the aggregator's Jobs.")
+@click.option("--trainer-image", help="Without --pods: image of the export's Jobs; sites choose their own.")
 @click.option(
     "--image-pull-policy",
     type=click.Choice([str(each) for each in ImagePullPolicy]),
@@ -41,8 +47,9 @@ log = logging.getLogger("segviz_operator")
 @click.option("--verbose", is_flag=True)
 def main(
     namespaces: tuple[str, ...],
-    aggregator_image: str,
-    trainer_image: str,
+    pods: Path | None,
+    aggregator_image: str | None,
+    trainer_image: str | None,
     image_pull_policy: str,
     pull_secrets: tuple[str, ...],
     poll_seconds: float,
@@ -57,15 +64,32 @@ def main(
     """
     kopf.configure(verbose=verbose, log_format=kopf.LogFormat[log_format.upper()])
     logging.getLogger("kopf").setLevel(logging.DEBUG if verbose else logging.WARNING)
-    policy = ImagePullPolicy(image_pull_policy)
-    images = Images(
-        PodSettings(aggregator_image, policy, pull_secrets), PodSettings(trainer_image, policy, pull_secrets)
-    )
+    if pods is not None:
+        images = read_pods(pods)
+    elif aggregator_image and trainer_image:
+        policy = ImagePullPolicy(image_pull_policy)
+        images = Images(
+            TrainerPod(policy, aggregator_image, pull_secrets),
+            TrainerPod(policy, trainer_image, pull_secrets),
+        )
+    else:
+        raise click.UsageError("Which images? Give --pods, or --aggregator-image and --trainer-image.")
     controller = Controller(Reconciler(Cluster(connect()), Settings(images, poll_seconds)))
     registry = kopf.OperatorRegistry()
     register(registry)
     scope: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
     kopf.run(registry=registry, memo=controller, liveness_endpoint=liveness or None, **scope)
+
+
+def read_pods(path: Path) -> Images:
+    try:
+        images = msgspec.json.decode(path.read_bytes(), type=Images)
+    except (OSError, msgspec.DecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--pods") from error
+    for name in Images.__struct_fields__:
+        if not getattr(images, name).image:
+            raise click.BadParameter(f"{path}: {name} has no image", param_hint="--pods")
+    return images
 
 
 def connect() -> client.ApiClient:

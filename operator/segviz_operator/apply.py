@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from segviz_exchange import keys
 from segviz_exchange.records import commit
-from segviz_exchange.spec import FederationSpec, SiteSpec, StoreSpec
+from segviz_exchange.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
 from segviz_exchange.store import Store
 from segviz_operator import names
 from segviz_operator.aggregator_job import build_aggregator_job
@@ -22,7 +24,7 @@ from segviz_operator.jobs import JobSeen
 from segviz_operator.memory import SECRETS_SECONDS, Memory
 from segviz_operator.names import Subject
 from segviz_operator.plan import Action, CreateWorkload, DeleteWorkload, WriteControl
-from segviz_operator.pod import Owner, PodSettings
+from segviz_operator.pod import Owner
 from segviz_operator.store_access import Granted, NoCredentials, StoreAccess
 from segviz_operator.store_secret import build_store_secret, content_hash, secret_seen
 from segviz_operator.trainer_job import build_trainer_job
@@ -31,10 +33,11 @@ from segviz_operator.workload import WorkloadRole
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Images:
-    aggregator: PodSettings
-    export: PodSettings
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the operator's own settings say of the Pods beside it, in the words of a site's manifest."""
+
+    aggregator: TrainerPod
+    export: TrainerPod
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from segviz_exchange.spec import StoreSpec
+from segviz_exchange.spec import StoreSpec, TrainerPod
 from segviz_operator.names import Subject
 from segviz_operator.plan import CreateWorkload
-from segviz_operator.pod import Draft, Owner, PodSettings, build_job, store_arguments
+from segviz_operator.pod import Draft, Owner, build_job, store_arguments
 
 
 def build_export_job(
@@ -13,7 +13,7 @@ def build_export_job(
     action: CreateWorkload,
     store: StoreSpec,
     owner: Owner,
-    settings: PodSettings,
+    pod: TrainerPod,
     threads: int,
 ) -> dict[str, Any]:
     return build_job(
@@ -23,7 +23,7 @@ def build_export_job(
             subject.namespace,
             owner,
             store,
-            settings.as_trainer(),
+            pod,
             (
                 *("-m", "segviz_trainer", "export", *store_arguments(subject, store)),
                 *("--scratch", "/tmp/scratch", "--output", "/tmp/models"),

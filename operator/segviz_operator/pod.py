@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.spec import ImagePullPolicy, StoreSpec, TrainerPod
+from segviz_exchange.spec import StoreSpec, TrainerPod
 from segviz_operator import names
 from segviz_operator.names import Subject
 from segviz_operator.plan import CreateWorkload
@@ -19,19 +19,6 @@ METRICS_PORT = 9090
 GRACE_SECONDS = 60
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PodSettings:
-    """What the operator's own settings say of the Pods beside it: aggregator and export."""
-
-    image: str
-    pull_policy: ImagePullPolicy = ImagePullPolicy.IF_NOT_PRESENT
-    pull_secrets: tuple[str, ...] = ()
-
-    def as_trainer(self) -> TrainerPod:
-        """In the words of a site's manifest."""
-        return TrainerPod(self.pull_policy, self.image, self.pull_secrets)
 
 
 @dataclass(frozen=True)

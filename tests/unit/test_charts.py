@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
@@ -27,7 +26,7 @@ from rendered import (
     of_kind,
     render,
 )
-from segviz_exchange.spec import TrainerPod
+from segviz_operator.__main__ import read_pods
 from segviz_operator.manifest import parse
 from segviz_operator.schema import schemas
 
@@ -217,11 +216,11 @@ def test_an_image_is_taken_by_digest_where_there_is_one():
     assert pod["imagePullSecrets"] == [{"name": "mirror"}]
 
 
-def test_the_operator_finds_its_pods_settings():
+def test_the_operator_reads_what_the_chart_says_of_its_pods(tmp_path: Path):
     settings = only(operator("air-gapped"), "ConfigMap", "segviz-operator-settings")
-    stated = json.loads(settings["data"]["pods.json"])
-    assert set(stated) == {"aggregator", "export"}
-    aggregator = msgspec.convert(stated["aggregator"], TrainerPod)
+    path = tmp_path / "pods.json"
+    path.write_text(settings["data"]["pods.json"])
+    aggregator = read_pods(path).aggregator
     assert aggregator.image == "registry.hospital.example/mirror/segviz-aggregator:2"
     assert aggregator.image_pull_secrets == ("mirror",)
     assert aggregator.service_account_name == "segviz-aggregator"
