@@ -16,6 +16,7 @@ from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.probe import probe
 from segviz_exchange.records import commit
+from segviz_exchange.spec import SiteSpec
 from segviz_exchange.stopping import Stop
 from segviz_exchange.store import Denied, StoreError, Unavailable
 from segviz_operator.accepted import Accepted
@@ -75,6 +76,10 @@ class Wishes:
 
     accepted: Accepted
     roots: Mapping[str, Path]
+
+    @property
+    def specs(self) -> dict[str, SiteSpec]:
+        return {alias: site.spec for alias, site in self.accepted.everyone.items()}
 
     def place(self, alias: str) -> Place | None:
         site = self.accepted.everyone.get(alias)
@@ -173,7 +178,7 @@ class LocalBody:
         # Processes first: a record that one leaves before it ends is then seen with its end.
         workloads = self.processes.observe()
         self._records = records = self._observer.read()
-        workloads += remote_workloads(self._wishes.accepted.everyone, records)
+        workloads += remote_workloads(self._wishes.specs, records)
         observed = records.observed(workloads)
         actions = plan(self._desired, observed, datetime.now(UTC), self._backoff)
         self._apply(actions)
@@ -185,7 +190,7 @@ class LocalBody:
         return self._show(self._observer.read() if moved else records)
 
     def _show(self, records: FederationRecords) -> FederationStatus:
-        workloads = self.processes.observe() + remote_workloads(self._wishes.accepted.everyone, records)
+        workloads = self.processes.observe() + remote_workloads(self._wishes.specs, records)
         status = build_status(self._identity.name, records, workloads, self._desired.paused)
         self._view.show(status, records)
         return status

@@ -8,27 +8,26 @@ from segviz_exchange import keys
 from segviz_exchange.credentials import Credentials
 from segviz_exchange.exits import Exit
 from segviz_exchange.records import Phase
-from segviz_exchange.spec import Role
+from segviz_exchange.spec import Role, SiteSpec
 from segviz_exchange.store import Store
-from segviz_operator.manifest import Site
 from segviz_operator.minting import hand_over, is_due, newest_remote
 from segviz_operator.observe import FederationRecords
 from segviz_operator.workload import Workload, WorkloadRole, WorkloadState
 
 
-def remote_workloads(sites: Mapping[str, Site], records: FederationRecords) -> tuple[Workload, ...]:
+def remote_workloads(sites: Mapping[str, SiteSpec], records: FederationRecords) -> tuple[Workload, ...]:
     """What runs at the remote ones of these sites, as far as their heartbeats tell.
 
     One that says it has refused is left out for that reason until it joins again. One that says nothing is
     awaited, as `participation` allows.
     """
-    return tuple(_workload(alias, site, records) for alias, site in sorted(sites.items()) if site.spec.remote)
+    return tuple(_workload(alias, site, records) for alias, site in sorted(sites.items()) if site.remote)
 
 
-def _workload(alias: str, site: Site, records: FederationRecords) -> Workload:
+def _workload(alias: str, site: SiteSpec, records: FederationRecords) -> Workload:
     facts = records.sites.get(alias)
     beat = facts.heartbeat.progress if facts and facts.heartbeat else None
-    role = WorkloadRole.TRAINER if site.spec.role is Role.TRAINING else WorkloadRole.EVALUATION
+    role = WorkloadRole.TRAINER if site.role is Role.TRAINING else WorkloadRole.EVALUATION
     if beat is not None and beat.phase is Phase.FAILED:
         return Workload(
             role,
