@@ -15,6 +15,7 @@ _HELP = {
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show how a federation stands.",
     "store": "Check that an object store keeps what it promises.",
+    "study": "Compare methods on the same sites and write the report.",
     "validate": "Check manifests without a cluster.",
 }
 

@@ -397,3 +397,20 @@ class SiteSpec(Part, frozen=True):
     def organs(self) -> tuple[str, ...]:
         """Every organ that some data set annotates, sorted."""
         return tuple(sorted({organ for data_set in self.data_sets for organ in data_set.organs}))
+
+
+# --- SegVizStudy --------------------------------------------------------------------------------
+
+
+class StudyRowSpec(Part, frozen=True):
+    name: str
+    spec: dict[str, Any]
+    """A merge patch for the federation's spec."""
+
+
+class StudySpec(Part, frozen=True):
+    rows: tuple[StudyRowSpec, ...]
+    worst_cases: int
+    federation: str | None = None
+    baseline: str | None = None
+    central: str | None = None

@@ -12,9 +12,10 @@ from segviz_operator.acceptance import accept
 from segviz_operator.desired import ManifestFiles
 from segviz_operator.live import open_view
 from segviz_operator.local import Request, print_end, run_locally
-from segviz_operator.manifest import Federation, Manifests, read
+from segviz_operator.manifest import Federation, Manifests, Study, read
 from segviz_operator.printing import print_status
 from segviz_operator.problem import InvalidManifest
+from segviz_operator.study import expand
 from segviz_operator.volumes import parse_volumes
 from segviz_operator.workdir import WorkDir
 
@@ -45,6 +46,11 @@ def validate(context: click.Context, files: tuple[Path, ...]) -> None:
         problems += unfit
         if not unfit:
             click.echo(f"{federation}: ok{_reservation(reading.manifests)}")
+    for study in reading.manifests.studies:
+        unfit = () if reading.problems else _unfit_study(study, reading.manifests)
+        problems += [problem for problem in unfit if problem not in problems]
+        if not unfit:
+            click.echo(f"{study}: ok{_reservation(reading.manifests)}")
     for name in reading.manifests.foreign:
         click.echo(f"{name}: not SegViz's, not checked")
     for problem in problems:
@@ -58,6 +64,17 @@ def _unfit(federation: Federation, manifests: Manifests) -> tuple[str, ...]:
         return ()
     try:
         accept(federation, manifests.sites)
+    except InvalidManifest as error:
+        return tuple(map(str, error.problems))
+    return ()
+
+
+def _unfit_study(study: Study, manifests: Manifests) -> tuple[str, ...]:
+    """The same of every row's federation."""
+    if not manifests.sites:
+        return ()
+    try:
+        expand(study, manifests)
     except InvalidManifest as error:
         return tuple(map(str, error.problems))
     return ()

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.spec import FederationSpec, SiteSpec
+from segviz_exchange.spec import FederationSpec, SiteSpec, StudySpec
 from segviz_operator.documents import read_documents
 from segviz_operator.problem import InvalidManifest, Problem, nearest, show
-from segviz_operator.schema import API_VERSION, FEDERATION, SITE, check
+from segviz_operator.schema import API_VERSION, FEDERATION, SITE, STUDY, check
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_KINDS = [FEDERATION, SITE, STUDY]
 _METADATA = frozenset(
     {
         *("annotations", "finalizers", "generateName", "labels", "name", "namespace", "ownerReferences"),
@@ -57,11 +58,33 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Study:
+    """Read on this machine alone; no kind of a cluster."""
+
+    name: str
+    namespace: str
+    spec: StudySpec
+    raw: Mapping[str, Any]
+    """The whole object with its defaults."""
+
+    def __str__(self) -> str:
+        return f"{STUDY} {self.key}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+Manifest = Federation | Site | Study
+
+
+@dataclass(frozen=True)
 class Manifests:
     """What some files say. `foreign` names their objects that are of no concern here."""
 
     federations: tuple[Federation, ...] = ()
     sites: tuple[Site, ...] = ()
+    studies: tuple[Study, ...] = ()
     foreign: tuple[str, ...] = ()
 
 
@@ -83,7 +106,7 @@ def load(paths: Iterable[Path]) -> Manifests:
 
 def read(paths: Iterable[Path]) -> Reading:
     """Files, or folders of .yaml and .yml files."""
-    objects: list[Federation | Site] = []
+    objects: list[Manifest] = []
     foreign: list[str] = []
     problems: list[Problem] = []
     for path in paths:
@@ -100,12 +123,13 @@ def read(paths: Iterable[Path]) -> Reading:
             problems += error.problems
     federations = tuple(each for each in objects if isinstance(each, Federation))
     sites = tuple(each for each in objects if isinstance(each, Site))
-    return Reading(Manifests(federations, sites, tuple(foreign)), (*problems, *_twice(objects)))
+    studies = tuple(each for each in objects if isinstance(each, Study))
+    return Reading(Manifests(federations, sites, studies, tuple(foreign)), (*problems, *_twice(objects)))
 
 
 def parse(
     raw: Mapping[str, Any], source: str = "manifest", old: Mapping[str, Any] | None = None
-) -> Federation | Site:
+) -> Manifest:
     """A typed object; `old` is what it replaces, if anything. Raises InvalidManifest with every problem."""
     subject = _subject(raw, source)
     if problems := tuple(_type_problems(raw, subject)):
@@ -118,6 +142,8 @@ def parse(
     name, namespace = metadata["name"], metadata.get("namespace", "default")
     if kind == FEDERATION:
         return Federation(name, namespace, msgspec.convert(spec, FederationSpec), checked.raw)
+    if kind == STUDY:
+        return Study(name, namespace, msgspec.convert(spec, StudySpec), checked.raw)
     return Site(name, namespace, msgspec.convert(spec, SiteSpec), checked.raw)
 
 
@@ -171,7 +197,7 @@ def _is_foreign(raw: Mapping[str, Any]) -> bool:
     if not isinstance(version, str) or not isinstance(kind, str):
         return False
     group = version.partition("/")[0].lower()
-    return not nearest(group, ["segviz.dev"]) and not nearest(kind, [FEDERATION, SITE])
+    return not nearest(group, ["segviz.dev"]) and not nearest(kind, _KINDS)
 
 
 def _subject(raw: Mapping[str, Any], source: str) -> str:
@@ -183,7 +209,7 @@ def _subject(raw: Mapping[str, Any], source: str) -> str:
 
 
 def _type_problems(raw: Mapping[str, Any], subject: str) -> Iterator[Problem]:
-    for field, choices in (("apiVersion", [API_VERSION]), ("kind", [FEDERATION, SITE])):
+    for field, choices in (("apiVersion", [API_VERSION]), ("kind", _KINDS)):
         if field not in raw:
             yield Problem(subject, field, "is missing", f"Write {field}: {' or '.join(choices)}.")
         elif raw[field] not in choices:
@@ -216,7 +242,7 @@ def _is_name(value: object, pattern: re.Pattern[str], most: int) -> bool:
     return isinstance(value, str) and len(value) <= most and pattern.fullmatch(value) is not None
 
 
-def _twice(objects: list[Federation | Site]) -> Iterator[Problem]:
+def _twice(objects: list[Manifest]) -> Iterator[Problem]:
     seen: set[str] = set()
     for each in map(str, objects):
         if each in seen:

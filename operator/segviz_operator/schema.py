@@ -20,6 +20,7 @@ from segviz_operator.rules import Node, broken_rules
 API_VERSION = "segviz.dev/v1alpha1"
 FEDERATION = "SegVizFederation"
 SITE = "SegVizSite"
+STUDY = "SegVizStudy"
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,22 @@ def schemas() -> Mapping[str, Schema]:
     # The C loader reads our own, trusted file ten times as fast; not every build of PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     definitions = [yaml.load(path.read_bytes(), loader) for path in crd_files()]
+    local = [yaml.load(path.read_bytes(), loader) for path in sorted((_folder() / "local").glob("*.yaml"))]
     return {
         each["spec"]["names"]["kind"]: each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         for each in definitions
-    }
+    } | {each["kind"]: each["openAPIV3Schema"] for each in local}
 
 
 def crd_files() -> tuple[Path, ...]:
+    """What a cluster knows. `crds/local` has the schemas of what only this machine reads."""
+    return tuple(sorted(_folder().glob("segviz.dev_*.yaml")))
+
+
+def _folder() -> Path:
     """The CRDs of a wheel lie in the package, those of a checkout at its top."""
     packaged = Path(str(files("segviz_operator") / "crds"))
-    folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "crds"
-    return tuple(sorted(folder.glob("segviz.dev_*.yaml")))
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "crds"
 
 
 Errors = Iterator[ValidationError]

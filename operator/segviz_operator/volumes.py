@@ -26,6 +26,11 @@ class Volumes:
         here = {alias: site for alias, site in accepted.everyone.items() if not site.spec.remote}
         return {alias: self._root(alias, site) for alias, site in sorted(here.items())}
 
+    def of(self, aliases: Iterable[str]) -> "Volumes":
+        """The same for some sites alone."""
+        wanted = set(aliases)
+        return Volumes(self.common, {alias: root for alias, root in self.by_alias.items() if alias in wanted})
+
     def check_aliases(self, known: Iterable[str]) -> None:
         """`known` has also the sites that have left, so that the command need not change with them.
 

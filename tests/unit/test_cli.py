@@ -95,7 +95,7 @@ def test_a_misspelt_command_gets_a_suggestion():
 
 
 def test_an_unheard_of_command_gets_the_list():
-    assert "There are: data, join, run, status, store, validate." in _run("zzz").stderr
+    assert "There are: data, join, run, status, store, study, validate." in _run("zzz").stderr
 
 
 def test_a_command_of_another_role_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
