@@ -127,9 +127,7 @@ def read(paths: Iterable[Path]) -> Reading:
     return Reading(Manifests(federations, sites, studies, tuple(foreign)), (*problems, *_twice(objects)))
 
 
-def parse(
-    raw: Mapping[str, Any], source: str = "manifest", old: Mapping[str, Any] | None = None
-) -> Manifest:
+def parse(raw: Mapping[str, Any], source: str = "manifest", old: Mapping[str, Any] | None = None) -> Manifest:
     """A typed object; `old` is what it replaces, if anything. Raises InvalidManifest with every problem."""
     subject = _subject(raw, source)
     if problems := tuple(_type_problems(raw, subject)):

@@ -1,4 +1,4 @@
-"""A study's manifest as federations: one a row, all with the sites, splits and seed of the one they start from."""
+"""A study's manifest as federations: one a row, with the sites, splits and seed of the one they start from."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -122,9 +122,7 @@ def _name_problems(study: Study) -> Iterator[Problem]:
         first = folders.setdefault(folder_of(name), index)
         if first != index:
             what = f"is too much like spec.rows[{first}].name: both would have the folder {folder_of(name)}"
-            yield Problem(
-                str(study), f"spec.rows[{index}].name", what, "Give it another name.", show(name)
-            )
+            yield Problem(str(study), f"spec.rows[{index}].name", what, "Give it another name.", show(name))
     for field in ("baseline", "central"):
         named = getattr(study.spec, field)
         if named is not None and named not in names:

@@ -3,7 +3,7 @@
 rows/<row>/manifests.yaml    the row's federation and all sites
 rows/<row>/run/              the working folder of its `segviz run`
 cache/<site>/                cached images, shared by the rows: private
-salt                         under which case ids leave a site: the same in all rows, so that cases can be paired
+salt                         of the case ids that leave a site: one for all rows, so that cases can be paired
 study.json                   what the report reads
 report.html, …               the report (segviz_trainer.study)
 """
@@ -46,9 +46,7 @@ class StudyFolder:
             for alias in row.accepted.everyone:
                 self._prepare_state(self.workdir(row).state(alias), alias)
         except OSError as error:
-            raise Refusal(
-                f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another."
-            ) from error
+            raise Refusal(f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another.") from error
         return manifests
 
     def write_index(self, study: Study, rows: Iterable[Row], volumes: Volumes) -> None:

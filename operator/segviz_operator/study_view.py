@@ -59,7 +59,7 @@ class Progress:
         """None as long as there is no speed to go by."""
         trained = self._trained + self._trained_now()
         spent = sum(self.seconds.values()) + (self.clock() - self._begun if self._running else 0.0)
-        ahead = sum(row.epochs for row in self.rows if row.name not in self.states)
+        ahead: float = sum(row.epochs for row in self.rows if row.name not in self.states)
         if self._running is not None:
             ahead += self._running.epochs * (1 - self._share)
         if trained < _EARLIEST_SHARE * self.rows[0].epochs:
@@ -79,7 +79,9 @@ class StudyView:
         self._console = console
         self._progress = Progress(rows)
         # Its own Live: the rows' views come and go.
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
 
     def row(self, row: Row) -> View:
         self._progress.begin(row)

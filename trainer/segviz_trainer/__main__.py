@@ -120,6 +120,24 @@ def export(store: str, prefix: str, stop_on_stdin_eof: bool, scratch: Path, outp
     sys.exit(exit_code_of(work))
 
 
+@main.command()
+@click.option(
+    "--study", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Its study.json."
+)
+def study_report(study: Path) -> None:
+    """Compare a study's rows and write its report."""
+
+    def work() -> Exit:
+        from rich.console import Console
+
+        from segviz_trainer.study.command import write_report
+
+        write_report(study, Console(highlight=False))
+        return Exit.DONE
+
+    sys.exit(exit_code_of(work))
+
+
 @dataclass
 class SiteProcess:
     """What both of a site's commands begin with: the stores, the state's lock, a lease."""

@@ -1,0 +1,90 @@
+"""From a study's index to its report: what `python -m segviz_trainer study-report` does."""
+
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table as RichTable
+
+from segviz_exchange.errors import Refusal
+from segviz_exchange.study import StudyIndex
+from segviz_trainer.study import page
+from segviz_trainer.study.files import write_files, write_whole
+from segviz_trainer.study.pictures import WorstCase, count_worst_cases, draw_worst_cases
+from segviz_trainer.study.results import DICE, read_results
+from segviz_trainer.study.standing import standings
+from segviz_trainer.study.tables import Table, build_tables, text
+
+REPORT = "report.html"
+"""With slices of images: for where the images lie."""
+REPORT_WITHOUT_IMAGES = "report-without-images.html"
+"""The same, to be sent on."""
+
+
+def write_report(index_file: Path, console: Console) -> None:
+    """Write tables, tests, cases and both pages beside the index, and print the tables.
+
+    Raises:
+        Refusal: no row has a result yet.
+    """
+    index = read_index(index_file)
+    folder = index_file.parent
+    results = read_results(index, folder)
+    if not results.methods:
+        raise Refusal(f"{index_file}: no row has a result yet. Run `segviz study` to the end first.")
+    tables = build_tables(results)
+    written = write_files(results, tables, folder)
+    worst: list[WorstCase] = list(
+        track(
+            draw_worst_cases(results, index, folder),
+            description="Drawing the worst cases",
+            total=count_worst_cases(results, index),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
+    for name, pictures in ((REPORT, worst), (REPORT_WITHOUT_IMAGES, [])):
+        html = page.render(results, tables, pictures, pictures=name == REPORT)
+        write_whole(folder / name, html.encode())
+    for table in tables:
+        if table.metric is DICE:
+            console.print(_printed(table))
+    for each in standings(results, tables):
+        console.print(
+            f"{each.table}, {each.organ}: {each.method} {each.mean:.3f}"
+            + (f", {each.from_central:+.3f} to {results.central}" if each.from_central is not None else "")
+            + (
+                f", {each.from_baseline:+.3f} to {results.baseline}" if each.from_baseline is not None else ""
+            ),
+            highlight=False,
+        )
+    for path in (folder / REPORT, folder / REPORT_WITHOUT_IMAGES, *written):
+        console.print(f"  {path}", soft_wrap=True, highlight=False)
+
+
+def read_index(path: Path) -> StudyIndex:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=StudyIndex)
+    except OSError as error:
+        raise Refusal(
+            f"{path}: cannot be read ({error.strerror}). Name the {path.name} of a `segviz study`."
+        ) from error
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Refusal(f"{path}: is no study of this version of segviz: {error}.") from error
+
+
+def _printed(table: Table) -> RichTable:
+    title = f"{table.title}, mean (SD)"
+    printed = RichTable(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    printed.add_column("")
+    for organ in table.organs:
+        printed.add_column(organ, justify="right", no_wrap=True)
+    for method, cells in table.rows:
+        printed.add_row(method, *(text(cell, table.metric) for cell in cells))
+    printed.add_row("cases", *table.case_counts, style="dim")
+    return printed

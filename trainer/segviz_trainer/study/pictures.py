@@ -1,0 +1,240 @@
+"""The worst cases as slices: image, truth and prediction in three planes.
+
+Made where the images lie, and only for sites whose `scores` let case rows out.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
+from numpy.typing import NDArray
+
+from segviz_exchange import codec, keys
+from segviz_exchange.records import Exported, find
+from segviz_exchange.spec import EvaluationNorm, FederationSpec
+from segviz_exchange.store import Store, download
+from segviz_exchange.study import StudyIndex, StudyRow, StudySite
+from segviz_trainer import model as network
+from segviz_trainer.cache import PreparedCase, prepare_case
+from segviz_trainer.exported import for_organ
+from segviz_trainer.inference import Predictor, to_native
+from segviz_trainer.layouts import find_cases
+from segviz_trainer.outcome import salt_of
+from segviz_trainer.scoring import dice
+from segviz_trainer.site import Site
+from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
+from segviz_trainer.tensors import load, to_tensors
+from segviz_trainer.train import Device
+
+_SIDE = 176
+"""Pixels of a slice's longer side."""
+_MARGIN_MM = 20.0
+_TRUTH, _PREDICTION = (0.34, 0.71, 0.91), (0.90, 0.62, 0.0)
+"""Sky blue and orange of Okabe and Ito: told apart by every kind of colour vision."""
+_SHARE = 0.5
+PLANES = ("axial", "coronal", "sagittal")
+
+Volume = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Slice:
+    plane: str
+    image: str
+    """data: URIs of PNGs, here and below."""
+    truth: str
+    prediction: str
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    table: str
+    organ: str
+    method: str
+    site: str
+    case: str
+    dice: float
+    redrawn_dice: float
+    """Of the prediction that is shown; another one than `dice` where several sites own the organ."""
+    slices: tuple[Slice, ...]
+
+
+def draw_worst_cases(results: Results, index: StudyIndex, folder: Path) -> Iterator[WorstCase]:
+    """For each table and organ, the cases that its best method does worst."""
+    rows = {row.name + suffix: (row, variant) for row in index.rows for variant, suffix in SUFFIXES.items()}
+    for cases in _worst(results, index):
+        row, variant = rows[cases[0].method]
+        artist = _Artist(row, variant, cases[0].organ, folder)
+        yield from map(artist.draw, cases)
+
+
+def count_worst_cases(results: Results, index: StudyIndex) -> int:
+    return sum(map(len, _worst(results, index)))
+
+
+def _worst(results: Results, index: StudyIndex) -> Iterator[list[Case]]:
+    """Cases of one method and organ at a time."""
+    for table in results.tables:
+        for organ in results.organs:
+            best = _best_method(results, table, organ)
+            cases = [
+                each
+                for each in results.cases
+                if (each.table, each.organ, each.method) == (table, organ, best)
+            ]
+            worst = sorted(cases, key=lambda each: each.values[DICE.name])[: index.worst_cases]
+            if worst:
+                yield worst
+
+
+def _best_method(results: Results, table: str, organ: str) -> str | None:
+    means = {}
+    for method in results.methods:
+        values = results.values(table, method, organ, DICE)
+        if values:
+            means[method] = float(np.mean(list(values.values())))
+    return max(means, key=lambda method: means[method], default=None)
+
+
+class _Artist:
+    """Holds the exported model of one row, set up for one organ."""
+
+    def __init__(self, row: StudyRow, variant: str, organ: str, folder: Path) -> None:
+        self._row, self._organ, self._folder = row, organ, folder
+        store = store_of(row, folder)
+        exported = find(store, keys.exported(variant), Exported)
+        assert exported is not None, "a row with external scores has an exported model"
+        self._spec = exported.spec
+        self._predictor = _predictor(store, exported, folder / "scratch")
+        tensors = self._tensors(store, exported)
+        own = self._predictor.model.state_dict().keys()
+        state = for_organ(organ, tensors)
+        load(self._predictor.model, to_tensors({name: state[name] for name in own}))
+
+    def _tensors(self, store: Store, exported: Exported) -> dict[str, codec.Array]:
+        path = download(
+            store, keys.exported_blob(exported.blob), exported.blob, self._folder / "scratch" / "exported"
+        )
+        return codec.open_tensors(path).read_all()
+
+    def draw(self, case: Case) -> WorstCase:
+        site = self._row.sites[case.site]
+        prepared = _find(case, site, self._spec, self._folder)
+        if case.table != IN_FEDERATION and self._spec.evaluation.norm is EvaluationNorm.ADAPTED:
+            self._predictor.reestimate_norm([prepared])
+        prediction = self._predictor.masks(prepared, (self._organ,))[self._organ]
+        truth = prepared.native_label() == site.spec.organs.index(self._organ) + 1
+        image = to_native(prepared.image(), prepared)[0]
+        return WorstCase(
+            table=case.table,
+            organ=case.organ,
+            method=case.method,
+            site=case.site,
+            case=case.case,
+            dice=case.values[DICE.name],
+            redrawn_dice=dice(prediction, truth),
+            slices=tuple(_slices(image, truth, prediction, prepared.native_affine)),
+        )
+
+
+def _predictor(store: Store, exported: Exported, scratch: Path) -> Predictor:
+    scratch.mkdir(parents=True, exist_ok=True)
+    device = Device.choose(exported.spec.training)
+    net = device.move(network.build(exported.spec, exported.all_organs))
+    return Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
+
+
+def _find(case: Case, study_site: StudySite, spec: FederationSpec, folder: Path) -> PreparedCase:
+    """The case behind an id: this is done at the site, which knows the salt."""
+    site = Site(case.site, study_site.spec, Path(study_site.data_root), folder / study_site.state)
+    salt = salt_of(site)
+    for number, data_set in enumerate(site.spec.data_sets):
+        if case.organ not in data_set.organs:
+            continue
+        for found in find_cases(site.data_root, data_set, f"spec.dataSets[{number}]"):
+            if hashlib.sha256(f"{salt}/{found.id}".encode()).hexdigest()[:12] == case.case:
+                return prepare_case(
+                    found, spec.preprocessing, site.organs, site.spec.max_case_mebibytes, site.state / "cache"
+                )
+    raise LookupError(f"{case.site}: no case with the id {case.case} in {study_site.data_root}")
+
+
+def _slices(image: Volume, truth: Mask, prediction: Mask, affine: NDArray[np.float64]) -> Iterator[Slice]:
+    """As a radiologist has them: the patient's right on the left, anterior and superior on top."""
+    turn = io_orientation(affine)  # type: ignore[no-untyped-call]
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))[np.argsort(turn[:, 0])]
+    image, truth, prediction = (
+        apply_orientation(volume, turn)  # type: ignore[no-untyped-call]
+        for volume in (image, truth, prediction)
+    )
+    either = truth | prediction
+    if not either.any():
+        either = np.ones_like(either)
+    low, high = np.quantile(image[_window(either, spacing)], (0.005, 0.995))
+    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    for plane, axis in zip(PLANES, (2, 1, 0), strict=True):
+        others = tuple(each for each in range(3) if each != axis)
+        at = int(either.sum(axis=others).argmax())
+        window = list(_window(either, spacing))
+        window[axis] = slice(at, at + 1)
+        scale = (spacing[others[0]], spacing[others[1]])
+
+        def cut(
+            volume: NDArray[np.generic], window: tuple[slice, ...] = tuple(window), axis: int = axis
+        ) -> NDArray[np.generic]:
+            return np.flip(np.asarray(volume[window].squeeze(axis)).T)
+
+        picture = cut(grey)
+        yield Slice(
+            plane,
+            _png(_upright(picture, scale)),
+            _png(_overlaid(picture, cut(truth), _TRUTH, scale)),
+            _png(_overlaid(picture, cut(prediction), _PREDICTION, scale)),
+        )
+
+
+def _window(either: Mask, spacing: NDArray[np.float64]) -> tuple[slice, ...]:
+    """The organ with some surroundings."""
+    found = []
+    for axis in range(3):
+        inside = np.flatnonzero(either.any(axis=tuple(each for each in range(3) if each != axis)))
+        margin = int(np.ceil(_MARGIN_MM / spacing[axis]))
+        found.append(slice(max(0, inside[0] - margin), min(either.shape[axis], inside[-1] + 1 + margin)))
+    return tuple(found)
+
+
+def _overlaid(
+    picture: NDArray[np.generic],
+    mask: NDArray[np.generic],
+    colour: tuple[float, ...],
+    scale: tuple[float, float],
+) -> NDArray[np.float64]:
+    grey = _upright(picture, scale)
+    inside = _upright(np.asarray(mask, np.float32), scale)[..., :1] > 0.5
+    return np.where(inside, (1 - _SHARE) * grey + _SHARE * np.array(colour), grey)
+
+
+def _upright(picture: NDArray[np.generic], scale: tuple[float, float]) -> NDArray[np.float64]:
+    """(rows, columns, 3) with square pixels; every voxel stays visible as what it is."""
+    across, up = scale
+    height, width = picture.shape[0] * up, picture.shape[1] * across
+    factor = _SIDE / max(height, width)
+    rows = np.minimum(np.arange(max(1, round(height * factor))) / factor / up, picture.shape[0] - 1).astype(
+        int
+    )
+    columns = np.minimum(np.arange(max(1, round(width * factor))) / factor / across, picture.shape[1] - 1)
+    enlarged = np.asarray(picture, np.float64)[rows][:, columns.astype(int)]
+    return np.repeat(enlarged[..., None], 3, axis=2)
+
+
+def _png(picture: NDArray[np.float64]) -> str:
+    data = io.BytesIO()
+    matplotlib.image.imsave(data, np.rint(picture * 255).astype(np.uint8), format="png")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
