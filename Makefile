@@ -50,9 +50,14 @@ demo: .venv/installed ## Run the paper in miniature on a phantom data set
 	@test -d $(WORKDIR)/data || $(RUN)/segviz data phantom $(WORKDIR)/data
 	$(RUN)/segviz run examples/phantom --data $(WORKDIR)/data --workdir $(WORKDIR)/federation
 
+.PHONY: study
+study: .venv/installed ## Compare every method on the phantom data set: both tables, tests and a report
+	@test -d $(WORKDIR)/data || $(RUN)/segviz data phantom $(WORKDIR)/data
+	$(RUN)/segviz study examples/phantom --data $(WORKDIR)/data --workdir $(WORKDIR)/study
+
 .PHONY: hippocampus
-hippocampus: .venv/installed ## Run every method of the README's table on real images (DATA=folder of MSD Task04)
-	$(PYTHON) examples/hippocampus/compare.py --data $(DATA)
+hippocampus: .venv/installed ## Compare the methods on real images (DATA=folder of MSD Task04)
+	$(RUN)/segviz study examples/hippocampus --data $(DATA) --workdir runs/hippocampus
 
 .PHONY: test
 test: .venv/installed tools ## Run unit, property and integration tests

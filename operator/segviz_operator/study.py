@@ -1,4 +1,4 @@
-"""A study's manifest as federations: one a row, with the sites, splits and seed of the one they start from."""
+"""A study as federations: one a row, each with the sites, splits and seed of the one they start from."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

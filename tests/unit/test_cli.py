@@ -23,8 +23,10 @@ def test_valid_manifests_are_told_one_a_line():
     assert result.output.splitlines() == [
         "SegVizSite default/anterior: ok",
         "SegVizSite default/posterior: ok",
+        "SegVizSite default/pooled: ok",
         "SegVizSite default/external: ok",
         "SegVizFederation default/hippocampus: ok",
+        "SegVizStudy default/hippocampus: ok",
     ]
 
 

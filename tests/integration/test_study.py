@@ -1,0 +1,160 @@
+"""`segviz study` with the real trainer on the phantom: two short rows, interrupted once, and their report."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from segviz_exchange.spec import Layout
+from segviz_trainer.phantom import PHANTOM_SETS, generate
+
+PROGRAM = Path(sys.executable).with_name("segviz")
+ORGANS = ("liver", "spleen")
+SEEN = {"liver": {"liver": [1, 2]}, "spleen": {"spleen": [1]}}
+MODEL = {"channels": [4, 8], "strides": [2]}
+TRAINING = {"patch": [16, 16, 16], "cropsPerVolume": 1, "batchSize": 2, "learningRate": 0.003}
+
+
+def _site(name: str, data_sets: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "segviz.dev/v1alpha1",
+        "kind": "SegVizSite",
+        "metadata": {"name": name},
+        "spec": {
+            "volume": {"persistentVolumeClaim": {"claimName": "phantom"}},
+            "dataSets": data_sets,
+            "allowedFederations": ["default/small"],
+            "release": "HeadsAndNorm",
+            "split": {"train": 50, "validation": 25, "test": 25},
+            "scores": "PerCase",
+            **spec,
+        },
+    }
+
+
+def _data_set(organ: str) -> dict[str, Any]:
+    return {"name": organ, "path": organ, "layout": "MSD", "organs": SEEN[organ]}
+
+
+def _member(name: str) -> dict[str, Any]:
+    return {"alias": name, "siteRef": {"namespace": "default", "name": name}}
+
+
+def write_manifests(path: Path) -> None:
+    federation = {
+        "apiVersion": "segviz.dev/v1alpha1",
+        "kind": "SegVizFederation",
+        "metadata": {"name": "small"},
+        "spec": {
+            "sites": [_member(organ) for organ in ORGANS],
+            "rounds": 1,
+            "localEpochs": 1,
+            "model": MODEL,
+            "preprocessing": {"spacing": [10, 10, 10]},
+            "training": TRAINING,
+            "fineTuning": {"epochs": 1},
+            "evaluation": {"sites": [_member("external")]},
+        },
+    }
+    central = {"algorithm": {"name": "CentralMarginal"}, "sites": [_member("pooled")], "fineTuning": None}
+    study = {
+        "apiVersion": "segviz.dev/v1alpha1",
+        "kind": "SegVizStudy",
+        "metadata": {"name": "small"},
+        "spec": {
+            "baseline": "Local",
+            "central": "CentralMarginal",
+            "worstCases": 1,
+            "rows": [
+                {"name": "Local", "spec": {"algorithm": {"name": "Local"}}},
+                {"name": "CentralMarginal", "spec": central},
+            ],
+        },
+    }
+    abdomen = {
+        **{"name": "abdomen", "path": "external", "layout": "BTCV"},
+        **{"organs": {"spleen": [1], "liver": [6]}, "background": [2, 3, 11]},
+    }
+    sites = [
+        *(_site(organ, [_data_set(organ)]) for organ in ORGANS),
+        _site("pooled", [_data_set(organ) for organ in ORGANS]),
+        _site("external", [abdomen], role="Evaluation"),
+    ]
+    path.write_text(yaml.safe_dump_all([study, federation, *sites]))
+
+
+def start(root: Path) -> subprocess.Popen[str]:
+    words = [PROGRAM, "study", root / "small.yaml", "--data", root / "data", "--workdir", root / "study"]
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def _outcome_of(root: Path, row: str) -> list[Path]:
+    return list((root / "study/rows" / row).glob("run/bucket/*/*/sites/*/outcome.json"))
+
+
+@pytest.mark.timeout(600)
+def test_two_rows_interrupted_once_and_reported(tmp_path: Path) -> None:
+    kept = {"liver", "spleen", "external"}
+    generate(tmp_path / "data", seed=0, cases=8, external_cases=3, size=(32, 32, 24))
+    assert kept <= {each.name for each in PHANTOM_SETS}
+    assert {each.layout for each in PHANTOM_SETS if each.name in ORGANS} == {Layout.MSD}
+    write_manifests(tmp_path / "small.yaml")
+
+    first = start(tmp_path)
+    deadline = time.monotonic() + 240
+    while (
+        not (tmp_path / "study/rows/centralmarginal/run/federation.json").exists()
+        and time.monotonic() < deadline
+    ):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.1)
+    before = {path: path.stat().st_mtime_ns for path in _outcome_of(tmp_path, "local")}
+    assert len(before) == 2
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does
+    said, _ = first.communicate(timeout=60)
+    assert (first.returncode, "Run the same command again to continue." in said) == (130, True), said
+
+    second = start(tmp_path)
+    said, _ = second.communicate(timeout=400)
+    assert second.returncode == 0, said
+    assert {path: path.stat().st_mtime_ns for path in _outcome_of(tmp_path, "local")} == before
+    check_report(tmp_path / "study", said)
+
+
+def check_report(study: Path, said: str) -> None:
+    assert "Table 1: Dice, in-federation" in said
+    rows = list(csv.DictReader((study / "tables.csv").open()))
+    dice = {(row["table"], row["method"], row["organ"]) for row in rows if row["metric"] == "Dice"}
+    methods = ("Local", "Local+FT", "CentralMarginal")
+    assert dice == {
+        (table, method, organ)
+        for table in ("In-federation", "external")
+        for method in methods
+        for organ in ORGANS
+    }
+    # The pooled site tests the very cases that the sites test, under the same ids: nothing was refused.
+    tests = json.loads((study / "results.json").read_text())["tests"]
+    assert {test["cases"] for test in tests if test["table"] == "external"} == {3}
+    assert {test["cases"] for test in tests if test["table"] == "In-federation"} == {2}
+    assert {test["refused"] for test in tests} == {""}
+    cases = list(csv.DictReader((study / "cases.csv").open()))
+    by_method = {
+        method: {(each["organ"], each["case"]) for each in cases if each["method"] == method}
+        for method in methods
+    }
+    assert all(found == by_method["Local"] for found in by_method.values())
+    assert not any("liver" in each["case"] or "spleen" in each["case"] for each in cases), "ids are salted"
+    page, shareable = (study / "report.html").read_text(), (study / "report-without-images.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 * 2 * 9, "tables × organs × planes × three pictures"
+    assert "data:image" not in shareable
+    assert "://" not in page
