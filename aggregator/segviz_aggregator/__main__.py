@@ -2,15 +2,19 @@
 
 import logging
 import sys
-import time
 from pathlib import Path
 
 import click
+from prometheus_client import CollectorRegistry
 
 from segviz_aggregator.loop import Aggregator, run
+from segviz_aggregator.pulse import Pulse
 from segviz_aggregator.scratch import locked
+from segviz_exchange import keys, logs
 from segviz_exchange.errors import Refusal
 from segviz_exchange.exits import Exit
+from segviz_exchange.http_pages import serve_metrics
+from segviz_exchange.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.patient import PatientStore
 from segviz_exchange.probe import probe
 from segviz_exchange.records import InvalidRecord
@@ -35,27 +39,29 @@ def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdi
     """
     if not prefix.endswith("/"):
         raise click.UsageError(f"--prefix {prefix!r} does not end with a slash; write {prefix + '/'!r}.")
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    namespace, name = keys.federation_of(prefix)
+    logs.configure("aggregator", f"{namespace}/{name}")
+    registry = CollectorRegistry()
     stop = Stop(watch_stdin=stop_on_stdin_eof)
     try:
-        hasty = open_store(url).scoped(prefix)
+        hasty = MeasuredStore(open_store(url).scoped(prefix), StoreMetrics(registry))
         store = PatientStore(hasty, PATIENCE_SECONDS)
+        serve_metrics(registry)
         with stop.interrupting():
             store.now()  # a store that is away is waited for here, where a stop need not wait for threads
             probe(hasty.scoped("global/"))  # no other place is sure to be the aggregator's
         with locked(scratch, stop):
-            code = run(Aggregator(store, scratch), stop, poll_seconds)
+            code = run(Aggregator(store, scratch, Pulse(namespace, name, registry)), stop, poll_seconds)
     except Stopped:
         code = Exit.STOPPED
     except Refusal as refusal:
-        log.error("%s", refusal)
+        logs.say_why(log, str(refusal))
         code = Exit.REFUSED
     except InvalidRecord as error:
-        log.error("%s. Was it written by another version of SegViz?", error)
+        logs.say_why(log, f"{error}. Was it written by another version of SegViz?")
         code = Exit.REFUSED
     except StoreError as error:
-        log.error("the store: %s: %s", type(error).__name__, error)
+        logs.say_why(log, f"the store: {type(error).__name__}: {error}")
         code = Exit.RETRY
     sys.exit(code)
 

@@ -2,7 +2,7 @@
 
 import time
 
-from segviz_exchange import keys
+from segviz_exchange import keys, logs
 from segviz_exchange.records import Phase, Progress, encode
 from segviz_exchange.store import Store
 
@@ -18,6 +18,7 @@ class Heartbeat:
         self._written = 0.0
 
     def beat(self, phase: Phase, round_: int | None, message: str) -> None:
+        logs.context.round = round_
         # There is no lease: a second aggregator is harmless.
         progress = Progress(lease=0, phase=phase, message=message, round=round_)
         due = time.monotonic() - self._written >= INTERVAL_SECONDS

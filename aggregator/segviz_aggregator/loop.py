@@ -5,6 +5,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from segviz_aggregator import reasons
 from segviz_aggregator.algorithms import optimizer_of
@@ -13,6 +14,7 @@ from segviz_aggregator.commit import commit_closing, commit_failure, commit_fina
 from segviz_aggregator.heartbeat import Heartbeat
 from segviz_aggregator.merge import find_sources, merge_round, metadata_of
 from segviz_aggregator.models import GlobalModels
+from segviz_aggregator.pulse import Pulse
 from segviz_aggregator.scores import read_scores
 from segviz_aggregator.scratch import Blob, Scratch
 from segviz_aggregator.selection import choose_final
@@ -58,13 +60,14 @@ def run(aggregator: "Aggregator", stop: Stop, poll_seconds: float) -> Exit:
 class Aggregator:
     """Keeps nothing that it could not read again: whatever exists is adopted, whoever wrote it."""
 
-    def __init__(self, store: Store, scratch: Path) -> None:
+    def __init__(self, store: Store, scratch: Path, pulse: Pulse | None = None) -> None:
         self._store = store
         self._scratch = Scratch(scratch)
         self._observer = Observer(store)
         self._models = GlobalModels(store, self._scratch)
         self._collector = Collector(store, self._scratch, self._observer, self._models)
         self._heartbeat = Heartbeat(store)
+        self._pulse = pulse or Pulse("", "", CollectorRegistry())
 
     def step(self) -> Step:
         situation = self._observer.observe()
@@ -126,7 +129,9 @@ class Aggregator:
             for participant in closing.participants
         }
         control = self._observer.control(closing.control)
-        digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
+        size_bytes = sum(file.path.stat().st_size for file in files.values())
+        with self._pulse.merging(size_bytes):
+            digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
         if optimizer := optimizer_of(control.spec.algorithm):
             return self._commit_stepped(optimizer, control, closing, previous, files)
         return commit_round(self._store, closing, self._scratch.adopt(self._scratch.merging, digest))

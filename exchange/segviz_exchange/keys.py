@@ -16,12 +16,20 @@ FINAL = "global/final.json"
 EXPORTS = "export/"
 AGGREGATOR_PROGRESS = "global/progress.json"
 
+_UID = re.compile(r"-(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{8})\Z")
+"""As Kubernetes, and as a local run, make one."""
 _NUMBERED = re.compile(r"([0-9]{1,18})\.json")
 
 
 def federation_prefix(namespace: str, name: str, uid: str) -> str:
     """One prefix per federation and incarnation, so that one made again never meets its past."""
     return f"{namespace}/{name}-{uid}/"
+
+
+def federation_of(prefix: str) -> tuple[str, str]:
+    """Namespace and name, for people and metrics; the other way from `federation_prefix`."""
+    namespace, _, rest = prefix.strip("/").rpartition("/")
+    return namespace, _UID.sub("", rest)
 
 
 def control(number: int) -> str:

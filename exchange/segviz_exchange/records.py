@@ -99,7 +99,10 @@ class Update(Record, frozen=True):
     loss: float | None
     """Mean loss of the last epoch; none in round 0."""
     seconds: float
+    """Of training."""
     environment: Environment
+    upload_seconds: float | None = None
+    """Of the blob. None where the record was written by an earlier version."""
 
 
 class Rejection(Record, frozen=True):

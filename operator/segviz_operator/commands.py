@@ -122,12 +122,19 @@ Examples:
     callback=_refuse_nan,
     help="How often each process looks for news.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65_000),
+    help="Serve metrics for Prometheus, and a page for people, on this port of 127.0.0.1; each process "
+    "serves its own on one of the ports after it. WORKDIR/targets.json lists them for Prometheus.",
+)
 def run(
     files: tuple[Path, ...],
     workdir: Path | None,
     data: tuple[str, ...],
     store: str | None,
     poll_seconds: float,
+    metrics_port: int | None,
 ) -> None:
     """Run a federation on this machine, with a process for each site.
 
@@ -142,7 +149,7 @@ def run(
     stop = Stop()
     manifests = ManifestFiles(files)
     folder = WorkDir(workdir or Path("runs") / manifests.name())
-    request = Request(manifests, parse_volumes(data), store, poll_seconds)
+    request = Request(manifests, parse_volumes(data), store, poll_seconds, metrics_port)
     console = Console(highlight=False)
     end = run_locally(request, folder, stop, open_view(console))
     print_end(end, folder, console)

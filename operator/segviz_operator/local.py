@@ -44,6 +44,7 @@ from segviz_operator.retention import Sweeper
 from segviz_operator.status import FederationStatus, build_status
 from segviz_operator.tables import print_report
 from segviz_operator.volumes import Volumes
+from segviz_operator.watching import Watching
 from segviz_operator.workdir import WorkDir
 
 LOCAL_BACKOFF = Backoff(first_seconds=1.0, most_seconds=60.0)
@@ -68,6 +69,8 @@ class Request:
     volumes: Volumes
     store: str | None
     poll_seconds: float
+    metrics_port: int | None = None
+    """Where it serves its metrics and its page, and from which port on each process serves its own."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def run_locally(
         finally:
             view.close()
             body.processes.stop_all()
+            body.watching.close()
 
 
 class LocalBody:
@@ -120,6 +124,7 @@ class LocalBody:
         self._programs = programs
         self._backoff = backoff
         self.processes = Processes(workdir.logs)
+        self.watching = Watching(request.metrics_port, workdir)
         self._signature = self._seen_signature = request.files.signature()
         known = workdir.identity()
         if known is not None:
@@ -135,7 +140,7 @@ class LocalBody:
 
     def _open(self, identity: Identity) -> None:
         """Look at the store, and whether it can hold a federation where it is none of ours."""
-        self._store = identity.open_store()
+        self._store = self.watching.metrics.measured(identity.open_store())
         self._observer = Observer(self._store)
         try:
             if identity.store != str(self._workdir.bucket):
@@ -151,7 +156,8 @@ class LocalBody:
         while not stop.requested:
             self._read_edits()
             try:
-                status = self._turn()
+                with self.watching.metrics.reconciling():
+                    status = self._turn()
             except (Unavailable, Denied) as error:
                 # The children wait for the store by themselves; a record that cannot be read decides nothing.
                 self._view.say(f"{self._identity.store}: {type(error).__name__}: {error}. Trying again.")
@@ -169,6 +175,7 @@ class LocalBody:
     def begin(self) -> None:
         """Make the folder this federation's; ask for another try where the last one failed."""
         self._workdir.remember(self._identity)
+        self.watching.open()
         self._tell_withdrawn(self._wishes.accepted.withdrawn)
         control = self._records.control
         if control is not None and failure_of(control, self._records.observed()):
@@ -193,6 +200,7 @@ class LocalBody:
         workloads = self.processes.observe() + remote_workloads(self._wishes.specs, records)
         status = build_status(self._identity.name, records, workloads, self._desired.paused)
         self._view.show(status, records)
+        self.watching.show(self._identity, status, records, workloads)
         return status
 
     def _invite(self, records: FederationRecords) -> None:
@@ -228,6 +236,7 @@ class LocalBody:
     def _create(self, action: CreateWorkload) -> None:
         threads = str(self._wishes.accepted.federation.spec.training.threads)
         environment = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment |= self.watching.environment(action.role, action.site)
         place = None if action.site is None else self._wishes.place(action.site)
         words = command(
             self._programs, self._workdir, self._identity, action.role, place, self._request.poll_seconds

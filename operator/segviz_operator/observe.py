@@ -5,7 +5,7 @@ are read again.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from segviz_exchange import keys
@@ -26,6 +26,7 @@ from segviz_exchange.records import (
     Rejection,
     Round,
     RoundScores,
+    Update,
     read,
 )
 from segviz_exchange.store import Entry, NotFound, Store
@@ -36,6 +37,14 @@ from segviz_operator.workload import Workload
 @dataclass(frozen=True)
 class Heartbeat:
     progress: Progress
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A site's newest update for a round, and when it was committed."""
+
+    update: Update
     modified: datetime
 
 
@@ -52,6 +61,8 @@ class SiteFacts:
     rejections: tuple[Rejection, ...]
     preflight: Preflight | None = None
     """Of its newest incarnation that has come so far."""
+    deliveries: dict[int, Delivery] = field(default_factory=dict)
+    """By round."""
 
     @property
     def has_delivered(self) -> bool:
@@ -76,6 +87,8 @@ class FederationRecords:
     aggregator: Heartbeat | None
     invalid: tuple[str, ...] = ()
     """What sites wrote that is no record, with the reason; such an object counts as absent."""
+    closed: dict[int, datetime] = field(default_factory=dict)
+    """When it was decided who is in a round."""
 
     @property
     def newest_round(self) -> int | None:
@@ -168,6 +181,9 @@ class Observer:
             sites={alias: self._site(sites[alias], alias) for alias in sorted(sites)},
             aggregator=self._heartbeat(listed, keys.AGGREGATOR_PROGRESS),
             invalid=tuple(self._invalid.values()),
+            closed={
+                number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
+            },
         )
 
     def _site(self, listed: dict[str, Entry], alias: str) -> SiteFacts:
@@ -181,7 +197,19 @@ class Observer:
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
             rejections=self._all(listed, keys.all_rejections(alias), Rejection),
             preflight=self._newest(listed, keys.preflights(alias), Preflight),
+            deliveries=self._deliveries(listed, alias),
         )
+
+    def _deliveries(self, listed: dict[str, Entry], alias: str) -> dict[int, Delivery]:
+        prefix = keys.all_updates(alias)
+        found: dict[int, Delivery] = {}
+        # In order, so that a higher attempt replaces a lower one.
+        for key in sorted(key for key in listed if key.startswith(prefix) and _is_numbered(key)):
+            round_ = keys.number_below(prefix, f"{key.rpartition('/')[0]}.json")
+            update = None if round_ is None else self._record(listed, key, Update)
+            if update is not None and update.round == round_:
+                found[update.round] = Delivery(update, listed[key].modified)
+        return found
 
     def _record(self, listed: dict[str, Entry], key: str, kind: type[AnyRecord]) -> AnyRecord | None:
         if key not in listed:

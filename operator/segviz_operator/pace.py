@@ -41,7 +41,7 @@ def eta_seconds(records: FederationRecords, rounds: int, rests: list[float]) -> 
     newest, elapsed = records.newest_round, _open_for(records)
     if newest is None or elapsed is None or records.final is not None or newest >= rounds:
         return None
-    lengths = _round_seconds(records)
+    lengths = [*round_seconds(records).values()]
     if lengths:
         length = fmean(lengths[-_ROUNDS_FOR_ETA:])
         return max(length - elapsed.total_seconds(), 0.0) + length * (rounds - newest - 1)
@@ -58,11 +58,11 @@ def _open_for(records: FederationRecords) -> timedelta | None:
     return max(timedelta(), records.now - records.committed[records.newest_round])
 
 
-def _round_seconds(records: FederationRecords) -> list[float]:
+def round_seconds(records: FederationRecords) -> dict[int, float]:
     """How long each trained round took. Round 0 trains nothing."""
     times = records.committed
-    return [
-        (times[number] - times[number - 1]).total_seconds()
+    return {
+        number: (times[number] - times[number - 1]).total_seconds()
         for number in sorted(times)
         if number >= 1 and number - 1 in times
-    ]
+    }

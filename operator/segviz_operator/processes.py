@@ -21,7 +21,7 @@ from segviz_operator.workload import Workload, WorkloadRole, WorkloadState, work
 GRACE_SECONDS = 10.0
 """What a process has after SIGTERM, as in a Pod whose grace period is this long."""
 _TAIL_BYTES = 4096
-_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d[T ]\S+ [A-Z]+ ", re.MULTILINE)
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d[T ]\S+ [A-Z]+ (?:\[[^\]\n]*\] )?", re.MULTILINE)
 _LOOK_SECONDS = 0.1
 
 

@@ -100,21 +100,27 @@ def mean_dice(records: FederationRecords) -> float | None:
 
 def dice_by_round(records: FederationRecords) -> dict[int, float]:
     """Mean validation Dice over organs of each round that every active site has scored."""
+    return {number: fmean(dice.values()) for number, dice in mean_dice_by_organ(records).items()}
+
+
+def mean_dice_by_organ(records: FederationRecords) -> dict[int, dict[str, float]]:
+    """Validation Dice by organ, mean over its sites, of each round that every active site has scored."""
     if records.control is None:
         return {}
     facts = [records.sites.get(alias) for alias in records.control.active]
     complete = set(records.rounds)
     for site in facts:
         complete &= set() if site is None else set(site.scores)
-    return {number: value for number in sorted(complete) if (value := _mean_of(facts, number)) is not None}
+    found = {number: _means_of(facts, number) for number in sorted(complete)}
+    return {number: dice for number, dice in found.items() if dice}
 
 
-def _mean_of(sites: list[SiteFacts | None], round_: int) -> float | None:
+def _means_of(sites: list[SiteFacts | None], round_: int) -> dict[str, float]:
     by_organ: dict[str, list[float]] = {}
     for site in sites:
         for organ, dice in site.scores[round_].dice.items() if site else ():
             by_organ.setdefault(organ, []).append(dice.mean)
-    return fmean(fmean(values) for values in by_organ.values()) if by_organ else None
+    return {organ: fmean(values) for organ, values in by_organ.items()}
 
 
 # --- sites --------------------------------------------------------------------------------------------

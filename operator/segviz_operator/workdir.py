@@ -8,6 +8,7 @@ models/<variant>/    the exported models
 join/<site>.json     what to send to a remote site: it holds credentials
 report.json, report.csv
 federation.json      which federation this is
+targets.json         where Prometheus finds its metrics, while it runs with --metrics-port
 lock                 held by the one runner
 """
 
@@ -41,6 +42,7 @@ class WorkDir:
         self.invitations = self.root / "join"
         self.report_json = self.root / "report.json"
         self.report_csv = self.root / "report.csv"
+        self.targets = self.root / "targets.json"
         self._identity = self.root / "federation.json"
 
     def state(self, site: str) -> Path:

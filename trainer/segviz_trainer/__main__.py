@@ -14,15 +14,20 @@ from typing import IO, Any
 
 import click
 import msgspec
+from prometheus_client import CollectorRegistry
 
+from segviz_exchange import keys, logs
 from segviz_exchange.errors import Refusal
 from segviz_exchange.exits import Exit
+from segviz_exchange.http_pages import serve_metrics
+from segviz_exchange.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.patient import PatientStore
 from segviz_exchange.records import Control, Phase, newest_control
 from segviz_exchange.spec import SiteSpec
 from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import Store, StoreError, open_store
 from segviz_trainer.heartbeat import Heartbeat, Superseded, take_lease
+from segviz_trainer.pulse import Pulse, PulseCollector
 from segviz_trainer.site import Site
 
 log = logging.getLogger("segviz_trainer")
@@ -76,7 +81,9 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
             control = process.await_control(poll_seconds)
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
-        me = Participant(process.store, process.site, data, process.heartbeat, process.stop, control)
+        me = Participant(
+            process.store, process.site, data, process.heartbeat, process.stop, control, process.pulse
+        )
         return RoundLoop(me, poll_seconds).run()
 
     run_site(work, **options)
@@ -109,6 +116,7 @@ def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, by name
 def export(store: str, prefix: str, stop_on_stdin_eof: bool, scratch: Path, output: Path) -> None:
     """Put a finished federation's model together."""
     stop = Stop(watch_stdin=stop_on_stdin_eof)
+    logs.configure("export", "/".join(keys.federation_of(prefix)))
 
     def work() -> Exit:
         with stop.interrupting():
@@ -147,6 +155,7 @@ class SiteProcess:
     """Waits for a store that is away."""
     heartbeat: Heartbeat
     stop: Stop
+    pulse: Pulse
 
     def await_control(self, poll_seconds: float) -> Control:
         while (control := newest_control(self.store)) is None:
@@ -175,16 +184,22 @@ def run_site(
 ) -> None:
     """Begin, work, and end with an exit code."""
     stop = Stop(watch_stdin=stop_on_stdin_eof)
+    namespace, name = keys.federation_of(prefix)
+    logs.configure("trainer", f"{namespace}/{name}", alias)
 
     def begin_and_work() -> Exit:
         with stop.interrupting():
-            raw = open_store(store).scoped(prefix)
+            registry = CollectorRegistry()
+            raw = MeasuredStore(open_store(store).scoped(prefix), StoreMetrics(registry))
             patient = PatientStore(raw, PATIENCE_SECONDS)
             site = Site(alias, read_site_spec(site_spec), data_root, state)
             lock(state)
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
+        pulse = Pulse()
+        PulseCollector(pulse, (namespace, name, alias), registry)
+        serve_metrics(registry)
         try:
-            return work(SiteProcess(site, patient, heartbeat, stop))
+            return work(SiteProcess(site, patient, heartbeat, stop, pulse))
         except Refusal as error:
             # Also told in the bucket, where people look.
             heartbeat.beat(Phase.FAILED, message=str(error))
@@ -202,10 +217,10 @@ def exit_code_of(work: Callable[[], Exit]) -> Exit:
         log.warning("%s; stopping", error)
         return Exit.SUPERSEDED
     except Refusal as error:
-        log.error("%s", error)
+        logs.say_why(log, str(error))
         return Exit.REFUSED
     except StoreError as error:
-        log.error("the store: %s: %s", type(error).__name__, error)
+        logs.say_why(log, f"the store: {type(error).__name__}: {error}")
         return Exit.RETRY
 
 
@@ -230,5 +245,5 @@ _held: list[IO[str]] = []
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure("trainer")
     main()

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from segviz_exchange import keys
+from segviz_exchange import keys, logs
 from segviz_exchange.records import Lease, Phase, Progress, encode, newest, newest_round
 from segviz_exchange.store import AlreadyExists, Store, StoreError
 
@@ -47,6 +47,8 @@ class Heartbeat:
         Raises:
             Superseded: another incarnation has taken over.
         """
+        if isinstance(round_ := fields.get("round"), int):
+            logs.context.round = round_
         now = time.monotonic()
         if phase is self._phase and now - self._sent < self.interval_seconds:
             return False

@@ -1,6 +1,6 @@
 """One site's process in one federation: what its round loop and its outcome work with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from segviz_exchange import keys
@@ -16,6 +16,7 @@ from segviz_trainer.federated import FederatedModel
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
 from segviz_trainer.objective import Setting, build_loss
+from segviz_trainer.pulse import Pulse
 from segviz_trainer.site import Site
 from segviz_trainer.train import Device, Trainer, build_optimizer
 
@@ -29,6 +30,7 @@ class Participant:
     stop: Stop
     control: Control
     """The control that the newest round record names."""
+    pulse: Pulse = field(default_factory=Pulse)
 
     def __post_init__(self) -> None:
         self.device = Device.choose(self.control.spec.training)
@@ -82,6 +84,7 @@ class Participant:
             device=self.device,
             site=self.alias,
             seed=spec.seed,
+            pulse=self.pulse,
         )
 
     def report(self, phase: Phase, at: Position, epoch: EpochSoFar) -> bool:

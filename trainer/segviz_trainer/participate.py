@@ -5,6 +5,7 @@ that starts in the middle does what an uninterrupted one would have done.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -215,7 +216,9 @@ class RoundLoop:
         me = self.me
         path = me.site.state / "upload.safetensors"
         digest = codec.save(path, to_arrays(state), metadata)
+        began = time.monotonic()
         me.store.upload(keys.site_blob(me.alias, digest), path)
+        upload_seconds = time.monotonic() - began
         check_lease(me.store, me.alias, me.heartbeat.lease)
         update = Update(
             site=me.alias,
@@ -229,6 +232,7 @@ class RoundLoop:
             loss=loss,
             seconds=seconds,
             environment=me.device.environment(),
+            upload_seconds=upload_seconds,
         )
         held = commit(me.store, keys.update(me.alias, round_, attempt), update)
         if held.blob != digest:

@@ -14,6 +14,7 @@ from segviz_trainer.checkpoint import Position
 from segviz_trainer.model import SegNet
 from segviz_trainer.objective import Loss
 from segviz_trainer.objectives.proximal import proximal_term
+from segviz_trainer.pulse import Pulse
 from segviz_trainer.sampling import Batch, epoch_batches
 
 MINIMUM_SHARE = 0.01
@@ -114,6 +115,7 @@ class Trainer:
     anchor: Mapping[str, Tensor] = field(default_factory=dict)
     """FedProx's global parameters, by name; empty for every other algorithm."""
     proximal_mu: float = 0.0
+    pulse: Pulse = field(default_factory=Pulse)
 
     def train_epoch(
         self,
@@ -143,8 +145,9 @@ class Trainer:
             start.attempt,
             start.step,
         )
-        for step, batch in enumerate(batches, start=start.step + 1):
+        for step, batch in enumerate(self.pulse.timed(batches), start=start.step + 1):
             loss = self._step(batch)
+            self.pulse.samples += len(batch.image)
             on_step(Position(start.round, start.attempt, start.epoch, step), loss, len(batch.image))
 
     def _step(self, batch: Batch) -> float:

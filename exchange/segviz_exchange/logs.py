@@ -1,0 +1,103 @@
+"""Log lines: for people on a terminal, one JSON object each in a Pod; every one says whose it is.
+
+SEGVIZ_LOG_FORMAT=json chooses. Federation, site and round are told once and are then on every line, whoever
+writes it: our own modules, a library, or the interpreter that reports what nobody caught.
+"""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from pythonjsonlogger.json import JsonFormatter
+
+FORMAT = "SEGVIZ_LOG_FORMAT"
+TERMINATION_LOG = "/dev/termination-log"
+_MOST_BYTES = 4096
+"""What kubelet reads."""
+
+
+class Context(logging.Filter):
+    """Puts on each record what the process knows about itself."""
+
+    def __init__(self, component: str) -> None:
+        super().__init__()
+        self.component = component
+        self.federation: str | None = None
+        """namespace/name"""
+        self.site: str | None = None
+        self.round: int | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # What a line says of itself counts: the operator speaks of many federations.
+        known = {"component": self.component, "federation": self.federation, "site": self.site}
+        for name, value in {**known, "round": self.round}.items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+context = Context("segviz")
+"""This process's: a log is the process's too."""
+
+
+def configure(component: str, federation: str | None = None, site: str | None = None) -> None:
+    """Send everything to stderr, in UTC; the last call counts."""
+    context.component, context.federation, context.site, context.round = component, federation, site, None
+    handler = logging.StreamHandler()
+    handler.addFilter(context)
+    handler.setFormatter(_json() if as_json() else HumanFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    if as_json():
+        sys.excepthook = _log_uncaught
+
+
+def as_json() -> bool:
+    return os.environ.get(FORMAT, "").lower() == "json"
+
+
+class HumanFormatter(logging.Formatter):
+    """`2026-11-24 21:42:48,802 WARNING [radiology/abdomen basel round 3] …`"""
+
+    converter = time.gmtime  # type: ignore[assignment]
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        federation, site, round_ = (getattr(record, name, None) for name in ("federation", "site", "round"))
+        words = [federation, site, None if round_ is None else f"round {round_}"]
+        where = " ".join(word for word in words if word)
+        return f"{record.asctime} {record.levelname} {f'[{where}] ' if where else ''}{record.message}"
+
+
+def _json() -> logging.Formatter:
+    # An absent site or round is null: who queries a log need not know which lines have it.
+    return JsonFormatter(
+        "{message}{component}{federation}{site}{round}{levelname}{name}",
+        style="{",
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp=True,
+    )
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    logging.getLogger("segviz").critical("%s: %s", kind.__name__, error, exc_info=(kind, error, traceback))
+    tell_kubelet(f"{kind.__name__}: {error}")
+
+
+def say_why(log: logging.Logger, message: str) -> None:
+    """The error that a process ends with: in its log, and where its Pod's status shows it."""
+    log.error("%s", message)
+    tell_kubelet(message)
+
+
+def tell_kubelet(message: str) -> None:
+    """Say why this process ends where its Pod's status shows it, and the operator's Event repeats it."""
+    path = Path(TERMINATION_LOG)
+    if not as_json() or not path.exists():
+        return
+    try:
+        path.write_bytes(message.encode()[:_MOST_BYTES])
+    except OSError as error:
+        logging.getLogger("segviz").warning("%s: %s", path, error.strerror)
