@@ -321,6 +321,23 @@ MISTAKES: dict[str, Mistake] = {
     "an id of an organ and of the background": site(
         {f"{DATA_SET}.background": [1]}, f"{DATA_SET}.background", "Take it out of one of the two."
     ),
+    "an id of an organ that is ignored": site(
+        {f"{DATA_SET}.ignored": [1]}, f"{DATA_SET}.ignored", "Take it out of one of them."
+    ),
+    "a background id that is ignored": site(
+        {f"{DATA_SET}.background": [7], f"{DATA_SET}.ignored": [7]}, f"{DATA_SET}.ignored", "ignored and"
+    ),
+    "a data set's window upside down": site(
+        {f"{DATA_SET}.window": [164, -57]}, f"{DATA_SET}.window", "Write the lower value first."
+    ),
+    "privacy without a norm": site(
+        {"spec.privacy": {"noiseMultiplier": 1}}, "spec.privacy.clipNorm", "is missing"
+    ),
+    "site windows without a window": federation(
+        {"spec.preprocessing.intensity": {"method": "ZScore", "siteWindows": True}},
+        "spec.preprocessing.intensity.siteWindows",
+        "belongs to method Window",
+    ),
     "background as an organ's id": site(
         {f"{DATA_SET}.organs.liver": [0]}, f"{DATA_SET}.organs.liver[0]", "Give at least 1."
     ),
@@ -353,6 +370,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": None}),
     "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
     "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),
+    "a site with windows, tumours and noise": changed(
+        build_site(),
+        {
+            f"{DATA_SET}.ignored": [2],
+            f"{DATA_SET}.window": [-57, 164],
+            "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5},
+        },
+    ),
+    "the paper's preprocessing": changed(
+        build_federation(),
+        {
+            "spec.preprocessing": {
+                "resize": [256, 256, 128],
+                "intensity": {"method": "Window", "window": [-200, 304], "siteWindows": True},
+            },
+            "spec.training.augmentation": "None",
+        },
+    ),
+    "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),
     "TrimmedMean": changed(
         build_federation(), {"spec.algorithm": {"name": "TrimmedMean", "trimFraction": 0.2}}
     ),

@@ -86,6 +86,11 @@ class Augmentation(StrEnum):
     NONE = "None"
 
 
+class Start(StrEnum):
+    SEEDED = "Seeded"
+    PRETRAINED = "Pretrained"
+
+
 class OptimizerState(StrEnum):
     KEEP = "Keep"
     RESET = "Reset"
@@ -201,18 +206,24 @@ class Model(Part, frozen=True):
     norm: Norm
     head_levels: int
     """How many of the network's top decoder levels belong to a head; 1 is the paper's (two layers)."""
+    start: Start = Start.SEEDED
+    """Whether round 0 is the seeded model, or one that `segviz init` brings."""
 
 
 class IntensityScaling(Part, frozen=True):
     method: Intensity
     window: tuple[float, float] | None = None
     """Lower and upper HU (or other units of the image) mapped to 0 and 1, clipped. For `Window` only."""
+    site_windows: bool = False
+    """Whether a data set's own window replaces this one."""
 
 
 class Preprocessing(Part, frozen=True):
     intensity: IntensityScaling
     spacing: tuple[float, float, float] | None = None
     """Millimetres per voxel along R, A, S; the images' own spacing where the manifest says null."""
+    resize: tuple[int, int, int] | None = None
+    """Voxels along R, A, S that every image is resized to before the spacing, as in the paper."""
 
 
 class Training(Part, frozen=True):
@@ -329,6 +340,10 @@ class DataSet(Part, frozen=True):
     background: tuple[int, ...]
     """Further label ids that may occur and count as background; any other id refuses the case."""
     cases: CaseRange | None = None
+    ignored: tuple[int, ...] = ()
+    """Label ids whose voxels neither train nor score, such as tumours that are not to count as organ."""
+    window: tuple[float, float] | None = None
+    """In place of the federation's, where that allows it."""
 
 
 class Split(Part, frozen=True):
@@ -375,6 +390,16 @@ class TrainerPod(Part, frozen=True):
     queue_name: str | None = None
 
 
+class Privacy(Part, frozen=True):
+    """What a site does to its updates before they leave it (docs/methods.md)."""
+
+    clip_norm: float
+    """L2 norm that the change of all that is uploaded is cut down to."""
+    delta: float
+    noise_multiplier: float | None = None
+    """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -392,6 +417,8 @@ class SiteSpec(Part, frozen=True):
     trainer: TrainerPod
     state: State | None = None
     store_secret: str | None = None
+    privacy: Privacy | None = None
+    """Clipping and noise; none where it is left out."""
 
     @property
     def organs(self) -> tuple[str, ...]:

@@ -40,6 +40,8 @@ ORGAN_TOO_LATE = "OrganTooLate"
 """A site brings an organ to the one head of all organs, which was built without it."""
 POOLED_DATA_REQUIRED = "PooledDataRequired"
 """Central or CentralMarginal, but not at one site that lists several data sets."""
+WINDOW_NOT_ALLOWED = "WindowNotAllowed"
+"""A data set has a window of its own, but the federation scales all images alike."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,18 @@ def pooled_data_required(case: Case) -> Iterator[Problem]:
         yield case.problem(POOLED_DATA_REQUIRED, f"{entry.path}.siteRef", what, fix, entry.key)
 
 
+def window_not_allowed(case: Case) -> Iterator[Problem]:
+    """A window that is silently left out would train on other contrasts than the site believes."""
+    if case.federation.spec.preprocessing.intensity.site_windows:
+        return
+    for entry in case.entries:
+        for data_set in entry.site.spec.data_sets if entry.site else ():
+            if data_set.window is not None:
+                what = f"has a window of its own for its data set {data_set.name}, but all are to use one"
+                fix = "Set spec.preprocessing.intensity.siteWindows to true, or ask its owner to remove it."
+                yield case.problem(WINDOW_NOT_ALLOWED, entry.path, what, fix, entry.member.alias)
+
+
 CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     alias_taken,
     site_not_found,
@@ -304,6 +318,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     site_changed,
     organ_too_late,
     pooled_data_required,
+    window_not_allowed,
 )
 
 

@@ -194,6 +194,12 @@ REFUSED: dict[str, Case] = {
         {"spec.objective": "Marginal"},
         past=_past(organs=("liver", "pancreas")),
     ),
+    "a window of its own where all use one": Case(
+        acceptance.WINDOW_NOT_ALLOWED,
+        "spec.sites[0]",
+        ('"basel" has a window of its own for its data set ct', "siteWindows to true"),
+        sites={"basel/liver": {"spec.dataSets[0].window": [-57, 164]}},
+    ),
     "Central with several sites": Case(
         acceptance.POOLED_DATA_REQUIRED,
         "spec.sites",
@@ -208,6 +214,7 @@ REFUSED: dict[str, Case] = {
     ),
 }
 
+WINDOW = {"spec.dataSets[0].window": [-57, 164]}
 POOL = [
     {"name": "livers", "layout": "MSD", "organs": {"liver": [1]}},
     {"name": "spleens", "layout": "MSD", "organs": {"spleen": [1]}},
@@ -219,6 +226,10 @@ ACCEPTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] =
     "heads alone, without BatchNorm at home": (
         {**EVALUATED, "spec.algorithm.name": "FedAvg"},
         {"basel/liver": {"spec.release": "Heads"}},
+    ),
+    "a window of its own where they are allowed": (
+        {"spec.preprocessing.intensity": {"method": "Window", "window": [-200, 304], "siteWindows": True}},
+        {"basel/liver": WINDOW},
     ),
     "Central, one site and two data sets": (
         {**EVALUATED, "spec.algorithm.name": "Central", "spec.sites[1]": REMOVED},

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from segviz_exchange.spec import OnBadCase, Preprocessing
 from segviz_trainer.errors import BadCase, BadCases
 from segviz_trainer.grids import Grid
-from segviz_trainer.labels import annotated
+from segviz_trainer.labels import annotated, is_organ
 from segviz_trainer.layouts import Case
-from segviz_trainer.preprocess import PreparedVolumes, preprocess
+from segviz_trainer.preprocess import PreparedVolumes, preprocess, preprocessing_of
 
 # Raise it with any change to what preprocessing computes.
-_CODE_VERSION = 1
+_CODE_VERSION = 2
 _IMAGE, _LABEL, _FOREGROUND = "image.npy", "label.npy", "foreground.npy"
 # Packed: read once per validation, and an organ's mask shrinks a hundredfold.
 _NATIVE_LABEL = "native_label.zlib"
@@ -138,6 +138,7 @@ def prepare_case(
     Raises:
         BadCase: the case cannot be used.
     """
+    preprocessing = preprocessing_of(case, preprocessing)
     place = folder / _key(case, preprocessing, organs)
     record = _read(place)
     if record is None:
@@ -164,6 +165,7 @@ def _key(case: Case, preprocessing: Preprocessing, organs: Sequence[str]) -> str
         "preprocessing": preprocessing,
         "classes": {organ: [1 + organs.index(organ), *sorted(ids)] for organ, ids in case.organs.items()},
         "background": sorted(case.background),
+        "ignored": sorted(case.ignored),
     }
     return hashlib.sha256(msgspec.json.encode(meaning, order="deterministic")).hexdigest()[:32]
 
@@ -195,7 +197,8 @@ def _write(place: Path, volumes: PreparedVolumes) -> _Record:
         np.save(partial / _IMAGE, volumes.image.voxels, allow_pickle=False)
         np.save(partial / _LABEL, volumes.label, allow_pickle=False)
         # Drawing a crop's centre then reads one number and never the whole label.
-        np.save(partial / _FOREGROUND, np.flatnonzero(volumes.label).astype(np.int32), allow_pickle=False)
+        foreground = np.flatnonzero(is_organ(volumes.label)).astype(np.int32)
+        np.save(partial / _FOREGROUND, foreground, allow_pickle=False)
         (partial / _NATIVE_LABEL).write_bytes(zlib.compress(volumes.native_label.tobytes(), level=1))
         digests = {name: _digest(partial / name) for name in _FILES}
         record = _Record(volumes.image.grid, volumes.image.native, volumes.image.warnings, digests)

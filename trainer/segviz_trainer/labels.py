@@ -23,7 +23,7 @@ def annotated(case: Case, organs: Sequence[str]) -> frozenset[int]:
 
 
 def map_label(case: Case, stored: NDArray[np.generic], organs: Sequence[str]) -> NDArray[np.uint8]:
-    """`stored` (X, Y, Z) ids to 0 background, 1 + i the i-th of `organs`.
+    """`stored` (X, Y, Z) ids to 0 background, 1 + i the i-th of `organs`, IGNORED what is to be ignored.
 
     Raises:
         BadCase: ids that are no integers, that the manifest does not know, or no organ voxel at all.
@@ -35,7 +35,7 @@ def map_label(case: Case, stored: NDArray[np.generic], organs: Sequence[str]) ->
     # A table in place of np.unique, which sorts all voxels.
     present = np.zeros(high + 1, dtype=bool)
     present[ids.ravel(order="K")] = True
-    classes = {0: 0, **dict.fromkeys(case.background, 0)}
+    classes = {0: 0, **dict.fromkeys(case.background, 0), **dict.fromkeys(case.ignored, IGNORED)}
     for organ, organ_ids in case.organs.items():
         classes |= dict.fromkeys(organ_ids, 1 + organs.index(organ))
     found = np.flatnonzero(present).tolist()
@@ -45,7 +45,7 @@ def map_label(case: Case, stored: NDArray[np.generic], organs: Sequence[str]) ->
     for label_id in found:
         table[label_id] = classes[label_id]
     mapped: NDArray[np.uint8] = table[ids]
-    if not mapped.any():
+    if not is_organ(mapped).any():
         wanted = {organ: list(organ_ids) for organ, organ_ids in case.organs.items()}
         raise BadCase(
             case.label,
@@ -53,6 +53,12 @@ def map_label(case: Case, stored: NDArray[np.generic], organs: Sequence[str]) ->
             "Check the export and the label ids; leave the case out if it truly shows none of them",
         )
     return mapped
+
+
+def is_organ(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where some organ is: neither background nor ignored."""
+    organ: NDArray[np.bool_] = (classes != 0) & (classes != IGNORED)
+    return organ
 
 
 def _integers(case: Case, stored: NDArray[np.generic]) -> NDArray[np.integer]:
@@ -73,11 +79,11 @@ def _integers(case: Case, stored: NDArray[np.generic]) -> NDArray[np.integer]:
 
 
 def _unknown(case: Case, found: list[int]) -> BadCase:
-    known = {0, *case.background, *(i for ids in case.organs.values() for i in ids)}
+    known = {0, *case.background, *case.ignored, *(i for ids in case.organs.values() for i in ids)}
     unknown = [label_id for label_id in found if label_id not in known]
     shown = ", ".join(map(str, unknown[:_SHOWN_IDS])) + (" ..." if len(unknown) > _SHOWN_IDS else "")
     return BadCase(
         case.label,
         f"has label ids that data set {case.data_set!r} does not name: {shown}",
-        "Add each to one of its organs or to its background",
+        "Add each to one of its organs, to its background, or to what is ignored",
     )

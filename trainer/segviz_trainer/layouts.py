@@ -25,6 +25,10 @@ class Case:
     """Label ids of each organ that this case's data set annotates."""
     background: tuple[int, ...]
     """Further label ids that count as background."""
+    ignored: tuple[int, ...] = ()
+    """Label ids whose voxels neither train nor score."""
+    window: tuple[float, float] | None = None
+    """The data set's own, for federations that allow one."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,24 @@ def find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
                     f"Add it, or leave the case out with {field}.cases",
                 )
     return tuple(
-        Case(found.id, found.image, found.label, data_set.name, data_set.organs, data_set.background)
+        Case(
+            found.id,
+            found.image,
+            found.label,
+            data_set.name,
+            data_set.organs,
+            data_set.background,
+            data_set.ignored,
+            data_set.window,
+        )
         for found in chosen
     )
 
 
 def _check_organs(data_set: DataSet, root: Path, field: str) -> None:
     owners: dict[int, str] = {}
-    for organ, ids in (*data_set.organs.items(), ("background", data_set.background)):
+    others = (("background", data_set.background), ("ignored", data_set.ignored))
+    for organ, ids in (*data_set.organs.items(), *others):
         for label_id in ids:
             if label_id == 0 or label_id in owners:
                 owner = owners.get(label_id, "background")

@@ -1,7 +1,7 @@
 """The part of the pipeline without chance: a case's files to one image and one label map in RAS."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,20 +9,26 @@ import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.intensity.array import NormalizeIntensity, ScaleIntensityRange
-from monai.transforms.spatial.array import Orientation, Spacing
+from monai.transforms.spatial.array import Orientation, Resize, Spacing
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from segviz_exchange.spec import Intensity, IntensityScaling, Preprocessing
 from segviz_trainer.errors import BadCase
 from segviz_trainer.grids import Grid
 from segviz_trainer.headers import Header, check_header, read_volume
-from segviz_trainer.labels import map_label
+from segviz_trainer.labels import is_organ, map_label
 from segviz_trainer.layouts import Case
 
 _RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 # Of a voxel: more than rounding in a header, less than a misregistration anyone could see.
 _MAX_LABEL_SHIFT = 0.1
 _MIB = 2**20
+
+_RESIZERS: dict[str, Callable[[tuple[int, int, int]], Resize]] = {
+    "bilinear": lambda size: Resize(size, mode="trilinear", align_corners=False),
+    "nearest": lambda size: Resize(size, mode="nearest-exact"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class PreparedVolumes:
 
     image: PreparedImage
     label: NDArray[np.uint8]
-    """(1, X, Y, Z): 0 background, 1 + i the i-th of the organs."""
+    """(1, X, Y, Z): 0 background, 1 + i the i-th of the organs, IGNORED what is to be ignored."""
     native_label: NDArray[np.uint8]
     """The same classes on the stored file's grid, which is where a prediction is scored."""
 
@@ -90,13 +96,27 @@ def preprocess(
     label = _to_ras(mapped.astype(np.float32), image_header, preprocessing, mode="nearest")
     resampled = label.numpy().astype(np.uint8)
     assert resampled.shape == image.voxels.shape  # same grid in, same grid out
-    if not resampled.any():
+    if not is_organ(resampled).any():
         raise BadCase(
             case.label,
-            f"has no organ voxel left at a spacing of {preprocessing.spacing} mm",
+            f"has no organ voxel left {_grid_of(preprocessing)}",
             "Leave the case out, or choose a finer spacing",
         )
     return PreparedVolumes(image, resampled, mapped)
+
+
+def preprocessing_of(case: Case, preprocessing: Preprocessing) -> Preprocessing:
+    """The federation's, with the data set's own window where it has one and the federation allows it."""
+    intensity = preprocessing.intensity
+    if case.window is None or not intensity.site_windows:
+        return preprocessing
+    return replace(preprocessing, intensity=replace(intensity, window=case.window))
+
+
+def _grid_of(preprocessing: Preprocessing) -> str:
+    resized = f"resized to {preprocessing.resize} voxels" if preprocessing.resize else ""
+    spaced = f"at a spacing of {preprocessing.spacing} mm" if preprocessing.spacing else ""
+    return " and ".join(part for part in (resized, spaced) if part)
 
 
 def _to_ras(
@@ -104,6 +124,9 @@ def _to_ras(
 ) -> MetaTensor:
     placed: torch.Tensor = MetaTensor(torch.from_numpy(stored)[None], affine=torch.from_numpy(header.affine))
     placed = Orientation("RAS", labels=_RAS_LABELS)(placed)
+    if preprocessing.resize is not None:
+        # Centred, so that the affine that MONAI derives fits where the voxels are.
+        placed = _RESIZERS[mode](preprocessing.resize)(placed)
     if preprocessing.spacing is not None:
         placed = Spacing(preprocessing.spacing, mode=mode, padding_mode="border", dtype=np.float32)(placed)
     assert isinstance(placed, MetaTensor)  # MONAI keeps the type it was given
@@ -130,6 +153,13 @@ def _scaled(path: Path, placed: MetaTensor, intensity: IntensityScaling) -> NDAr
 def _check_resampled_size(
     path: Path, header: Header, preprocessing: Preprocessing, max_mebibytes: int
 ) -> None:
+    if preprocessing.resize and (size := math.prod(preprocessing.resize) * 4 / _MIB) > max_mebibytes:
+        raise BadCase(
+            path,
+            f"would take {size:,.0f} MiB resized to {preprocessing.resize} voxels; "
+            f"spec.maxCaseMebibytes is {max_mebibytes}",
+            "Raise that, or ask for a smaller preprocessing.resize",
+        )
     if preprocessing.spacing is None:
         return
     # The finest target spacing stands for each axis: which array axis becomes R, A or S is not asked here.

@@ -10,6 +10,7 @@ from segviz_exchange.records import CaseScore, Dice
 from segviz_exchange.spec import Scores
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.inference import Mask, Predictor
+from segviz_trainer.labels import IGNORED
 
 
 def dice(prediction: Mask, truth: Mask) -> float:
@@ -32,9 +33,10 @@ def score(
         # A site's data sets may annotate different organs; nothing is predicted where there is no truth.
         if annotated:
             label = case.native_label()
+            known = label != IGNORED
             for organ, mask in predictor.masks(case, annotated).items():
                 truth = label == site_organs.index(organ) + 1
-                rows.append(CaseScore(case.id, organ, dice(mask, truth)))
+                rows.append(CaseScore(case.id, organ, dice(mask & known, truth)))
         on_case(done)
     return tuple(rows)
 
