@@ -26,6 +26,7 @@ from segviz_exchange.codec import TensorFile, open_tensors
 from segviz_exchange.exits import Exit
 from segviz_exchange.records import Closing, Control, Failure, Phase, Round, find, read
 from segviz_exchange.sharing import PARAMETER
+from segviz_exchange.spec import Start
 from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import Corrupt, NotFound, Store
 
@@ -78,6 +79,9 @@ class Aggregator:
             return Step.DONE
         if situation.control.suspend:
             return self._wait(Phase.WAITING, situation.round, "suspended")
+        if situation.previous is None and situation.control.spec.model.start is Start.PRETRAINED:
+            message = "waiting for the initial model: segviz init --from MODEL"
+            return self._wait(Phase.WAITING, 0, message)
         if situation.previous and situation.previous.round >= situation.control.spec.rounds:
             return self._finish(situation, situation.previous)
         closing = find(self._store, keys.closing(situation.round), Closing)

@@ -11,6 +11,7 @@ from segviz_exchange.errors import Refusal
 # Said here, so that help needs neither torch nor Kubernetes' client.
 _HELP = {
     "data": "Make a phantom data set to try things on.",
+    "init": "Start a federation from a trained model.",
     "join": "Take part in a federation from outside its cluster.",
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show how a federation stands.",

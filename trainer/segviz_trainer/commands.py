@@ -1,4 +1,4 @@
-"""`segviz data`: data to try the system on."""
+"""`segviz data`: data to try the system on. `segviz init`: a federation's first model."""
 
 import shutil
 import time
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from segviz_exchange.errors import Refusal
+from segviz_exchange.store import open_store
 
 _PATIENCE_SECONDS = 2.0
 
@@ -61,6 +62,40 @@ def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
 
         generate(staged, seed, cases, external_cases, report=report)
     click.echo(f"Wrote {', '.join(s.name for s in PHANTOM_SETS)} to {folder}.")
+
+
+_INIT_EXAMPLES = """\b
+Examples:
+  segviz init --from runs/phantom/models/base --store runs/second/bucket
+  segviz init --from model/ --store s3://minio.example.org/segviz --prefix default/abdomen-1f2e3d4c/
+"""
+
+
+@click.command(epilog=_INIT_EXAMPLES)
+@click.option(
+    "--from",
+    "model",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="An exported model's folder, or its model.safetensors.",
+)
+@click.option("--store", "url", required=True, help="Folder or s3://HOST/BUCKET that holds the federation.")
+@click.option("--prefix", help="The federation's prefix in the store; not needed where there is one only.")
+def init(model: Path, url: str, prefix: str | None) -> None:
+    """Start a federation from a trained model.
+
+    For a federation with spec.model.start: Pretrained, which waits for this. Takes the model's
+    representation, and the heads of organs that both have; other heads start from the seed. Uses the
+    coordinator's credentials: no site may write what all start from.
+    """
+    # Here, so that --help answers at once.
+    from segviz_trainer.pretrained import find_prefix, start_from
+
+    store = open_store(url)
+    started = start_from(store.scoped(prefix or find_prefix(store)), model)
+    click.echo(f"Round 0 is {started.record.blob}: {len(started.taken)} tensors of {model}.")
+    if started.seeded:
+        click.echo(f"From the seed: {len(started.seeded)} tensors, {started.seeded[0]} the first.")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from segviz_exchange.records import (
     read,
 )
 from segviz_exchange.sharing import GROUPS, encode_groups
-from segviz_exchange.spec import AlgorithmName, OptimizerState
+from segviz_exchange.spec import AlgorithmName, OptimizerState, Start
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoint, Position
 from segviz_trainer.epochs import EpochRun, EpochSoFar
@@ -95,6 +95,10 @@ class RoundLoop:
         """Round 0: every site offers the seeded model, whole; the first one by alias becomes everyone's."""
         me = self.me
         attempt = self._next_attempt(0)
+        if me.control.spec.model.start is Start.PRETRAINED:
+            message = "for the initial model: segviz init --from MODEL"
+            me.heartbeat.beat(Phase.WAITING, round=0, message=message)
+            return False
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
             return False
