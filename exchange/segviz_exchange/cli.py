@@ -13,6 +13,7 @@ _HELP = {
     "data": "Make a phantom data set to try things on.",
     "init": "Start a federation from a trained model.",
     "join": "Take part in a federation from outside its cluster.",
+    "doctor": "Say what keeps a federation in a cluster from working, and what to do.",
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show how a federation stands.",
     "store": "Check that an object store keeps what it promises.",

@@ -28,7 +28,9 @@ class Kind:
     plural: str
 
     def path(self, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
-        parts = [self.api, "namespaces", namespace, self.plural, *filter(None, (name, subresource))]
+        """`namespace` is empty for what is in none."""
+        where = ["namespaces", namespace] if namespace else []
+        parts = [self.api, *where, self.plural, *filter(None, (name, subresource))]
         return "/" + "/".join(quote(part, safe="/:") for part in parts)
 
 

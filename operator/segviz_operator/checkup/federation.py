@@ -1,0 +1,69 @@
+"""A federation: what the operator says of it, its own namespace, its store, and each of its sites."""
+
+from collections.abc import Iterator
+
+from segviz_operator.checkup.finding import Finding, bad, good, unknown
+from segviz_operator.checkup.rights import BESIDE_FEDERATIONS, Account, check_rights
+from segviz_operator.checkup.site import SiteName, check_site
+from segviz_operator.checkup.store import check_store
+from segviz_operator.cluster import FEDERATIONS, Cluster, Forbidden, Object
+from segviz_operator.manifest import Federation, from_server
+from segviz_operator.names import FINALIZER
+
+
+def check_federation(
+    cluster: Cluster, account: Account, namespace: str, name: str, *, asks_store: bool = True
+) -> Iterator[Finding]:
+    try:
+        raw = cluster.get(FEDERATIONS, namespace, name)
+    except Forbidden:
+        yield unknown(f"federation {namespace}/{name}: you may not read it")
+        return
+    if raw is None:
+        yield bad(
+            f"there is no SegVizFederation {namespace}/{name}",
+            f"kubectl get svf -n {namespace}; kubectl get svf -A",
+        )
+        return
+    federation = from_server(raw)
+    assert isinstance(federation, Federation)
+    yield from _check_status(raw, federation)
+    yield from check_rights(
+        cluster,
+        account,
+        namespace,
+        BESIDE_FEDERATIONS,
+        f"helm upgrade the operator with {namespace} in federationNamespaces",
+    )
+    if asks_store:
+        yield from check_store(cluster, federation)
+    for member in (*federation.spec.sites, *federation.spec.evaluation.sites):
+        where = SiteName(member.site_ref.namespace, member.site_ref.name)
+        yield from check_site(cluster, account, where, (federation.key,))
+
+
+def _check_status(raw: Object, federation: Federation) -> Iterator[Finding]:
+    metadata, status = raw["metadata"], raw.get("status", {})
+    if "deletionTimestamp" in metadata and FINALIZER in metadata.get("finalizers", ()):
+        yield bad(
+            f"{federation} waits for the operator to end it, since {metadata['deletionTimestamp']}",
+            'See docs/operations.md, "A federation that does not go".',
+        )
+    conditions = {each["type"]: each for each in status.get("conditions", ())}
+    if status.get("observedGeneration") != metadata["generation"]:
+        yield bad(
+            f"the operator has not looked at {federation} (generation {metadata['generation']})",
+            "Does it run, and does it watch this namespace? Its log says.",
+        )
+        return
+    for kind, wanted in (("Accepted", "True"), ("Failed", "False"), ("Degraded", "False")):
+        found = conditions.get(kind)
+        if found is not None and found["status"] != wanted:
+            verdict = unknown if found["status"] == "Unknown" else bad
+            yield verdict(
+                f"{federation} is {kind}={found['status']}, {found['reason']}: {found['message']}", ""
+            )
+    if conditions.get("Accepted", {}).get("status") == "True":
+        yield good(
+            f"{federation} is accepted; phase {status.get('phase')}, round {status.get('currentRound', 0)}"
+        )

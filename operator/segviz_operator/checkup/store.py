@@ -1,0 +1,74 @@
+"""A federation's store: there, trusted, honest about conditional writes, and able to give credentials."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from segviz_exchange.errors import Refusal
+from segviz_exchange.probe import probe
+from segviz_exchange.spec import CredentialSource
+from segviz_exchange.store import Denied, StoreError, Unavailable
+from segviz_operator.checkup.finding import Finding, bad, good, unknown
+from segviz_operator.cluster import Cluster, Forbidden
+from segviz_operator.manifest import Federation
+from segviz_operator.names import Subject
+from segviz_operator.store_access import SECRET_NOT_FOUND, NoCredentials, read_access
+
+
+def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
+    spec = federation.spec.store
+    if spec is None:
+        yield bad(
+            f"{federation} has no spec.store, which a cluster needs", "Add it: kubectl explain svf.spec.store"
+        )
+        return
+    subject = Subject(federation.namespace, federation.name, federation.raw["metadata"]["uid"])
+    try:
+        access = read_access(cluster, subject, spec)
+    except NoCredentials as error:
+        if isinstance(error.__cause__, Forbidden):
+            yield unknown(f"the store of {federation}: {error}".replace("the operator", "you"))
+        else:
+            yield bad(f"the store of {federation}: {error}", _mend(federation, error))
+        return
+    yield good(f"Secret {federation.namespace}/{spec.existing_secret} holds the store's keys")
+    try:
+        store, _ = access.open(datetime.now(UTC))
+        probe(store)
+    except Unavailable as error:
+        yield unknown(
+            f"the store does not answer from here: {error}",
+            "Is its address the cluster's own? Run this in a Pod there. Else mend address, CA or network.",
+        )
+        return
+    except Denied as error:
+        yield bad(f"the store refuses the operator's credentials: {error}", _mint_remedy(spec.credentials))
+        return
+    except (StoreError, Refusal) as error:
+        yield bad(f"the store cannot hold a federation: {error}", f"segviz store check {spec.url}")
+        return
+    minted = (
+        ", and its STS gives expiring credentials" if spec.credentials is CredentialSource.ASSUME_ROLE else ""
+    )
+    yield good(f"{spec.url} answers, refuses a second create{minted}")
+
+
+def _mend(federation: Federation, error: NoCredentials) -> str:
+    spec = federation.spec.store
+    assert spec is not None
+    if error.reason == SECRET_NOT_FOUND and "Secret" in str(error):
+        return (
+            f"kubectl -n {federation.namespace} create secret generic {spec.existing_secret} "
+            "--from-file=accessKey=FILE --from-file=secretKey=FILE"
+        )
+    return (
+        "It needs the keys accessKey and secretKey; a CA bundle needs the key that spec.store.caBundle names."
+    )
+
+
+def _mint_remedy(source: CredentialSource) -> str:
+    if source is CredentialSource.ASSUME_ROLE:
+        return (
+            "The keys must be of a user that may use the bucket and assume a role; "
+            "a store without STS needs credentials: ExistingSecrets."
+        )
+    return "The keys must be of a user that may read, write, list and delete in the bucket."
