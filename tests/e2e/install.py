@@ -34,6 +34,7 @@ NAMES = (
     "upgraded",
     "left-behind",
     "twin",
+    "remote",
 )
 """Of the federations that every site allows. One that is not here is foreign."""
 OTHER_COORDINATOR = "oncology"
