@@ -43,6 +43,8 @@ def meaning(error: MinioException | HTTPError, name: str) -> StoreError:
         return StoreError(said)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(said)
+    if code == "RequestTimeTooSkewed":
+        return Denied(f"{said}. This machine's clock is off: set it by NTP")
     if code in _EXPIRED or code in _UNKNOWN:
         return Rejected(said)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

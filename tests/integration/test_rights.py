@@ -159,6 +159,20 @@ def test_a_store_without_sts_says_what_to_do(versitygw: Server) -> None:
         Sts(f"http://{versitygw.address}", parent).mint(OPERATOR, "bucket", PREFIX, 900, "test")
 
 
+def test_a_secret_of_ones_own_works_where_there_is_no_sts(versitygw: Server, tmp_path: Path) -> None:
+    """And a changed one is read again, as kubelet brings it."""
+    file = tmp_path / "credentials.json"
+    file.write_bytes(encode_credentials(Credentials(versitygw.access_key, "not-yet-right")))
+    url = versitygw.url(versitygw.make_bucket())
+    store = S3Store.from_url(url, CredentialsFile(file)).scoped(PREFIX)
+    with pytest.raises(Unavailable, match="awaited"):
+        store.create("sites/basel/x", b"content")
+    right = encode_credentials(Credentials(versitygw.access_key, versitygw.secret_key))
+    threading.Timer(2, lambda: file.write_bytes(right)).start()
+    PatientStore(store, 60).create("sites/basel/x", b"content")
+    assert store.get("sites/basel/x") == b"content"
+
+
 @pytest.mark.skipif("SEGVIZ_SLOW" not in os.environ, reason="takes 15 minutes: set SEGVIZ_SLOW=1")
 @pytest.mark.timeout(1100)
 def test_a_token_that_has_expired_is_awaited(ministry: Ministry, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((412, "PreconditionFailed"), AlreadyExists),
         ((403, "AccessDenied"), Denied),
+        ((403, "RequestTimeTooSkewed"), Denied),
         ((403, "SignatureDoesNotMatch"), Rejected),
         ((400, "ExpiredToken"), Rejected),
         ((404, "NoSuchKey"), NotFound),
