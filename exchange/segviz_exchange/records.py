@@ -168,6 +168,23 @@ class Dice(Record, frozen=True):
     cases: Annotated[int, msgspec.Meta(ge=0)]
 
 
+# More than the diagonal of any image; as above, so that a mean cannot overflow.
+Millimetres = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class Surface(Record, frozen=True):
+    """How well surfaces agree, over the cases of the organ's Dice. Empty masks count, as `agreement` says."""
+
+    hd95: Millimetres
+    """Mean of the 95th percentiles of the surface distances."""
+    hd95_sd: Millimetres
+    nsd: Share
+    """Mean share of the surfaces that lies within the tolerance."""
+    nsd_sd: Share
+    misses: Annotated[int, msgspec.Meta(ge=0)]
+    """Cases in which nothing of an organ that is there was found."""
+
+
 class RoundScores(Record, frozen=True):
     """A site's validation of one global model, with the site's own heads (and BN, under FedBN)."""
 
@@ -191,6 +208,10 @@ class CaseScore(Record, frozen=True):
     """A site-salted id where it leaves the site."""
     organ: str
     dice: Share
+    hd95: Millimetres | None = None
+    """As the next two, none where only Dice was asked for."""
+    nsd: Share | None = None
+    missed: bool | None = None
 
 
 class VariantOutcome(Record, frozen=True):
@@ -198,6 +219,8 @@ class VariantOutcome(Record, frozen=True):
     cases: tuple[CaseScore, ...]
     release: Digest | None
     """Blob under the site's release/, or none where the site releases nothing."""
+    surface: dict[str, Surface] = {}
+    """By organ, as `test`."""
 
 
 class Outcome(Record, frozen=True):

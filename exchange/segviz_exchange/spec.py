@@ -248,6 +248,8 @@ class Evaluation(Part, frozen=True):
     sites: tuple[Member, ...]
     norm: EvaluationNorm
     overlap: float
+    tolerance_millimetres: dict[str, float] | None = None
+    """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
 
 
 class CABundle(Part, frozen=True):

@@ -29,6 +29,13 @@ class Row(msgspec.Struct, frozen=True, rename="camel"):
     sd: float
     """Divided by n (ddof 0)."""
     cases: int
+    hd95: float | None = None
+    """Millimetres; as the rest, none where a site reports Dice alone."""
+    hd95_sd: float | None = None
+    nsd: float | None = None
+    nsd_sd: float | None = None
+    misses: int | None = None
+    """Cases in which nothing of an organ that is there was found."""
 
 
 class Model(msgspec.Struct, frozen=True, rename="camel"):
@@ -112,7 +119,11 @@ def as_csv(report: Report) -> str:
 
 def _rows(table: str, site: str, algorithm: str, variants: Mapping[str, VariantOutcome]) -> list[Row]:
     def row(variant: str, organ: str, dice: Dice) -> Row:
-        return Row(table, site, algorithm + VARIANTS[variant], organ, dice.mean, dice.sd, dice.cases)
+        method, surface = algorithm + VARIANTS[variant], variants[variant].surface.get(organ)
+        row = Row(table, site, method, organ, dice.mean, dice.sd, dice.cases)
+        if surface is None:
+            return row
+        return msgspec.structs.replace(row, **msgspec.structs.asdict(surface))
 
     return [
         row(variant, organ, dice)

@@ -48,7 +48,7 @@ def _external_tables(report: Report, site: str, width: int) -> Iterator[Table]:
 
 def _chunks(columns: Sequence[Column], report: Report, width: int) -> Iterator[Sequence[Column]]:
     """As many columns as fit beside each other."""
-    label = max(len(text) for text in (*report.methods, _CASES)) + 2
+    label = max(len(text) for text in (*_labels(report, columns), _CASES)) + 2
     fitting = max(1, (width - label) // max([_CELL_WIDTH, *(len(each.organ) + 2 for each in columns)]))
     for start in range(0, len(columns), fitting):
         yield columns[start : start + fitting]
@@ -62,9 +62,29 @@ def _table(report: Report, columns: Sequence[Column], title: str) -> Table:
         table.add_column(f"{column.organ}{site}", justify="right", no_wrap=True)
     for method in report.methods:
         table.add_row(method, *(_dice(_cell(report, column, method)) for column in columns))
+    for method in _with_surfaces(report, columns):
+        rows = [_cell(report, column, method) for column in columns]
+        for name, cell in _SURFACE_ROWS.items():
+            table.add_row(f"{method} {name}", *map(cell, rows))
     first = report.methods[0]
     table.add_row(_CASES, *(_count(_cell(report, column, first)) for column in columns), style="dim")
     return table
+
+
+def _labels(report: Report, columns: Sequence[Column]) -> Iterator[str]:
+    yield from report.methods
+    for method in _with_surfaces(report, columns):
+        yield from (f"{method} {name}" for name in _SURFACE_ROWS)
+
+
+def _with_surfaces(report: Report, columns: Sequence[Column]) -> list[str]:
+    """Methods of which more than Dice is known."""
+
+    def has_surfaces(method: str) -> bool:
+        cells = (_cell(report, column, method) for column in columns)
+        return any(cell is not None and cell.hd95 is not None for cell in cells)
+
+    return [method for method in report.methods if has_surfaces(method)]
 
 
 def _cell(report: Report, column: Column, method: str) -> Row | None:
@@ -73,6 +93,21 @@ def _cell(report: Report, column: Column, method: str) -> Row | None:
 
 def _dice(row: Row | None) -> str:
     return "-" if row is None else f"{row.mean:.2f} ± {row.sd:.2f}"
+
+
+def _hd95(row: Row | None) -> str:
+    return "-" if row is None or row.hd95 is None else f"{row.hd95:.1f} ± {row.hd95_sd:.1f}"
+
+
+def _nsd(row: Row | None) -> str:
+    return "-" if row is None or row.nsd is None else f"{row.nsd:.2f} ± {row.nsd_sd:.2f}"
+
+
+def _misses(row: Row | None) -> str:
+    return "-" if row is None or row.misses is None else str(row.misses)
+
+
+_SURFACE_ROWS = {"HD95, mm": _hd95, "NSD": _nsd, "misses": _misses}
 
 
 def _count(row: Row | None) -> str:

@@ -15,7 +15,7 @@ from segviz_exchange.sharing import SHARED_HEAD
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.inference import Predictor
 from segviz_trainer.layouts import Case
-from segviz_trainer.scoring import dice
+from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.train import Device
 from volumes import WINDOWED
 

@@ -13,7 +13,9 @@ from segviz_exchange.store import Unavailable
 
 DIGEST = "0123456789abcdef" * 4
 DICE = records.Dice(0.9, 0.05, 12)
-VARIANT = records.VariantOutcome({"liver": DICE}, (records.CaseScore("c1", "liver", 0.875),), DIGEST)
+SURFACE = records.Surface(4.5, 1.5, 0.875, 0.125, 1)
+CASE = records.CaseScore("c1", "liver", 0.875, 3.25, 0.75, False)
+VARIANT = records.VariantOutcome({"liver": DICE}, (CASE,), DIGEST, {"liver": SURFACE})
 ENVIRONMENT = records.Environment("2.15.0", "cpu", "FP32", "Contiguous", 2)
 
 FINDING = records.Finding("Disk", records.Severity.WARNING, "/state has 3 GiB free")
@@ -36,6 +38,7 @@ EXAMPLES: list[records.Record] = [
     records.Round(3, 2, DIGEST, 19_200_000, ("basel", "bern")),
     records.Failure(3, 2, "QuorumLost", "ü: a message may be in any language"),
     DICE,
+    SURFACE,
     records.RoundScores("basel", 3, {"liver": DICE}),
     records.Final(3, 2, {"liver": 0.9, "spleen": 0.1 + 0.2}),
     records.CaseScore("c1", "liver", 0.875),

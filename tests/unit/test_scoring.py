@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from segviz_exchange.records import CaseScore, Dice
+from segviz_exchange.records import CaseScore, Dice, Surface
 from segviz_exchange.spec import Scores
 from segviz_trainer.cache import PreparedCase, prepare_case
-from segviz_trainer.inference import Mask
-from segviz_trainer.scoring import dice, may_leave, score, summary
+from segviz_trainer.metrics.agreement import agreement
+from segviz_trainer.metrics.overlap import Mask, dice
+from segviz_trainer.scoring import may_leave, score, summary, surface_summary
 from volumes import WINDOWED, liver_label, write_case
 
 ORGANS = ("liver", "spleen")
@@ -84,6 +85,21 @@ def test_a_case_is_scored_against_the_stored_label(case: PreparedCase) -> None:
     assert score(Finds(), [case], ORGANS, ORGANS) == (CaseScore("a", "liver", dice(found, truth)),)
 
 
+def test_with_tolerances_surfaces_are_scored_in_millimetres(case: PreparedCase) -> None:
+    truth = liver_label() == 1
+    found = truth.copy()
+    found[:3] = False
+    (row,) = score(Finds(), [case], ORGANS, ORGANS, tolerances={"liver": 1.5})
+    expected = agreement(found, truth, (2.0, 2.0, 3.0), 1.5)
+    assert (row.dice, row.hd95, row.nsd, row.missed) == (
+        expected.dice,
+        expected.hd95,
+        expected.nsd,
+        expected.missed,
+    )
+    assert 0 < row.nsd < 1
+
+
 def test_an_organ_that_a_case_does_not_annotate_is_not_scored(
     case: PreparedCase, spleen: PreparedCase
 ) -> None:
@@ -121,6 +137,22 @@ def test_a_single_case_has_a_standard_deviation_of_zero() -> None:
 
 def test_the_summary_of_nothing_is_empty() -> None:
     assert summary(()) == {}
+
+
+def test_the_summary_of_surfaces_counts_a_miss_and_drops_nothing() -> None:
+    rows = (
+        CaseScore("a", "liver", 0.5, 4.0, 0.5, False),
+        CaseScore("b", "liver", 0.0, 100.0, 0.0, True),
+        CaseScore("a", "spleen", 1.0, 0.0, 1.0, False),
+    )
+    assert surface_summary(rows) == {
+        "liver": Surface(hd95=52.0, hd95_sd=48.0, nsd=0.25, nsd_sd=0.25, misses=1),
+        "spleen": Surface(hd95=0.0, hd95_sd=0.0, nsd=1.0, nsd_sd=0.0, misses=0),
+    }
+
+
+def test_rows_of_dice_alone_have_no_summary_of_surfaces() -> None:
+    assert surface_summary(ROWS) == {}
 
 
 def test_under_summary_no_row_leaves() -> None:

@@ -9,7 +9,7 @@ from federations import build_control, build_outcome
 from rich.console import Console
 from snapshots import snapshot
 
-from segviz_exchange.records import Dice, Exported, ExternalScores, Final, VariantOutcome
+from segviz_exchange.records import Dice, Exported, ExternalScores, Final, Surface, VariantOutcome
 from segviz_operator.report import Report, as_csv, build_report
 from segviz_operator.tables import print_report
 
@@ -59,6 +59,20 @@ def test_rows_are_methods_and_columns_are_organs() -> None:
     assert cells(lines, "cases") == [["12", "5"], ["4", "-"]]
 
 
+def test_surfaces_are_shown_below_dice_where_a_site_reports_them() -> None:
+    report = build()
+    surface = msgspec.structs.asdict(Surface(4.25, 1.5, 0.875, 0.125, 2))
+    rows = tuple(
+        msgspec.structs.replace(row, **surface) if (row.site, row.method) == ("btcv", "FedBN") else row
+        for row in report.rows
+    )
+    lines = printed(msgspec.structs.replace(report, rows=rows))
+    assert cells(lines, "FedBN HD95, mm") == [["4.2 ± 1.5", "-"]]
+    assert cells(lines, "FedBN NSD") == [["0.88 ± 0.12", "-"]]
+    assert cells(lines, "FedBN misses") == [["2", "-"]]
+    assert cells(lines, "FedBN+FT NSD") == []
+
+
 def test_without_fine_tuning_there_is_no_row_for_it() -> None:
     report = msgspec.structs.replace(build(), methods=("FedBN",))
     assert not cells(printed(report), "FedBN+FT")
@@ -86,7 +100,9 @@ def test_csv_and_json_hold_the_same_numbers_to_the_last_digit() -> None:
     report = build()
     rows = list(csv.DictReader(io.StringIO(as_csv(report))))
     decoded = msgspec.json.decode(msgspec.json.encode(report))
-    assert [{key: str(value) for key, value in row.items()} for row in decoded["rows"]] == rows
+    assert [
+        {key: "" if value is None else str(value) for key, value in row.items()} for row in decoded["rows"]
+    ] == rows
     assert len(rows) == 6
 
 

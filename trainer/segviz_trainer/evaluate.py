@@ -15,7 +15,7 @@ from segviz_trainer.exported import averaged_norm, for_organ
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
 from segviz_trainer.outcome import salt_of
-from segviz_trainer.scoring import may_leave, score, summary
+from segviz_trainer.scoring import may_leave, score, summary, surface_summary
 from segviz_trainer.site import Site
 from segviz_trainer.tensors import load, to_tensors
 from segviz_trainer.train import Device
@@ -51,12 +51,18 @@ class Evaluator:
         for organ in sorted(set(exported.organs) & set(self.site.organs)):
             self._load(predictor, exported, organ, tensors, groups)
             rows += score(
-                predictor, self.cases, self.site.organs, (organ,), self._beats(f"{exported.variant}, {organ}")
+                predictor,
+                self.cases,
+                self.site.organs,
+                (organ,),
+                self._beats(f"{exported.variant}, {organ}"),
+                exported.spec.evaluation.tolerance_millimetres or {},
             )
         return VariantOutcome(
             test=summary(rows),
             cases=may_leave(rows, self.site.spec.scores, salt_of(self.site)),
             release=None,
+            surface=surface_summary(rows),
         )
 
     def _beats(self, message: str) -> Callable[[int], object]:

@@ -13,10 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segviz_exchange.sharing import SHARED_HEAD
 from segviz_trainer.cache import PreparedCase
+from segviz_trainer.metrics.overlap import Mask
 from segviz_trainer.model import SegNet
 from segviz_trainer.train import Device
-
-Mask = NDArray[np.bool_]
 
 
 class Predictor:

@@ -11,7 +11,7 @@ from segviz_trainer.checkpoint import Checkpoints
 from segviz_trainer.epochs import EpochRun
 from segviz_trainer.heartbeat import check_lease
 from segviz_trainer.participant import Participant
-from segviz_trainer.scoring import may_leave, score, summary
+from segviz_trainer.scoring import may_leave, score, summary, surface_summary
 from segviz_trainer.site import Site
 from segviz_trainer.tensors import to_arrays
 from segviz_trainer.train import learning_rate
@@ -69,11 +69,13 @@ def _variant(me: Participant, own: set[str]) -> VariantOutcome:
         me.site.organs,
         me.site.organs,
         lambda done: me.heartbeat.beat(Phase.TESTING, step=done, steps=len(cases)),
+        me.control.spec.evaluation.tolerance_millimetres or {},
     )
     return VariantOutcome(
         test=summary(rows),
         cases=may_leave(rows, me.site.spec.scores, salt_of(me.site)),
         release=_release(me, own),
+        surface=surface_summary(rows),
     )
 
 

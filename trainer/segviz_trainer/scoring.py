@@ -1,22 +1,20 @@
-"""Dice of cases and its summary."""
+"""Scores of cases and their summary."""
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 
-from segviz_exchange.records import CaseScore, Dice
+from segviz_exchange.records import CaseScore, Dice, Surface
 from segviz_exchange.spec import Scores
 from segviz_trainer.cache import PreparedCase
-from segviz_trainer.inference import Mask, Predictor
+from segviz_trainer.inference import Predictor
 from segviz_trainer.labels import IGNORED
-
-
-def dice(prediction: Mask, truth: Mask) -> float:
-    """2·|P ∩ T| / (|P| + |T|); 1 where both are empty, 0 where only one is."""
-    total = int(prediction.sum()) + int(truth.sum())
-    return 1.0 if total == 0 else 2 * int(np.logical_and(prediction, truth).sum()) / total
+from segviz_trainer.metrics.agreement import agreement
+from segviz_trainer.metrics.overlap import Mask, dice
+from segviz_trainer.metrics.tolerances import tolerance_of
 
 
 def score(
@@ -25,8 +23,13 @@ def score(
     site_organs: tuple[str, ...],
     organs: tuple[str, ...],
     on_case: Callable[[int], object] = lambda done: None,
+    tolerances: Mapping[str, float] | None = None,
 ) -> tuple[CaseScore, ...]:
-    """Dice of every case for each of `organs` that it annotates, on the grid of the stored label."""
+    """Scores of every case for each of `organs` that it annotates, on the grid of the stored label.
+
+    Dice alone, which is what a round is chosen by; HD95, NSD and misses too where `tolerances` are given:
+    NSD's by organ, in mm, for organs that differ from the usual.
+    """
     rows = []
     for done, case in enumerate(cases, start=1):
         annotated = tuple(organ for organ in organs if organ in case.organs)
@@ -36,9 +39,18 @@ def score(
             known = label != IGNORED
             for organ, mask in predictor.masks(case, annotated).items():
                 truth = label == site_organs.index(organ) + 1
-                rows.append(CaseScore(case.id, organ, dice(mask & known, truth)))
+                rows.append(_score(case, organ, mask & known, truth, tolerances))
         on_case(done)
     return tuple(rows)
+
+
+def _score(
+    case: PreparedCase, organ: str, mask: Mask, truth: Mask, tolerances: Mapping[str, float] | None
+) -> CaseScore:
+    if tolerances is None:
+        return CaseScore(case.id, organ, dice(mask, truth))
+    agreed = agreement(mask, truth, case.native.spacing, tolerance_of(organ, tolerances))
+    return CaseScore(case.id, organ, agreed.dice, agreed.hd95, agreed.nsd, agreed.missed)
 
 
 def summary(rows: Sequence[CaseScore]) -> dict[str, Dice]:
@@ -51,11 +63,30 @@ def summary(rows: Sequence[CaseScore]) -> dict[str, Dice]:
     }
 
 
+def surface_summary(rows: Sequence[CaseScore]) -> dict[str, Surface]:
+    """By organ, of the rows that have surface scores."""
+    by_organ: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
+    for row in rows:
+        if row.hd95 is not None and row.nsd is not None:
+            by_organ[row.organ].append((row.hd95, row.nsd, bool(row.missed)))
+    summaries = {}
+    for organ, values in sorted(by_organ.items()):
+        hd95, nsd, missed = map(np.array, zip(*values, strict=True))
+        summaries[organ] = Surface(
+            hd95=float(hd95.mean()),
+            hd95_sd=float(hd95.std()),
+            nsd=float(nsd.mean()),
+            nsd_sd=float(nsd.std()),
+            misses=int(missed.sum()),
+        )
+    return summaries
+
+
 def may_leave(rows: Sequence[CaseScore], policy: Scores, salt: str) -> tuple[CaseScore, ...]:
     """The case rows that a site lets out: none, or all under ids that only the site can trace back."""
     if policy is Scores.SUMMARY:
         return ()
     return tuple(
-        CaseScore(hashlib.sha256(f"{salt}/{row.case}".encode()).hexdigest()[:12], row.organ, row.dice)
+        msgspec.structs.replace(row, case=hashlib.sha256(f"{salt}/{row.case}".encode()).hexdigest()[:12])
         for row in rows
     )

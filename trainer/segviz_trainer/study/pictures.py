@@ -25,8 +25,8 @@ from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.exported import for_organ
 from segviz_trainer.inference import Predictor, to_native
 from segviz_trainer.layouts import find_cases
+from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.outcome import salt_of
-from segviz_trainer.scoring import dice
 from segviz_trainer.site import Site
 from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
 from segviz_trainer.tensors import load, to_tensors
