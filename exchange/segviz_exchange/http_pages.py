@@ -113,7 +113,7 @@ def serve_metrics(registry: CollectorRegistry) -> Pages | None:
     port = os.environ.get(PORT, "")
     if not port:
         return None
-    address = os.environ.get(ADDRESS) or _every_interface()
+    address = os.environ.get(ADDRESS) or every_interface()
     try:
         return Pages({"/metrics": metrics_page(registry)}, int(port), address)
     except (OSError, ValueError, OverflowError) as error:
@@ -121,5 +121,5 @@ def serve_metrics(registry: CollectorRegistry) -> Pages | None:
         return None
 
 
-def _every_interface() -> str:
+def every_interface() -> str:
     return "::" if socket.has_dualstack_ipv6() else ""

@@ -8,6 +8,9 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 
@@ -32,26 +35,46 @@ class Context(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         # What a line says of itself counts: the operator speaks of many federations.
-        known = {"component": self.component, "federation": self.federation, "site": self.site}
+        known = {
+            "component": self.component,
+            "federation": _spoken_of.get() or self.federation,
+            "site": self.site,
+        }
         for name, value in {**known, "round": self.round}.items():
             if not hasattr(record, name):
                 setattr(record, name, value)
         return True
 
 
+_spoken_of: ContextVar[str | None] = ContextVar("federation", default=None)
+
+
+@contextmanager
+def speaking_of(federation: str) -> Iterator[None]:
+    """For a process that works for many: whose the lines of this stretch, in this thread, are."""
+    token = _spoken_of.set(federation)
+    try:
+        yield
+    finally:
+        _spoken_of.reset(token)
+
+
 context = Context("segviz")
 """This process's: a log is the process's too."""
 
 
-def configure(component: str, federation: str | None = None, site: str | None = None) -> None:
-    """Send everything to stderr, in UTC; the last call counts."""
+def configure(
+    component: str, federation: str | None = None, site: str | None = None, *, json: bool = False
+) -> None:
+    """Send everything to stderr, in UTC; the last call counts. `json` overrides the environment."""
+    json = json or as_json()
     context.component, context.federation, context.site, context.round = component, federation, site, None
     handler = logging.StreamHandler()
     handler.addFilter(context)
-    handler.setFormatter(_json() if as_json() else HumanFormatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_json() if json else HumanFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    if as_json():
+    if json:
         sys.excepthook = _log_uncaught
 
 

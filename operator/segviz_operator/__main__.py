@@ -11,11 +11,14 @@ import kopf
 import msgspec
 from kubernetes import client, config
 
+from segviz_exchange import logs
+from segviz_exchange.http_pages import Pages, every_interface
 from segviz_exchange.spec import ImagePullPolicy, TrainerPod
 from segviz_operator.apply import Images
 from segviz_operator.cluster import Cluster
 from segviz_operator.controller import WORKERS, Controller
 from segviz_operator.handlers import register
+from segviz_operator.metrics import OperatorMetrics
 from segviz_operator.reconcile import Reconciler, Settings
 
 log = logging.getLogger("segviz_operator")
@@ -74,7 +77,14 @@ def main(
         )
     else:
         raise click.UsageError("Which images? Give --pods, or --aggregator-image and --trainer-image.")
-    controller = Controller(Reconciler(Cluster(connect()), Settings(images, poll_seconds)))
+    if log_format == "json" or logs.as_json():
+        # In place of kopf's handlers: every Pod of SegViz writes the same fields.
+        logs.configure("operator", json=True)
+    metrics = OperatorMetrics()
+    if metrics_port:
+        Pages({"/metrics": metrics.page}, metrics_port, every_interface())
+    settings = Settings(images, poll_seconds)
+    controller = Controller(Reconciler(Cluster(connect()), settings, metrics))
     registry = kopf.OperatorRegistry()
     register(registry)
     scope: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}

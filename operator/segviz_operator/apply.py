@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ from segviz_operator.names import Subject
 from segviz_operator.plan import Action, CreateWorkload, DeleteWorkload, WriteControl
 from segviz_operator.pod import Owner
 from segviz_operator.store_access import Granted, NoCredentials, StoreAccess
-from segviz_operator.store_secret import build_store_secret, content_hash, secret_seen
+from segviz_operator.store_secret import SecretSeen, build_store_secret, content_hash, secret_seen
 from segviz_operator.trainer_job import build_trainer_job
 from segviz_operator.workload import WorkloadRole
 
@@ -161,6 +161,7 @@ class Applier:
             else:
                 known = None
         if known is not None and not known[0].is_due(now, wanted):
+            self._note_expiry(role, alias, known[0])
             return
         granted = self._grant(role, alias, host, site, now)
         owner = self.owner if host is None else host.consent
@@ -177,6 +178,13 @@ class Applier:
         )
         made = self.cluster.apply(SECRETS, secret)
         self.memory.secrets[namespace, name] = (secret_seen(made), time.monotonic())
+        self._note_expiry(role, alias, secret_seen(made))
+
+    def _note_expiry(self, role: WorkloadRole, alias: str | None, seen: SecretSeen) -> None:
+        """For whoever watches: they are renewed half-way to their end, so it is as far away again."""
+        if seen.renew_at is not None and role is not WorkloadRole.EXPORT:
+            rest = timedelta(seconds=self.store_spec.credential_seconds / 2)
+            self.memory.expirations[alias or ""] = seen.renew_at + rest
 
     def _grant(
         self, role: WorkloadRole, alias: str | None, host: Host | None, site: SiteSpec | None, now: datetime

@@ -1,6 +1,7 @@
 """What the operator remembers of one federation between two turns: nothing that it could not read again."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -30,6 +31,9 @@ class Memory:
     """UIDs of Jobs that were deleted, which the watch may still show."""
     records: FederationRecords | None = None
     read_at: float = float("-inf")
+    expirations: dict[str, datetime] = field(default_factory=dict)
+    """When the credentials that a Pod has expire, by alias; "" is the aggregator."""
+    measured: Callable[[Store], Store] = lambda store: store
     _access: StoreAccess | None = None
     _access_until: float = float("-inf")
     _store: Store | None = None
@@ -53,7 +57,8 @@ class Memory:
         now = datetime.now(UTC)
         due = self._renew_at is not None and now >= self._renew_at
         if self._store is None or self._observer is None or due:
-            self._store, self._renew_at = access.open(now)
+            store, self._renew_at = access.open(now)
+            self._store = self.measured(store)
             if self._observer is None:
                 self._observer = Observer(self._store)
             else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from segviz_exchange import logs
 from segviz_exchange.errors import Refusal
 from segviz_exchange.records import Control
 from segviz_exchange.store import Denied, StoreError
@@ -32,6 +33,7 @@ from segviz_operator.hosting import spec_hash
 from segviz_operator.jobs import JobSeen, newest, superseded, workload_of
 from segviz_operator.manifest import Federation, Site, from_server
 from segviz_operator.memory import Memory
+from segviz_operator.metrics import OperatorMetrics
 from segviz_operator.names import Subject
 from segviz_operator.observe import FederationRecords
 from segviz_operator.past import DigestedSite, Past
@@ -46,6 +48,7 @@ from segviz_operator.plan import (
 )
 from segviz_operator.pod import Owner
 from segviz_operator.problem import InvalidManifest
+from segviz_operator.samples import Watched
 from segviz_operator.status import FederationStatus, build_status
 from segviz_operator.store_access import NoCredentials
 from segviz_operator.workload import Workload, WorkloadRole
@@ -86,8 +89,9 @@ class Turn:
 
 
 class Reconciler:
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings, metrics: OperatorMetrics | None = None) -> None:
         self._cluster = cluster
+        self.metrics = metrics or OperatorMetrics()
         self._settings = settings
         self._consents = Consents(cluster)
         self._memories: dict[str, Memory] = {}
@@ -100,7 +104,12 @@ class Reconciler:
         """
         metadata = seen.raw["metadata"]
         subject = Subject(metadata["namespace"], metadata["name"], metadata["uid"])
-        memory = self._memories.setdefault(subject.uid, Memory(subject))
+        with logs.speaking_of(subject.key), self.metrics.reconciling():
+            return self._reconcile(seen, subject)
+
+    def _reconcile(self, seen: Seen, subject: Subject) -> Turn:
+        metadata = seen.raw["metadata"]
+        memory = self._memories.setdefault(subject.uid, Memory(subject, measured=self.metrics.measured))
         jobs = tuple(job for job in seen.jobs if job.uid not in memory.forgotten)
         before = seen.raw.get("status") or {}
         try:
@@ -123,6 +132,7 @@ class Reconciler:
     def forget(self, uid: str) -> None:
         memory = self._memories.pop(uid, None)
         if memory is not None:
+            self.metrics.federations.forget(memory.subject.namespace, memory.subject.name)
             self._consents.forget(memory.subject)
 
     def _end(self, seen: Seen, memory: Memory, federation: Federation | None) -> Turn:
@@ -396,7 +406,21 @@ class _Round:
             for job in jobs
             if job.uid not in self._memory.forgotten
         )
-        return build_status(self._federation.key, records, workloads, desired.paused)
+        summary = build_status(self._federation.key, records, workloads, desired.paused)
+        self._show(summary, records, workloads)
+        return summary
+
+    def _show(
+        self, summary: FederationStatus, records: FederationRecords, workloads: tuple[Workload, ...]
+    ) -> None:
+        """For Prometheus. Credentials matter for as long as somebody uses them."""
+        at_work = {each.site or "" for each in workloads if each.running}
+        expire = {alias: end for alias, end in self._memory.expirations.items() if alias in at_work}
+        namespace, name = self._subject.namespace, self._subject.name
+        now = datetime.now(UTC)
+        self._body.metrics.federations.show(
+            Watched(namespace, name, summary, records, now, workloads, expire)
+        )
 
     def refused(self, reason: str, message: str, attendance: Attendance | None = None) -> Picture:
         return Picture(
