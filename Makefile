@@ -38,7 +38,7 @@ lock: ## Write requirements.lock anew from pyproject.toml
 
 .PHONY: tools
 tools: .venv/installed ## Build the servers that tests run against (etcd, kube-apiserver, MinIO, versitygw, Helm)
-	$(PYTHON) tools/build.py etcd kube-apiserver kube-controller-manager minio versitygw \
+	$(PYTHON) tools/build.py etcd kube-apiserver kube-controller-manager minio prometheus promtool versitygw \
 	  helm kubeconform
 
 .PHONY: charts
