@@ -180,6 +180,8 @@ class Rig:
     """By alias; every site has ten cases of its own."""
     pooled: bool = False
     """Whether a site has a data set of ten cases for each of its organs, in place of one for all."""
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Of every site's spec."""
     store: Store = field(init=False)
     data: dict[str, SiteData] = field(default_factory=dict)
 
@@ -202,7 +204,8 @@ class Rig:
         self.store.create(keys.control(number), encode(Control(number, edited, members, edited.suspend)))
 
     def site_spec(self, alias: str) -> spec.SiteSpec:
-        return pooled_spec(self.organs[alias]) if self.pooled else site_spec(self.organs[alias])
+        made = pooled_spec(self.organs[alias]) if self.pooled else site_spec(self.organs[alias])
+        return msgspec.structs.replace(made, **self.changes)
 
     def site(self, alias: str, store: Store | None = None, stop: Patience | None = None) -> RoundLoop:
         """A new process of this site, on its own disk."""

@@ -84,6 +84,19 @@ class Environment(Record, frozen=True):
     threads: int
 
 
+class Spent(Record, frozen=True):
+    """How a noisy update was made, and what a site's updates have told about its data so far."""
+
+    clip_norm: float
+    noise_multiplier: float | None
+    """Of this update; none where it was only clipped."""
+    releases: int
+    """Updates so far, this one included."""
+    delta: float
+    epsilon: float | None
+    """Of all of them, at delta; none where there is no bound."""
+
+
 class Update(Record, frozen=True):
     """One site's contribution to one round. Its creation is the commit; its blob is there before."""
 
@@ -103,6 +116,8 @@ class Update(Record, frozen=True):
     environment: Environment
     upload_seconds: float | None = None
     """Of the blob. None where the record was written by an earlier version."""
+    privacy: Spent | None = None
+    """Where the site clips its updates or adds noise to them."""
 
 
 class Rejection(Record, frozen=True):

@@ -1,9 +1,14 @@
 """A site's model between the bucket and its own disk: what is global, what is private, and both together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from segviz_exchange import codec, keys
+from segviz_exchange.codec import Array
 from segviz_exchange.records import Control, Round, read
 from segviz_exchange.sharing import shared_by
 from segviz_exchange.store import Store, download
@@ -50,6 +55,25 @@ class FederatedModel:
             if old.name not in kept:
                 old.unlink(missing_ok=True)
         return set(self.groups) - names
+
+    def public_state(self, record: Round, names: Iterable[str]) -> dict[str, Array]:
+        """What everybody knows of these tensors: this round's values, else round 0's, else zeros."""
+        known: dict[str, Array] = {}
+        for each in (read(self.store, keys.round_record(0), Round), record):
+            path = download(self.store, keys.global_blob(each.blob), each.blob, self.scratch)
+            file = codec.open_tensors(path)
+            known |= {name: file.read(name) for name in names if name in file.infos}
+        state = self.net.state_dict()
+        return {name: known.get(name, np.zeros(tuple(state[name].shape), np.float32)) for name in names}
+
+    @property
+    def variances(self) -> frozenset[str]:
+        """Tensors that are no model below zero."""
+        return frozenset(
+            f"{name}.running_var"
+            for name, module in self.net.named_modules()
+            if isinstance(module, _BatchNorm)
+        )
 
     def save_private(self, round_: int, control: Control) -> None:
         shared = set(self.shared_names(control))

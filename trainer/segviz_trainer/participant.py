@@ -16,6 +16,7 @@ from segviz_trainer.federated import FederatedModel
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
 from segviz_trainer.objective import Setting, build_loss
+from segviz_trainer.privacy import PrivateUpdates
 from segviz_trainer.pulse import Pulse
 from segviz_trainer.site import Site
 from segviz_trainer.train import Device, Trainer, build_optimizer
@@ -67,6 +68,17 @@ class Participant:
     def predictor(self) -> Predictor:
         return Predictor(self.model.net, self.organs, self.device, self.control.spec.evaluation.overlap)
 
+    @cached_property
+    def private_updates(self) -> PrivateUpdates | None:
+        """None where the site neither clips nor adds noise."""
+        policy, folder = self.site.spec.privacy, self.site.state / "privacy"
+        return None if policy is None else PrivateUpdates(policy, folder, self.store, self.alias)
+
+    @property
+    def tells_loss(self) -> bool:
+        """A loss is a number of the data's that no noise covers."""
+        return self.site.spec.privacy is None
+
     @property
     def alias(self) -> str:
         return self.site.alias
@@ -95,7 +107,7 @@ class Participant:
             epoch=at.epoch,
             step=at.step,
             steps=epoch.steps,
-            loss=epoch.loss,
+            loss=epoch.loss if self.tells_loss else None,
             epoch_seconds=epoch.seconds,
             samples_per_second=epoch.samples_per_second,
         )

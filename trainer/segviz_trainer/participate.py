@@ -20,6 +20,7 @@ from segviz_exchange.records import (
     Phase,
     Round,
     RoundScores,
+    Spent,
     Update,
     commit,
     find,
@@ -36,7 +37,7 @@ from segviz_trainer.heartbeat import check_lease
 from segviz_trainer.outcome import conclude
 from segviz_trainer.participant import Participant
 from segviz_trainer.scoring import score, summary
-from segviz_trainer.tensors import load, to_arrays
+from segviz_trainer.tensors import State, load, to_arrays
 from segviz_trainer.train import learning_rate
 
 log = logging.getLogger(__name__)
@@ -159,9 +160,23 @@ class RoundLoop:
             log.info("round %d closed without this site; going on from the newest model", target)
             return True
         with me.stop.interrupting():
-            shared = me.model.shared_state(me.control)
-            self._upload(target, attempt, shared, {}, loss=done.loss, seconds=done.seconds)
+            shared, spent = self._leaving(latest, attempt)
+            loss = done.loss if me.tells_loss else None
+            self._upload(target, attempt, shared, {}, loss=loss, seconds=done.seconds, privacy=spent)
         return True
+
+    def _leaving(self, latest: Round, attempt: int) -> tuple[State, Spent | None]:
+        """The tensors that are shared, clipped and noisy where the site wants that."""
+        me = self.me
+        names = me.model.shared_names(me.control)
+        if me.private_updates is None or not names:
+            return me.model.shared_state(me.control), None
+        return me.private_updates.protect(
+            (latest.round + 1, attempt),
+            trained=lambda: me.model.shared_state(me.control),
+            public=lambda: me.model.public_state(latest, names),
+            variances=me.model.variances,
+        )
 
     def _next_attempt(self, round_: int) -> int | None:
         """The attempt that is asked for, or none: delivered already, or rejected too often."""
@@ -215,6 +230,7 @@ class RoundLoop:
         *,
         loss: float | None,
         seconds: float,
+        privacy: Spent | None = None,
     ) -> None:
         """The blob first, then the record: its creation is the commit."""
         me = self.me
@@ -237,6 +253,7 @@ class RoundLoop:
             seconds=seconds,
             environment=me.device.environment(),
             upload_seconds=upload_seconds,
+            privacy=privacy,
         )
         held = commit(me.store, keys.update(me.alias, round_, attempt), update)
         if held.blob != digest:

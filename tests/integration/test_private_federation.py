@@ -1,0 +1,137 @@
+"""A federation whose sites clip their updates and add noise."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disturbances import Deadly, Killed
+from rig import Rig, algorithm, small_federation
+from segviz_exchange import keys, spec
+from segviz_exchange.records import Progress, Update, read
+from segviz_exchange.spec import AlgorithmName, Objective
+
+TWO = {"basel": ("liver",), "bern": ("spleen",)}
+PRIVACY = {"privacy": spec.Privacy(clip_norm=0.5, delta=1e-5, noise_multiplier=0.01)}
+
+
+def private(folder: Path, name: AlgorithmName = AlgorithmName.FED_AVG, **changes: object) -> Rig:
+    rig = Rig(folder, small_federation(algorithm=algorithm(name), **changes), TWO, changes=PRIVACY)
+    rig.control()
+    return rig
+
+
+@pytest.mark.parametrize("name", [AlgorithmName.FED_AVG, AlgorithmName.FED_BN])
+def test_what_leaves_differs_from_the_global_model_by_the_norm_and_the_noise(
+    tmp_path: Path, name: AlgorithmName
+) -> None:
+    rig = private(tmp_path, name)
+    rig.run()
+    for number in (1, 2):
+        before = rig.global_tensors(number - 1)
+        update = rig.update_tensors("basel", number)
+        squares = sum(float(((update[key] - before[key].astype(np.float64)) ** 2).sum()) for key in update)
+        count = sum(value.size for value in update.values())
+        noise = (0.01 * 0.5) ** 2 * count
+        assert squares <= (0.5 + 3 * noise**0.5) ** 2
+        record = read(rig.store, keys.update("basel", number, 1), Update)
+        assert record.loss is None
+        assert record.privacy.releases == number
+        assert record.privacy.epsilon > 1000  # little noise is little privacy
+        if name is AlgorithmName.FED_AVG:
+            variances = [value for key, value in update.items() if key.endswith("running_var")]
+            assert variances
+            assert all((value >= 0).all() for value in variances)
+    assert read(rig.store, keys.progress("basel"), Progress).loss is None
+
+
+def test_the_noise_is_the_sites_own_and_its_secret_stays(tmp_path: Path) -> None:
+    """Equal manifests, equal data, equal seeds; only the secrets differ."""
+    updates = []
+    for folder in ("one", "other"):
+        rig = private(tmp_path / folder, rounds=1)
+        rig.run()
+        updates.append(rig.update_tensors("basel", 1))
+        secret = (rig.folder / "state" / "basel" / "privacy" / "secret").read_bytes()
+        objects = [rig.store.get(entry.key) for entry in rig.store.list("")]
+        assert not any(secret in each or secret.hex().encode() in each for each in objects)
+    name = "representation.downs.0.conv.unit0.conv.weight"
+    assert not np.array_equal(updates[0][name], updates[1][name])
+
+
+def test_killed_at_any_write_the_same_noisy_update_is_uploaded(tmp_path: Path) -> None:
+    start = private(tmp_path / "start", rounds=1)
+    sites = {alias: start.site(alias) for alias in TWO}
+    start.drive(sites, start.aggregator(), until_round=0)
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(32))
+    digests = set()
+    # Lease, two heartbeats and scores; then the blob, its record, and the turn's end.
+    for nth in range(3, 8):
+        folder = tmp_path / str(nth)
+        shutil.copytree(start.folder, folder)
+        rig = Rig.__new__(Rig)
+        rig.__dict__.update(start.__dict__, folder=folder, store=type(start.store)(folder / "bucket"))
+        own = folder / "state" / "basel" / "privacy"
+        own.mkdir(parents=True, exist_ok=True)
+        shutil.copy(secret, own / "secret")
+        try:
+            rig.site("basel", Deadly(rig.store, nth, after=True)).take_turn()
+        except Killed:
+            rig.site("basel").take_turn()
+        record = read(rig.store, keys.update("basel", 1, 1), Update)
+        digests.add(record.blob)
+        assert record.privacy.releases == 1
+    assert len(digests) == 1
+
+
+def test_under_one_head_everything_that_leaves_is_noisy(tmp_path: Path) -> None:
+    rig = private(tmp_path, objective=Objective.MARGINAL, rounds=1)
+    rig.run()
+    update, before = rig.update_tensors("basel", 1), rig.global_tensors(0)
+    assert [key for key in update if key.startswith("heads._all.")]
+    assert all((update[key] != before[key]).any() for key in update)
+
+
+def test_local_uploads_nothing_and_spends_nothing(tmp_path: Path) -> None:
+    rig = private(tmp_path, AlgorithmName.LOCAL, rounds=1)
+    rig.run()
+    assert read(rig.store, keys.update("basel", 1, 1), Update).privacy is None
+
+
+# --- what a site releases at the end --------------------------------------------------------------------
+
+
+RELEASES = {
+    spec.Release.NONE: (),
+    spec.Release.HEADS: ("head", "head's norm"),
+    spec.Release.HEADS_AND_NORM: ("head", "head's norm", "norm"),
+}
+
+
+@pytest.mark.parametrize("release", spec.Release)
+def test_exactly_what_the_policy_names_leaves_at_the_end(tmp_path: Path, release: spec.Release) -> None:
+    """Under FedBN: a head of its own and BatchNorm are the site's; the representation's weights are not."""
+    rig = Rig(tmp_path, small_federation(rounds=1), TWO, changes={"release": release})
+    rig.control()
+    sites = {alias: rig.site(alias) for alias in TWO}
+    rig.drive(sites, rig.aggregator())
+    rig.conclude(sites)
+    blobs = rig.store.list(keys.release_blob("basel", ""))
+    assert len(blobs) == (0 if release is spec.Release.NONE else 1)
+    if release is spec.Release.NONE:
+        return
+    groups = sites["basel"].me.model.groups
+    kinds = {
+        ("head", "parameter"): "head",
+        ("head", "norm"): "head's norm",
+        ("representation", "norm"): "norm",
+    }
+    allowed = {
+        name
+        for name, group in groups.items()
+        if kinds.get((group.block if group.block == "representation" else "head", group.kind))
+        in RELEASES[release]
+    }
+    assert set(rig.released("basel")) == allowed
