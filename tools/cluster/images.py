@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -117,12 +118,15 @@ def size_mebibytes(name: str) -> int:
 def load(layout: Layout) -> dict[str, str]:
     """Each role's image on the node, by its digest."""
     loaded_file = layout.settings / "images.json"
-    loaded: dict[str, list[str]] = json.loads(loaded_file.read_text()) if loaded_file.exists() else {}
-    for role, name in build_for_tests().items():
-        identity = run("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name).strip()
-        if loaded.get(role, [""])[0] != identity:
-            loaded[role] = [identity, import_image(layout, name)]
-            loaded_file.write_text(json.dumps(loaded, indent=2))
+    with (layout.settings / "images.lock").open("w") as lock:
+        # Two checkouts would build into the same names.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        loaded: dict[str, list[str]] = json.loads(loaded_file.read_text()) if loaded_file.exists() else {}
+        for role, name in build_for_tests().items():
+            identity = run("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name).strip()
+            if loaded.get(role, [""])[0] != identity:
+                loaded[role] = [identity, import_image(layout, name)]
+                loaded_file.write_text(json.dumps(loaded, indent=2))
     return {role: reference for role, (_, reference) in loaded.items()}
 
 
