@@ -96,7 +96,7 @@ cluster-down: .venv/installed ## Stop that cluster and remove all that it made
 
 .PHONY: e2e
 e2e: .venv/installed ## Test everything on a real cluster: one on this machine (root), or KUBECONFIG's with SEGVIZ_*_IMAGE
-	$(CLUSTER) exec -- $(PYTHON) -m pytest tests/e2e $(E2E)
+	$(CLUSTER) exec -- $(PYTHON) -m pytest --timeout=1200 tests/e2e $(E2E)
 
 .PHONY: images
 images: .venv/installed ## Build the images (BASE_IMAGE=…, PYTHON_VERSION=of that base, TAG=…)

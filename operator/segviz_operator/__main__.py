@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def main(
     registry = kopf.OperatorRegistry()
     register(registry)
     scope: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
+    # kopf's own would ask for the user's name, and a Pod's user has none.
+    scope["identity"] = socket.gethostname()
     kopf.run(registry=registry, memo=controller, liveness_endpoint=liveness or None, **scope)
 
 

@@ -12,6 +12,13 @@ from cluster.command import run
 from cluster.layout import API_SERVICE_IP, API_URL, NODE, NODE_IP, Layout
 
 DAYS = "365"
+LEAF_EXTENSIONS = """\
+keyUsage=critical,digitalSignature
+extendedKeyUsage=clientAuth,serverAuth
+basicConstraints=critical,CA:FALSE
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+"""
 SERVER_NAMES = (
     f"IP:{NODE_IP}",
     f"IP:{API_SERVICE_IP}",
@@ -53,7 +60,9 @@ def make_certificates(layout: Layout) -> None:
     key, authority = folder / "ca.key", folder / "ca.crt"
     subject = ("-subj", "/CN=segviz-test-cluster")
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    run("openssl", "req", "-x509", *curve, "-keyout", key, "-out", authority, "-days", DAYS, *subject)
+    # Python from 3.13 on refuses an authority that does not say what its key is for.
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    run("openssl", "req", "-x509", *curve, *usage, "-keyout", key, "-out", authority, "-days", DAYS, *subject)
     for identity in IDENTITIES:
         _sign(folder, identity, curve)
     run("openssl", "genrsa", "-out", folder / "accounts.key", "2048")
@@ -98,7 +107,7 @@ def _sign(folder: Path, identity: Identity, curve: Sequence[str]) -> None:
     organisation = f"/O={identity.organisation}" if identity.organisation else ""
     request, extensions = folder / f"{identity.file}.csr", folder / f"{identity.file}.ext"
     names = f"subjectAltName={','.join(identity.subject_names)}\n" if identity.subject_names else ""
-    extensions.write_text(f"{names}extendedKeyUsage=clientAuth,serverAuth\nbasicConstraints=CA:FALSE\n")
+    extensions.write_text(f"{names}{LEAF_EXTENSIONS}")
     subject = f"{organisation}/CN={identity.name}"
     key = folder / f"{identity.file}.key"
     run("openssl", "req", "-new", *curve, "-keyout", key, "-out", request, "-subj", subject)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
 import shutil
 import sys
+import tarfile
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from cluster.node import PAUSE_IMAGE, ctr
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTEXTS = CACHE / "images"
+LAYERS = CACHE / "layers"  # an OCI layout; may be deleted at any time
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,13 @@ def load(layout: Layout) -> dict[str, str]:
 
 
 def import_image(layout: Layout, name: str) -> str:
+    known = set(run(*ctr(layout), "content", "list", "--quiet").split())
     with tempfile.TemporaryDirectory(dir=layout.root) as folder:
+        # Uncompressed, so that a layer is the same blob whenever it is pushed.
+        run("buildah", "push", "--quiet", "--disable-compression", name, f"oci:{LAYERS}:{name}")
         archive = Path(folder, "image.tar")
-        run("buildah", "push", "--quiet", name, f"docker-archive:{archive}:{name}")
-        run(*ctr(layout), "images", "import", archive)
+        _pack(LAYERS, name, known, archive)
+        run(*ctr(layout), "images", "import", "--all-platforms", archive)
     row = next(
         line for line in run(*ctr(layout), "images", "list", f"name=={name}").splitlines() if name in line
     )
@@ -144,6 +150,27 @@ def import_image(layout: Layout, name: str) -> str:
     reference = f"{name.rpartition(':')[0]}@{digest.group()}"
     run(*ctr(layout), "images", "tag", "--force", name, reference)
     return reference
+
+
+def _pack(layout_folder: Path, name: str, known: set[str], archive: Path) -> None:
+    """The image as an OCI archive without the layers that the node has already: a base is 1.5 GB."""
+    index = json.loads((layout_folder / "index.json").read_text())
+    named = "org.opencontainers.image.ref.name"
+    found = [each for each in index["manifests"] if each.get("annotations", {}).get(named) == name]
+    blobs = layout_folder / "blobs" / "sha256"
+    manifest_digest = found[0]["digest"]
+    manifest = json.loads((blobs / manifest_digest.removeprefix("sha256:")).read_bytes())
+    layers = [layer["digest"] for layer in manifest["layers"] if layer["digest"] not in known]
+    found[0]["annotations"]["io.containerd.image.name"] = name
+    with tarfile.open(archive, "w") as tar:
+        tar.add(layout_folder / "oci-layout", "oci-layout")
+        for digest in dict.fromkeys((manifest_digest, manifest["config"]["digest"], *layers)):
+            hexadecimal = digest.removeprefix("sha256:")
+            tar.add(blobs / hexadecimal, f"blobs/sha256/{hexadecimal}")
+        text = json.dumps({**index, "manifests": found}).encode()
+        entry = tarfile.TarInfo("index.json")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
 
 
 def import_busybox(layout: Layout) -> None:
