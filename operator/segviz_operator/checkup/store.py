@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from minio.credentials.providers import StaticProvider
+
+from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.probe import probe
+from segviz_exchange.s3 import S3Store
 from segviz_exchange.spec import CredentialSource
-from segviz_exchange.store import Denied, StoreError, Unavailable
+from segviz_exchange.store import Denied, Store, StoreError, Unavailable
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
 from segviz_operator.cluster import Cluster, Forbidden
 from segviz_operator.manifest import Federation
 from segviz_operator.names import Subject
-from segviz_operator.store_access import SECRET_NOT_FOUND, NoCredentials, read_access
+from segviz_operator.store_access import SECRET_NOT_FOUND, NoCredentials, StoreAccess, read_access
 
 
 def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
@@ -32,8 +36,10 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
         return
     yield good(f"Secret {federation.namespace}/{spec.existing_secret} holds the store's keys")
     try:
-        store, _ = access.open(datetime.now(UTC))
-        probe(store)
+        # With the Secret's own keys: the operator's session may create control records alone.
+        probe(_open(access))
+        operators, _ = access.open(datetime.now(UTC))
+        operators.list(keys.CONTROLS)
     except Unavailable as error:
         yield unknown(
             f"the store does not answer from here: {error}",
@@ -50,6 +56,13 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
         ", and its STS gives expiring credentials" if spec.credentials is CredentialSource.ASSUME_ROLE else ""
     )
     yield good(f"{spec.url} answers, refuses a second create{minted}")
+
+
+def _open(access: StoreAccess) -> Store:
+    parent = access.parent
+    provider = StaticProvider(parent.access_key, parent.secret_key, parent.session_token)
+    store = S3Store.from_url(access.spec.url, provider, ca_pem=access.ca_pem, region=access.spec.region)
+    return store.scoped(access.subject.prefix)
 
 
 def _mend(federation: Federation, error: NoCredentials) -> str:
