@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from segviz_exchange import sharing
-from segviz_exchange.records import Control
+from segviz_exchange.records import Control, Spent
 from segviz_exchange.spec import AlgorithmName, FederationSpec, Norm
 from segviz_operator import conditions as c
 from segviz_operator.attendance import Absence
@@ -209,9 +209,16 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "lastHeartbeat": None if heard is None else f"{heard:%Y-%m-%dT%H:%M:%SZ}",
         "dice": {organ: f"{value:.4f}" for organ, value in sorted(site.dice.items())} or None,
         "rejections": rejections or None,
+        "privacy": None if site.privacy is None else _privacy(site.privacy),
         "message": message[:_MESSAGE_LENGTH] or None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _privacy(spent: Spent) -> Status:
+    """Without an epsilon where there is no bound: an update left without noise."""
+    bound = {} if spent.epsilon is None else {"epsilon": f"{spent.epsilon:.4g}"}
+    return {**bound, "delta": f"{spent.delta:g}", "releases": spent.releases}
 
 
 def _absent_site(alias: str, absence: Absence) -> Status:

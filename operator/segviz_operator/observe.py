@@ -26,6 +26,7 @@ from segviz_exchange.records import (
     Rejection,
     Round,
     RoundScores,
+    Spent,
     Update,
     read,
 )
@@ -63,6 +64,12 @@ class SiteFacts:
     """Of its newest incarnation that has come so far."""
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     """By round."""
+
+    @property
+    def spent(self) -> Spent | None:
+        """Of its privacy so far; none where its updates leave as they are."""
+        told = [each.update.privacy for each in self.deliveries.values() if each.update.privacy]
+        return max(told, key=lambda spent: spent.releases, default=None)
 
     @property
     def has_delivered(self) -> bool:

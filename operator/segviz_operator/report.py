@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.records import Dice, VariantOutcome
+from segviz_exchange.records import Dice, Spent, VariantOutcome
 from segviz_operator.observe import FederationRecords
 from segviz_operator.workdir import WorkDir, write_whole
 
@@ -61,6 +61,8 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     """Why, by alias."""
     rows: tuple[Row, ...]
     models: tuple[Model, ...]
+    privacy: dict[str, Spent] = {}
+    """What the noisy updates of a site have spent, by alias."""
 
     def cell(self, table: str, site: str, method: str, organ: str) -> Row | None:
         cells = {(row.table, row.site, row.method, row.organ): row for row in self.rows}
@@ -100,6 +102,7 @@ def build_report(name: str, records: FederationRecords, models: Path | None) -> 
         left_out={alias: member.excluded for alias, member in members if member.excluded},
         rows=tuple(rows),
         models=tuple(_models(records, models)),
+        privacy={alias: facts.spent for alias, facts in sorted(records.sites.items()) if facts.spent},
     )
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import msgspec
 
-from segviz_exchange.records import Control, Finding, Phase, Progress
+from segviz_exchange.records import Control, Finding, Phase, Progress, Spent
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, Heartbeat, SiteFacts
 from segviz_operator.phase import FederationPhase, phase_of
@@ -45,6 +45,8 @@ class SiteStatus(Part, frozen=True):
     eta_seconds: float | None
     preflight: tuple[Finding, ...] = ()
     """What its trainer found before it began."""
+    privacy: Spent | None = None
+    """What its updates have spent so far; none where it neither clips nor adds noise."""
 
 
 class FederationStatus(Part, frozen=True):
@@ -195,6 +197,7 @@ def _site(case: _Case) -> SiteStatus:
         heartbeat_age_seconds=_age_seconds(case),
         eta_seconds=pace.rest_seconds(case.records, share) if beat and beat.phase is Phase.TRAINING else None,
         preflight=case.facts.preflight.findings if case.facts and case.facts.preflight else (),
+        privacy=case.facts.spent if case.facts else None,
     )
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from segviz_exchange.records import Spent
 from segviz_operator.report import EXTERNAL, TEST, Report, Row
 
 _CELL_WIDTH = len("0.93 ± 0.02") + 2
@@ -114,9 +115,18 @@ def _count(row: Row | None) -> str:
     return "-" if row is None else str(row.cases)
 
 
+def _budget(spent: Spent) -> str:
+    releases = f"{spent.releases} protected updates"
+    if spent.epsilon is None:
+        return f"{releases}, without a bound on what they tell: some left without noise"
+    return f"{releases}, epsilon {spent.epsilon:.4g} at delta {spent.delta:g}"
+
+
 def _lines(report: Report) -> Iterator[Text]:
     for alias, reason in report.left_out.items():
         yield Text(f"{alias} was left out: {reason}", style="yellow")
+    for alias, spent in report.privacy.items():
+        yield Text(f"{alias}: {_budget(spent)}")
     yield Text(f"Final model: round {report.round} of {report.rounds}", style="bold")
     for model in report.models:
         yield Text(f"  {model.variant:6} {model.folder or 'in the store'}")
