@@ -165,6 +165,7 @@ class LocalBody:
                 continue
             if status.phase == FederationPhase.COMPLETE:
                 self.processes.drain()
+                self._sweep_to_the_end()
                 return RunExit.COMPLETE
             if status.phase == FederationPhase.FAILED:
                 self._view.say(f"{status.name} has failed: {status.reason}")
@@ -190,8 +191,7 @@ class LocalBody:
         actions = plan(self._desired, observed, datetime.now(UTC), self._backoff)
         self._apply(actions)
         self._invite(records)
-        wanted = self._wishes.accepted.federation.spec.store
-        self._sweeper.sweep(records, None if wanted is None else wanted.retention.rounds)
+        self._sweeper.sweep(records, self._kept_rounds)
         # Under a new control, an old one's failure says nothing.
         moved = any(isinstance(action, WriteControl) for action in actions)
         return self._show(self._observer.read() if moved else records)
@@ -202,6 +202,21 @@ class LocalBody:
         self._view.show(status, records)
         self.watching.show(self._identity, status, records, workloads)
         return status
+
+    @property
+    def _kept_rounds(self) -> int | None:
+        """All, where the manifest has no `store`: nobody else pays for this folder."""
+        wanted = self._wishes.accepted.federation.spec.store
+        return None if wanted is None else wanted.retention.rounds
+
+    def _sweep_to_the_end(self) -> None:
+        """Nobody comes again for what may go after the last turn."""
+        records = self._observer.read()
+        try:
+            while Sweeper(self._store).sweep(records, self._kept_rounds):
+                pass
+        except (Unavailable, Denied) as error:
+            self._view.say(f"old models are left in {self._identity.store}: {error}")
 
     def _invite(self, records: FederationRecords) -> None:
         accepted = self._wishes.accepted

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from segviz_exchange import keys
 from segviz_exchange.best import best_round
-from segviz_exchange.records import RoundScores
+from segviz_exchange.records import Round, RoundScores
 from segviz_exchange.spec import Selection
 from segviz_exchange.store import Entry, Store
 from segviz_operator.observe import FederationRecords
@@ -136,7 +136,6 @@ def _cutoff(records: FederationRecords) -> datetime | None:
     return settled[-1] if settled else None
 
 
-def _digests(round_: object) -> tuple[str, ...]:
+def _digests(round_: Round) -> tuple[str, ...]:
     """The blobs that a round record names: its model, and a server optimiser's state where it has one."""
-    found = (getattr(round_, name, None) for name in ("blob", "state"))
-    return tuple(digest for digest in found if digest)
+    return (round_.blob,) if round_.state is None else (round_.blob, round_.state)

@@ -15,6 +15,7 @@ import yaml
 from here import PATIENCE_SECONDS, Here, child_of, children_of, end_of, round_is, segviz
 from rich.console import Console
 
+from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.folder import FolderStore
 from segviz_exchange.records import Control
@@ -47,6 +48,22 @@ def test_a_federation_runs_to_its_report(here: Here) -> None:
     assert here.workdir.report_csv.read_text().splitlines()[1] == "Test,basel,FedBN,liver,0.5,0.1,2"
     assert "round 3/3: mean validation Dice 0.300" in said
     assert "\x1b" not in said, "a log has no control codes"
+
+
+def test_old_models_and_updates_go_where_the_manifest_says_so(here: Here) -> None:
+    store = {
+        "endpoint": "https://ignored.example",
+        "bucket": "ignored",
+        "existingSecret": "ignored",
+        "retention": {"rounds": 2},
+    }
+    here.describe("basel", "bern", rounds=5, store=store)
+    code, said = here.finish()
+    assert code == 0, said
+    records = here.records()
+    assert records is not None
+    left = {entry.key for entry in here.store.list("") if "/blobs/" in entry.key}
+    assert left == {keys.global_blob(records.rounds[number].blob) for number in (0, 4, 5)}
 
 
 def test_running_it_again_changes_nothing_and_shows_the_report(here: Here) -> None:
