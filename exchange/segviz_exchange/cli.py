@@ -14,6 +14,7 @@ _HELP = {
     "init": "Start a federation from a trained model.",
     "join": "Take part in a federation from outside its cluster.",
     "doctor": "Say what keeps a federation in a cluster from working, and what to do.",
+    "logs": "Print what the Pods of a federation said.",
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show how a federation stands.",
     "store": "Check that an object store keeps what it promises.",

@@ -1,8 +1,6 @@
 """`python -m segviz_operator`: the operator of a cluster."""
 
 import logging
-import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,17 +8,19 @@ from typing import Any
 import click
 import kopf
 import msgspec
-from kubernetes import client, config
 
 from segviz_exchange import logs
 from segviz_exchange.http_pages import Pages, every_interface
 from segviz_exchange.spec import ImagePullPolicy, TrainerPod
 from segviz_operator.apply import Images
 from segviz_operator.cluster import Cluster
+from segviz_operator.connection import connect
 from segviz_operator.controller import WORKERS, Controller
 from segviz_operator.handlers import register
 from segviz_operator.metrics import OperatorMetrics
-from segviz_operator.reconcile import Reconciler, Settings
+from segviz_operator.names import MANAGER
+from segviz_operator.reconcile import Reconciler
+from segviz_operator.turn import Settings
 
 log = logging.getLogger("segviz_operator")
 
@@ -84,14 +84,19 @@ def main(
     metrics = OperatorMetrics()
     if metrics_port:
         Pages({"/metrics": metrics.page}, metrics_port, every_interface())
-    settings = Settings(images, poll_seconds)
-    controller = Controller(Reconciler(Cluster(connect()), settings, metrics))
+    controller = Controller(Reconciler(Cluster(connect(WORKERS)), Settings(images, poll_seconds), metrics))
     registry = kopf.OperatorRegistry()
     register(registry)
     scope: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
-    # kopf's own would ask for the user's name, and a Pod's user has none.
-    scope["identity"] = socket.gethostname()
-    kopf.run(registry=registry, memo=controller, liveness_endpoint=liveness or None, **scope)
+    # Else kopf asks the system for a user's name, and a container's user has none.
+    identity: Any = MANAGER
+    kopf.run(
+        registry=registry,
+        memo=controller,
+        liveness_endpoint=liveness or None,
+        identity=identity,
+        **scope,
+    )
 
 
 def read_pods(path: Path) -> Images:
@@ -103,18 +108,6 @@ def read_pods(path: Path) -> Images:
         if not getattr(images, name).image:
             raise click.BadParameter(f"{path}: {name} has no image", param_hint="--pods")
     return images
-
-
-def connect() -> client.ApiClient:
-    """As kubectl would: KUBECONFIG, else the Pod's own service account."""
-    settings = client.Configuration()
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
-        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-    else:
-        config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-    settings.connection_pool_maxsize = WORKERS
-    settings.retries = False
-    return client.ApiClient(settings)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from segviz_exchange import keys
+from segviz_exchange.credentials import Credentials
+from segviz_exchange.join import Invitation
 from segviz_exchange.records import commit
-from segviz_exchange.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
+from segviz_exchange.spec import FederationSpec, Role, SiteSpec, StoreSpec, TrainerPod
 from segviz_exchange.store import Store
 from segviz_operator import names
 from segviz_operator.aggregator_job import build_aggregator_job
@@ -21,12 +23,15 @@ from segviz_operator.evaluation_job import build_evaluation_job
 from segviz_operator.export_job import build_export_job
 from segviz_operator.hosting import Host
 from segviz_operator.jobs import JobSeen
+from segviz_operator.join_secret import build_join_secret
 from segviz_operator.memory import SECRETS_SECONDS, Memory
+from segviz_operator.minting import newest_remote
 from segviz_operator.names import Subject
 from segviz_operator.plan import Action, CreateWorkload, DeleteWorkload, WriteControl
 from segviz_operator.pod import Owner
+from segviz_operator.remote import renew
 from segviz_operator.store_access import Granted, NoCredentials, StoreAccess
-from segviz_operator.store_secret import SecretSeen, build_store_secret, content_hash, secret_seen
+from segviz_operator.store_secret import build_store_secret, content_hash, secret_seen
 from segviz_operator.trainer_job import build_trainer_job
 from segviz_operator.workload import WorkloadRole
 
@@ -47,7 +52,6 @@ class Applier:
     cluster: Cluster
     images: Images
     memory: Memory
-    subject: Subject
     owner: Owner
     """The federation, of what runs in its own namespace."""
     spec: FederationSpec
@@ -58,6 +62,10 @@ class Applier:
     jobs: tuple[JobSeen, ...]
     troubles: dict[str, str] = field(default_factory=dict)
     """By alias or role: why something could not be made."""
+
+    @property
+    def subject(self) -> Subject:
+        return self.memory.subject
 
     def apply(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
@@ -74,6 +82,15 @@ class Applier:
         for job in superseded:
             self.remove(job, "Background")
 
+    def retire(self, job: JobSeen) -> None:
+        """It makes way for an attempt that has nothing to do with it."""
+        if job.finished_at is None:
+            self.remove(job, "Foreground")
+        else:
+            self.remove(job, "Background")
+            # The watch may show it for a while yet, and its failure must not count again.
+            self.memory.forgotten.add(job.uid)
+
     def remove(self, job: JobSeen, propagation: str) -> None:
         try:
             self.cluster.delete(JOBS, job.namespace, job.name, propagation, job.uid)
@@ -87,6 +104,17 @@ class Applier:
             if job.finished_at is None and not job.deleting:
                 keep = functools.partial(self._keep_secret, job.role, job.site)
                 self._attempt(job.role, job.site, keep)
+
+    def keep_invitations(self, now: datetime) -> None:
+        """Remote sites find their next credentials in the bucket; the first ones are in a join file.
+
+        Args:
+            now: by the store's clock.
+        """
+        for alias, host in self.hosts.items():
+            if host.spec.remote:
+                role = _role_of(host)
+                self._attempt(role, alias, functools.partial(self._invite, alias, host, role, now))
 
     # --- workloads --------------------------------------------------------------------------------
 
@@ -161,7 +189,6 @@ class Applier:
             else:
                 known = None
         if known is not None and not known[0].is_due(now, wanted):
-            self._note_expiry(role, alias, known[0])
             return
         granted = self._grant(role, alias, host, site, now)
         owner = self.owner if host is None else host.consent
@@ -178,13 +205,37 @@ class Applier:
         )
         made = self.cluster.apply(SECRETS, secret)
         self.memory.secrets[namespace, name] = (secret_seen(made), time.monotonic())
-        self._note_expiry(role, alias, secret_seen(made))
 
-    def _note_expiry(self, role: WorkloadRole, alias: str | None, seen: SecretSeen) -> None:
-        """For whoever watches: they are renewed half-way to their end, so it is as far away again."""
-        if seen.renew_at is not None and role is not WorkloadRole.EXPORT:
-            rest = timedelta(seconds=self.store_spec.credential_seconds / 2)
-            self.memory.expirations[alias or ""] = seen.renew_at + rest
+    def _invite(self, alias: str, host: Host, role: WorkloadRole, now: datetime) -> None:
+        seconds = self.store_spec.credential_seconds
+        mint = functools.partial(self._mint, role, alias, host)
+        fresh = renew(self.store, alias, mint, seconds, now)
+        place = (host.namespace, names.join_secret_name(self.subject, alias))
+        known = self.memory.secrets.get(place)
+        if fresh is None and known is not None and time.monotonic() - known[1] < SECRETS_SECONDS:
+            return
+        if fresh is None and (found := self.cluster.get(SECRETS, *place)) is not None:
+            self.memory.secrets[place] = (secret_seen(found), time.monotonic())
+            return
+        credentials = fresh or newest_remote(self.store, alias)[1]
+        if credentials is None:
+            return
+        invitation = Invitation(
+            store=self.store_spec.url,
+            namespace=self.subject.namespace,
+            name=self.subject.name,
+            uid=self.subject.uid,
+            alias=alias,
+            credentials=credentials,
+            region=self.store_spec.region,
+            ca=self.access.ca_pem,
+        )
+        secret = build_join_secret(self.subject, host.namespace, host.consent, role, invitation)
+        made = self.cluster.apply(SECRETS, secret)
+        self.memory.secrets[place] = (secret_seen(made), time.monotonic())
+
+    def _mint(self, role: WorkloadRole, alias: str, host: Host) -> Credentials:
+        return self._grant(role, alias, host, host.spec, datetime.now(UTC)).credentials
 
     def _grant(
         self, role: WorkloadRole, alias: str | None, host: Host | None, site: SiteSpec | None, now: datetime
@@ -193,3 +244,7 @@ class Applier:
             return self.access.for_role(role, now)
         evaluates = role is WorkloadRole.EVALUATION
         return self.access.for_site(self.cluster, alias, host.namespace, site, evaluates, now)
+
+
+def _role_of(host: Host) -> WorkloadRole:
+    return WorkloadRole.TRAINER if host.spec.role is Role.TRAINING else WorkloadRole.EVALUATION

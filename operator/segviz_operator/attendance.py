@@ -1,9 +1,8 @@
 """Which of the sites that a federation names can take part in a cluster, and why the others cannot."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from segviz_exchange.spec import Member
 from segviz_operator.acceptance import NOT_CONSENTED, SITE_NOT_FOUND
 from segviz_operator.hosting import Host
 from segviz_operator.manifest import Federation, Site
@@ -25,7 +24,8 @@ class Absence:
 class Attendance:
     hosts: Mapping[str, Host]
     """By alias; remote sites too, whose namespace holds no more than a Secret."""
-    sites: tuple[Site, ...]
+    sites: Mapping[str, Site]
+    """The same, as their owners describe them."""
     absent: Mapping[str, Absence]
 
     def allows_start(self, federation: Federation) -> bool:
@@ -34,23 +34,29 @@ class Attendance:
         there = sum(1 for member in spec.sites if member.alias in self.hosts)
         return there >= (spec.participation.min_sites or len(spec.sites))
 
+    def why_not(self) -> tuple[str, str]:
+        """A reason and a message for who waits for the absent."""
+        said = "; ".join(f"{alias}: {each.message}" for alias, each in sorted(self.absent.items()))
+        return next(iter(self.absent.values())).reason, said
+
 
 Consents = Callable[[str], Owner | None]
 """The consent in a namespace, if it is given there."""
 
 
 def attend(
-    federation: Federation,
-    members: Iterable[Member],
-    site_of: Callable[[str, str], Site | None],
-    consent_in: Consents,
+    federation: Federation, sites_there: Mapping[tuple[str, str], Site], consent_in: Consents
 ) -> Attendance:
+    """Args:
+    sites_there: by namespace and name.
+    """
+    spec = federation.spec
     hosts: dict[str, Host] = {}
-    sites: list[Site] = []
+    sites: dict[str, Site] = {}
     absent: dict[str, Absence] = {}
-    for member in sorted(members, key=lambda each: each.alias):
+    for member in sorted((*spec.sites, *spec.evaluation.sites), key=lambda each: each.alias):
         ref = member.site_ref
-        site = site_of(ref.namespace, ref.name)
+        site = sites_there.get((ref.namespace, ref.name))
         if site is None:
             absent[member.alias] = Absence(
                 SITE_NOT_FOUND, f"there is no SegVizSite {ref.namespace}/{ref.name}"
@@ -63,21 +69,22 @@ def attend(
             absent[member.alias] = _not_consented(
                 site, f"the namespace {ref.namespace} has no RoleBinding that lets {federation.key} in"
             )
-        elif missing := _missing(site):
+        elif missing := missing_fields(site):
             absent[member.alias] = Absence(
                 SITE_INCOMPLETE, f"{site} lacks {missing}, which a cluster needs. Its owner can add it."
             )
         else:
             hosts[member.alias] = Host(member.alias, ref.namespace, consent, site.spec)
-            sites.append(site)
-    return Attendance(hosts, tuple(sites), absent)
+            sites[member.alias] = site
+    return Attendance(hosts, sites, absent)
 
 
 def _not_consented(site: Site, why: str) -> Absence:
     return Absence(NOT_CONSENTED, f"{site.key} has not consented: {why}. Its owner can add it.")
 
 
-def _missing(site: Site) -> str:
+def missing_fields(site: Site) -> str:
+    """Names of fields that a cluster needs and the site leaves out; empty where there are none."""
     if site.spec.remote:
         return ""
     wanted = {"spec.trainer.image": site.spec.trainer.image, "spec.state": site.spec.state}

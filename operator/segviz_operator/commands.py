@@ -160,12 +160,42 @@ _STATUS_EXAMPLES = """\b
 Examples:
   segviz status runs/phantom
   segviz status runs/phantom --json | jq .phase
+  segviz status -n radiology abdomen --watch
 """
 
 
 @click.command(epilog=_STATUS_EXAMPLES)
-@click.argument("workdir", type=click.Path(path_type=Path))
+@click.argument("what", metavar="WORKDIR|NAME")
+@click.option("-n", "--namespace", help="NAME is a SegVizFederation in this namespace of the cluster.")
+@click.option("-w", "--watch", is_flag=True, help="Go on showing it until it has ended. In a cluster only.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def status(workdir: Path, as_json: bool) -> None:
-    """Show how the federation in WORKDIR stands: while it runs, afterwards, and after a crash."""
-    print_status(WorkDir(workdir), as_json, Console(highlight=False))
+def status(what: str, namespace: str | None, watch: bool, as_json: bool) -> None:
+    """Show how the federation in WORKDIR stands; with -n, the federation NAME of the cluster."""
+    console = Console(highlight=False)
+    if namespace is None:
+        if watch:
+            raise click.UsageError("--watch needs -n: a local run shows itself where it was started.")
+        print_status(WorkDir(Path(what)), as_json, console)
+        return
+    from segviz_operator.cluster_view import print_federation  # the cluster's client takes a second to load
+
+    print_federation(namespace, what, watch, as_json, console)
+
+
+_LOGS_EXAMPLES = """\b
+Examples:
+  segviz logs -n radiology abdomen
+  segviz logs -n radiology abdomen basel --tail 1000
+"""
+
+
+@click.command(epilog=_LOGS_EXAMPLES)
+@click.argument("name")
+@click.argument("site", required=False)
+@click.option("-n", "--namespace", required=True, help="The federation's namespace.")
+@click.option("--tail", default=200, show_default=True, type=click.IntRange(min=1), help="Lines of each Pod.")
+def logs(name: str, site: str | None, namespace: str, tail: int) -> None:
+    """Print what the newest Pods of a federation said, of SITE (its alias) alone where it is named."""
+    from segviz_operator.cluster_view import print_logs
+
+    print_logs(namespace, name, site, tail, Console(highlight=False))

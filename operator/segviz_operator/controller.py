@@ -14,13 +14,18 @@ from segviz_operator.cluster import ClusterError
 from segviz_operator.jobs import JobSeen
 from segviz_operator.manifest import Site
 from segviz_operator.queue import WorkQueue
-from segviz_operator.reconcile import Reconciler, Seen
+from segviz_operator.reconcile import Reconciler
+from segviz_operator.seen import Seen
 
 log = logging.getLogger(__name__)
 
 WORKERS = 8
+SITE_SECONDS = 3.0
+"""A site's status gathers what its federations tell in so long."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
+_SITE = "site/"
+"""Before a site's namespace/name, in the queue; a federation's UID has no slash."""
 
 
 @dataclass
@@ -79,9 +84,16 @@ class Controller:
             self._ended[uid] = time.monotonic()
         self.queue.add(uid)
 
-    def site_changed(self, users: list[str]) -> None:
+    def site_changed(self, body: Mapping[str, Any], users: list[str], deleted: bool) -> None:
+        metadata = body["metadata"]
+        place = (metadata["namespace"], metadata["name"])
+        news = None if deleted else (metadata["uid"], metadata.get("generation"))
+        if self._seen.get(_site_key(place)) == news and news is not None:
+            return
+        self._seen[_site_key(place)] = news or ()
         for uid in users:
             self.queue.add(uid)
+        self.queue.add_soon(_site_key(place), SITE_SECONDS)
 
     # --- turns ------------------------------------------------------------------------------------
 
@@ -91,10 +103,14 @@ class Controller:
             uid = await self.queue.take()
             again: float | None = None
             try:
-                seen = self._look(uid, indices)
-                if seen is not None:
-                    turn = await loop.run_in_executor(self._threads, self.reconciler.reconcile, seen)
-                    again = None if turn.gone else turn.again_seconds
+                if uid.startswith(_SITE):
+                    await self._tell_site(uid, indices)
+                elif (seen := self._look(uid, indices)) is not None:
+                    done = await loop.run_in_executor(self._threads, self.reconciler.reconcile, seen)
+                    again = done.again_seconds
+                    if done.told:
+                        for place in seen.sites:
+                            self.queue.add_soon(_site_key(place), SITE_SECONDS)
                 self._failures.pop(uid, None)
             except ClusterError as error:
                 again = self._wait_after_failure(uid)
@@ -116,6 +132,15 @@ class Controller:
         sites = {key: site for key in named for site in indices.sites.get(key, ())}
         return Seen(raw, jobs, sites, self._ended.get(uid, float("-inf")))
 
+    async def _tell_site(self, key: str, indices: Indices) -> None:
+        namespace, _, name = key.removeprefix(_SITE).partition("/")
+        site = next(iter(indices.sites.get((namespace, name), ())), None)
+        users = indices.users.get((namespace, name), ())
+        raws = [raw for uid in users for raw in indices.federations.get(uid, ())]
+        if site is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, self.reconciler.tell_site, site, raws)
+
     def _wait_after_failure(self, uid: str) -> float:
         failures = self._failures.get(uid, 0)
         self._failures[uid] = failures + 1
@@ -127,6 +152,10 @@ def site_references(raw: Mapping[str, Any]) -> set[tuple[str, str]]:
     spec = raw.get("spec") or {}
     members = (*(spec.get("sites") or ()), *((spec.get("evaluation") or {}).get("sites") or ()))
     return {(each["siteRef"]["namespace"], each["siteRef"]["name"]) for each in members}
+
+
+def _site_key(place: tuple[str, str]) -> str:
+    return f"{_SITE}{place[0]}/{place[1]}"
 
 
 def _news_in(metadata: Mapping[str, Any]) -> tuple[object, ...]:

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from segviz_exchange.errors import Refusal
-from segviz_operator.__main__ import connect
 from segviz_operator.checkup.federation import check_federation
 from segviz_operator.checkup.finding import Finding, Verdict
 from segviz_operator.checkup.installation import check_installation
 from segviz_operator.checkup.rights import Account
 from segviz_operator.checkup.site import SiteName, check_site
 from segviz_operator.cluster import Cluster, ClusterError
+from segviz_operator.connection import connect
 
 _EXAMPLES = """\b
 Examples:

@@ -20,6 +20,7 @@ Status = dict[str, Any]
 HEARTBEAT_SECONDS = 60
 """A status in which only times have moved on is written once in so long."""
 _MESSAGE_LENGTH = 4000
+_PREFLIGHT_LENGTH = 1000
 _NOT_READY = ("LeftOut", "Silent", "Suspended", "Starting", "Restarting", "Failed")
 
 
@@ -210,6 +211,11 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "dice": {organ: f"{value:.4f}" for organ, value in sorted(site.dice.items())} or None,
         "rejections": rejections or None,
         "privacy": None if site.privacy is None else _privacy(site.privacy),
+        "preflight": [
+            {"check": each.check, "severity": str(each.severity), "message": each.message[:_PREFLIGHT_LENGTH]}
+            for each in site.preflight
+        ]
+        or None,
         "message": message[:_MESSAGE_LENGTH] or None,
     }
     return {name: value for name, value in found.items() if value is not None}

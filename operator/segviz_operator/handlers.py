@@ -81,8 +81,16 @@ def register(registry: kopf.OperatorRegistry) -> None:
         memo.federation_changed(body, type == "DELETED")
 
     @kopf.on.event(*SITE, registry=registry)
-    async def on_site(namespace: str, name: str, memo: Controller, users: Any, **_: object) -> None:  # noqa: ANN401
-        memo.site_changed(list(users.get((namespace, name), ())))
+    async def on_site(
+        body: kopf.Body,
+        type: str | None,
+        namespace: str,
+        name: str,
+        memo: Controller,
+        users: Any,  # noqa: ANN401
+        **_: object,
+    ) -> None:
+        memo.site_changed(body, list(users.get((namespace, name), ())), type == "DELETED")
 
     @kopf.on.event(*JOB, labels=OURS, registry=registry)
     async def on_job(body: kopf.Body, type: str | None, memo: Controller, **_: object) -> None:

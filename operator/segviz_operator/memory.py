@@ -25,15 +25,14 @@ WAITING_SECONDS = 5.0
 @dataclass
 class Memory:
     subject: Subject
+    measured: Callable[[Store], Store]
+    """The same store, its requests counted."""
     secrets: dict[tuple[str, str], tuple[SecretSeen, float]] = field(default_factory=dict)
     """By namespace and name, with the time of the look."""
     forgotten: set[str] = field(default_factory=set)
     """UIDs of Jobs that were deleted, which the watch may still show."""
     records: FederationRecords | None = None
     read_at: float = float("-inf")
-    expirations: dict[str, datetime] = field(default_factory=dict)
-    """When the credentials that a Pod has expire, by alias; "" is the aggregator."""
-    measured: Callable[[Store], Store] = lambda store: store
     _access: StoreAccess | None = None
     _access_until: float = float("-inf")
     _store: Store | None = None
@@ -71,6 +70,12 @@ class Memory:
             started = time.monotonic()
             self.records, self.read_at = observer.read(), started
         return self.records
+
+    def expirations(self) -> dict[str, datetime]:
+        """When the credentials that were given out end, by alias; "" is the aggregator."""
+        return {
+            seen.alias: seen.expires_at for seen, _ in self.secrets.values() if seen.expires_at is not None
+        }
 
     def distrust_store(self) -> None:
         """The store refused what is remembered: read the Secret again, and take new credentials."""

@@ -1,5 +1,6 @@
 """The parts that every Pod of a federation shares: what PodSecurity `restricted` asks for, and its Secret."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,11 @@ class Owner:
     kind: str
     name: str
     uid: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Owner":
+        metadata = raw["metadata"]
+        return cls(raw["apiVersion"], raw["kind"], metadata["name"], metadata["uid"])
 
     def reference(self) -> Json:
         return {"apiVersion": self.api_version, "kind": self.kind, "name": self.name, "uid": self.uid}

@@ -33,6 +33,11 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.add, key)
 
+    def add_soon(self, key: str, seconds: float) -> None:
+        """No later than after so many seconds; what happens until then costs nothing more."""
+        if key not in self._timers and key not in self._waiting:
+            self.add_after(key, seconds)
+
     async def take(self) -> str:
         while not self._ready:
             self._news.clear()

@@ -24,6 +24,8 @@ class SecretSeen:
     renew_at: datetime | None
     """None where its credentials do not expire."""
     spec_hash: str
+    alias: str = ""
+    expires_at: datetime | None = None
 
     def is_due(self, now: datetime, wanted_hash: str) -> bool:
         return self.spec_hash != wanted_hash or (self.renew_at is not None and now >= self.renew_at)
@@ -31,9 +33,17 @@ class SecretSeen:
 
 def secret_seen(secret: dict[str, Any]) -> SecretSeen:
     annotations = secret["metadata"].get("annotations") or {}
-    renew_at = annotations.get(names.RENEW_AT)
-    moment = datetime.fromisoformat(renew_at) if renew_at else None
-    return SecretSeen(moment, annotations.get(names.SPEC_HASH, ""))
+    labels = secret["metadata"].get("labels") or {}
+    return SecretSeen(
+        _moment(annotations.get(names.RENEW_AT)),
+        annotations.get(names.SPEC_HASH, ""),
+        labels.get(names.SITE, ""),
+        _moment(annotations.get(names.EXPIRES_AT)),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def content_hash(site: SiteSpec | None, ca_pem: str | None) -> str:
@@ -61,6 +71,8 @@ def build_store_secret(
     if ca_pem is not None:
         files[CA_FILE] = ca_pem.encode()
     annotations = {names.SPEC_HASH: content_hash(site, ca_pem)}
+    if credentials.expiration is not None:
+        annotations[names.EXPIRES_AT] = credentials.expiration.isoformat(timespec="seconds")
     if renew_at is not None:
         annotations[names.RENEW_AT] = renew_at.isoformat(timespec="seconds")
     return {

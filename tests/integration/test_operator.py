@@ -1,17 +1,24 @@
 """The operator against a real API server and a real MinIO: manifests in, objects, records and status out."""
 
+import base64
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.apiserver import ApiServer
+from integration.job_runner import STAND_IN
 from integration.object_stores import Server
 from integration.operator_rig import Rig, install_crds
 from segviz_exchange import keys
-from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS
-from segviz_operator.names import ATTEMPT, FINALIZER, RETRY, SITE
+from segviz_exchange.credentials import encode_credentials
+from segviz_exchange.join import read_invitation
+from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, SITES
+from segviz_operator.names import ATTEMPT, FEDERATION_UID, FINALIZER, RETRY, SITE
 
 
 @pytest.fixture
@@ -178,3 +185,65 @@ def test_a_missing_secret_is_named(rig: Rig):
         "SecretNotFound",
         f"there is no Secret {rig.tag}/bucket. Create it",
     )
+
+
+def test_a_site_outside_takes_part_with_what_its_join_secret_holds(rig: Rig):
+    rig.begin("basel", "bern")
+    rig.edit_site("bern", {"spec": {"remote": True}})
+    rig.start_operator()
+    secret = rig.until(
+        lambda: next((s for s in rig.objects(SECRETS) if "join.json" in (s.get("data") or {})), None)
+    )
+    assert secret["metadata"]["namespace"] == f"{rig.tag}-bern"
+    file = rig.root / "join.json"
+    file.write_bytes(base64.b64decode(secret["data"]["join.json"]))
+    invitation = read_invitation(file)
+    (rig.root / "credentials.json").write_bytes(encode_credentials(invitation.credentials))
+    state = rig.root / "outside"
+    state.mkdir()
+    words = [
+        *(sys.executable, str(STAND_IN), "participate", "--store", invitation.store),
+        *("--prefix", invitation.prefix, "--site", "bern", "--data-root", str(rig.data[f"{rig.tag}-bern"])),
+        *("--state", str(state)),
+    ]
+    environment = {**os.environ, "SEGVIZ_STORE_CREDENTIALS": str(rig.root / "credentials.json")}
+    with subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL) as process:
+        rig.until_condition("Complete")
+        assert process.wait(30) == 0
+    assert {job["metadata"]["namespace"] for job in rig.objects(JOBS)} == {rig.tag, f"{rig.tag}-basel"}
+
+
+def test_a_site_is_told_who_uses_it(rig: Rig):
+    rig.begin("basel")
+    rig.start_operator()
+    rig.until_condition("Complete")
+    status = rig.until(
+        lambda: (
+            (found := rig.cluster.get(SITES, f"{rig.tag}-basel", "basel"))
+            and (found.get("status") or {}).get("federations", [{}])[0].get("phase") == "Done"
+            and found["status"]
+        )
+    )
+    assert status["federations"][0]["federation"] == f"{rig.tag}/abdomen"
+    assert [(each["type"], each["status"]) for each in status["conditions"]] == [
+        ("Accepted", "True"),
+        ("Degraded", "False"),
+    ]
+
+
+def test_two_federations_share_sites_and_do_not_touch(rig: Rig):
+    rig.give_store()
+    for alias in ("basel", "bern"):
+        rig.give_site(alias, federations=("abdomen", "twin"))
+        for name in ("abdomen", "twin"):
+            rig.consent(alias, name)
+    for name in ("abdomen", "twin"):
+        rig.describe("basel", "bern", name=name)
+    rig.start_operator()
+    for name in ("abdomen", "twin"):
+        rig.until_condition("Complete", name)
+    twin = rig.subject("twin").uid
+    rig.cluster.delete(FEDERATIONS, rig.tag, "abdomen")
+    rig.until(lambda: rig.federation() is None)
+    rig.until(lambda: {j["metadata"]["labels"][FEDERATION_UID] for j in rig.objects(JOBS)} == {twin})
+    assert {s["metadata"]["labels"][FEDERATION_UID] for s in rig.objects(SECRETS)} == {twin}

@@ -17,7 +17,7 @@ from segviz_operator.hosting import Host, spec_hash
 from segviz_operator.jobs import job_seen
 from segviz_operator.names import Subject, consent_name, job_name, label_value, secret_name
 from segviz_operator.plan import CreateWorkload
-from segviz_operator.pod import Owner, PodSettings
+from segviz_operator.pod import Owner
 from segviz_operator.store_secret import build_store_secret, secret_seen
 from segviz_operator.trainer_job import build_trainer_job
 from segviz_operator.workload import WorkloadRole as Role
@@ -35,7 +35,7 @@ STORE = s.StoreSpec(
     s.Retention(2),
     s.CABundle("ca", "ca.crt"),
 )
-SETTINGS = PodSettings("registry.example/aggregator@sha256:0")
+SETTINGS = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
 POD = s.TrainerPod(
     s.ImagePullPolicy.ALWAYS,
     image="registry.example/trainer@sha256:1",

@@ -1,0 +1,19 @@
+"""What the watches show of one federation, at one moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segviz_operator.jobs import JobSeen
+from segviz_operator.manifest import Site
+
+
+@dataclass(frozen=True)
+class Seen:
+    raw: Mapping[str, Any]
+    """The federation as the API server holds it."""
+    jobs: tuple[JobSeen, ...]
+    sites: Mapping[tuple[str, str], Site]
+    """By namespace and name: those of the sites it names that there are."""
+    newer_than: float
+    """Records read before this moment (monotonic) may lack what a Job wrote before it ended."""
