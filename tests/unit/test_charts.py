@@ -247,6 +247,26 @@ def test_the_site_is_one_that_validate_takes(values: Values):
     parse(only(render(Release("segviz-site", "basel", "basel", values)), "SegVizSite"))
 
 
+def test_every_field_of_a_site_can_be_set():
+    """A field that the chart does not know could never be set by whoever installs with it."""
+    spec = schemas()["SegVizSite"]["properties"]["spec"]["properties"]
+    sites = site_specs()
+    assert {field for each in sites for field in each} >= set(spec)
+    assert {field for each in sites for field in each.get("trainer", {})} == set(
+        spec["trainer"]["properties"]
+    )
+    assert {field for each in sites for field in each.get("privacy", {})} == set(
+        spec["privacy"]["properties"]
+    )
+
+
+def site_specs() -> list[dict[str, Any]]:
+    return [
+        only(render(Release("segviz-site", "basel", "basel", values)), "SegVizSite")["spec"]
+        for values in SITE.values()
+    ]
+
+
 def test_consent_is_one_binding_per_allowed_federation():
     objects = site("many federations")
     bindings = of_kind(objects, "RoleBinding")
@@ -386,6 +406,7 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
     "data set without organs": ("segviz-site", {"dataSets": [{"name": "a", "layout": "MSD"}]}, "organs"),
     "release": ("segviz-site", {"release": "All"}, "/release"),
     "role": ("segviz-site", {"role": "Trainer"}, "/role"),
+    "noise without a bound": ("segviz-site", {"privacy": {"noiseMultiplier": 1}}, "/privacy"),
     "no data set": ("segviz-site", {}, "dataSets: a site has at least one"),
     "no images": ("segviz-site", {"dataSets": [LIVERS]}, "data.existingClaim: name"),
     "two places": (
