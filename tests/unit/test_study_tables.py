@@ -65,12 +65,12 @@ def test_methods_go_down_organs_across_mean_and_sd_in_each_cell() -> None:
         "Table 2: Dice, external set btcv",
     )
     assert inside.organs == ("liver", "spleen")
-    local = f"{np.mean(LOCAL):.2f} ({np.std(LOCAL):.2f})"  # NumPy's SD divides by n
+    local = f"{np.mean(LOCAL):.3f} ({np.std(LOCAL):.3f})"  # NumPy's SD divides by n
     assert cells(inside) == {
         "Local": [local, "-"],
-        "CentralMarginal": ["0.90 (0.02)", "0.25 (0.25)"],
-        "FedBN": ["0.86 (0.02)", "-"],
-        "FedBN+FT": ["0.86 (0.02)", "-"],
+        "CentralMarginal": ["0.902 (0.016)", "0.250 (0.250)"],
+        "FedBN": ["0.863 (0.024)", "-"],
+        "FedBN+FT": ["0.863 (0.024)", "-"],
     }
     assert inside.case_counts == ("6", "2")
     assert [row[0].best for _, row in inside.rows] == [False, True, False, False]
@@ -126,7 +126,7 @@ def test_a_lower_hd95_is_better() -> None:
     assert fed is not None
     assert fed.best
     assert str(fed.marks[0]) == "b↑"
-    assert text(fed, distance.metric) == "3.1 (0.1)"
+    assert text(fed, distance.metric) == "3.08 (0.15)"
 
 
 def test_unequal_cases_give_no_p_value_but_the_reason() -> None:
@@ -233,7 +233,7 @@ def test_the_page_says_what_the_tables_say() -> None:
     html = rendered(build(unfinished=["FedAdam"]))
     said = " ".join(" ".join(parsed(html).text).split())
     assert "Table 2: Dice, external set btcv" in said
-    assert "0.86 (0.02) b↑ c↓ m↓" in said
+    assert "0.863 (0.024) b↑ c↓ m↓" in said
     assert "because they have no result yet: FedAdam." in said
     assert "CentralMarginal spleen 1 2" in said, "a miss"
 

@@ -27,7 +27,7 @@ def series_style(index: int) -> Markup:
 def box_plot(title: str, groups: Mapping[str, Sequence[float]], unit: str, top: float | None) -> Markup:
     """A box a method: quartiles, whiskers to the last value within 1.5 interquartile ranges, all values dots.
 
-    `top` is the axis' end; the largest value decides where it is None.
+    The axis ends at a round number above the largest value, but not beyond `top`.
     """
     values = [value for group in groups.values() for value in group]
     low, high = _span(values, top)
@@ -119,15 +119,16 @@ def _span(values: Sequence[float], top: float | None) -> tuple[float, float]:
     """From a round number below the values to one above them."""
     if not values:
         return 0.0, top or 1.0
-    low, high = min(values), max(values) if top is None else top
+    low, high = min(values), max(values)
     step = _step(low, max(high, low + 1e-6))
     start = math.floor(low / step) * step
-    end = high if top is not None else math.ceil(high / step) * step
+    end = math.ceil(high / step - 1e-9) * step
+    end = end if top is None else min(end, top)
     return start, max(end, start + step)
 
 
 def _step(low: float, high: float) -> float:
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
 

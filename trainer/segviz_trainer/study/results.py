@@ -43,11 +43,11 @@ class Metric:
     higher_is_better: bool
 
 
-DICE = Metric("Dice", "dice", "", 2, higher_is_better=True)
+DICE = Metric("Dice", "dice", "", 3, higher_is_better=True)
 METRICS = (
     DICE,
-    Metric("HD95", "hd95_mm", "mm", 1, higher_is_better=False),
-    Metric("NSD", "nsd", "", 2, higher_is_better=True),
+    Metric("HD95", "hd95_mm", "mm", 2, higher_is_better=False),
+    Metric("NSD", "nsd", "", 3, higher_is_better=True),
 )
 
 
