@@ -68,7 +68,7 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter, copies in the chart
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py bench examples
+	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py bench
 	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
 	$(PYTHON) tools/charts.py --check

@@ -46,7 +46,7 @@ class Metric:
 DICE = Metric("Dice", "dice", "", 3, higher_is_better=True)
 METRICS = (
     DICE,
-    Metric("HD95", "hd95_mm", "mm", 2, higher_is_better=False),
+    Metric("HD95", "hd95", "mm", 2, higher_is_better=False),
     Metric("NSD", "nsd", "", 3, higher_is_better=True),
 )
 
@@ -139,13 +139,11 @@ class Results:
         found = {case.table for case in self.cases} | {each.table for each in self.summaries}
         return tuple(sorted(found, key=lambda table: (table != IN_FEDERATION, table)))
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """Those that every case has."""
+    def metrics(self, table: str) -> tuple[Metric, ...]:
+        """Those that every case of a table has: half a column would compare nothing."""
+        cases = [case for case in self.cases if case.table == table]
         return tuple(
-            metric
-            for metric in METRICS
-            if self.cases and all(metric.name in case.values for case in self.cases)
+            metric for metric in METRICS if cases and all(metric.name in case.values for case in cases)
         ) or (DICE,)
 
     def values(self, table: str, method: str, organ: str, metric: Metric) -> dict[str, float]:
@@ -236,7 +234,8 @@ def _values(score: CaseScore) -> Iterator[tuple[str, float]]:
 
 def is_missed(score: CaseScore) -> bool:
     """Nothing of the organ was found."""
-    return bool(getattr(score, "missed", score.dice == 0.0))
+    missed: bool | None = getattr(score, "missed", None)
+    return score.dice == 0.0 if missed is None else missed
 
 
 def _curves(row: str, store: Store, control: Control) -> Iterator[Point]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segviz_exchange.errors import Refusal
-from segviz_trainer.study.results import DICE, IN_FEDERATION, Metric, Results
+from segviz_trainer.study.results import DICE, IN_FEDERATION, METRICS, Metric, Results
 from segviz_trainer.study.statistics import ALPHA, Paired, compare, holm
 
 BASELINE, CENTRAL, BEST = "baseline", "central", "best"
@@ -93,8 +93,9 @@ def text(cell: Cell | None, metric: Metric = DICE) -> str:
 def build_tables(results: Results) -> tuple[Table, ...]:
     return tuple(
         _table(results, name, number, metric)
-        for metric in results.metrics
+        for metric in METRICS
         for number, name in enumerate(results.tables, 1)
+        if metric in results.metrics(name)
     )
 
 
