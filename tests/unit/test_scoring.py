@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from segviz_exchange.records import CaseScore, Dice, Surface
+from segviz_exchange.records import CaseScore, Dice, Surface, decode, encode
 from segviz_exchange.spec import Scores
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.metrics.agreement import agreement
@@ -177,3 +177,12 @@ def test_one_case_has_one_id_whatever_the_organ() -> None:
 def test_an_id_cannot_be_found_without_the_salt() -> None:
     one, other = (may_leave(ROWS, Scores.PER_CASE, salt)[0].case for salt in ("salt", "pepper"))
     assert one != other
+
+
+def test_scores_are_plain_numbers_that_a_record_takes() -> None:
+    """NumPy counts in integers of its own, and what is divided by them is no float to an encoder."""
+    truth = np.zeros((6, 6, 6), bool)
+    truth[1:4, 1:4, 1:4] = True
+    found = agreement(np.roll(truth, 1, axis=0), truth, (1.0, 1.0, 1.0), 1.0)
+    row = CaseScore("case", "liver", found.dice, found.hd95, found.nsd, found.missed)
+    assert decode(encode(row), CaseScore, "row") == row

@@ -49,7 +49,7 @@ def agreement(
     return Agreement(
         dice=dice(prediction, truth),
         hd95=float(max(np.percentile(to_truth, 95), np.percentile(to_prediction, 95))),
-        nsd=within / (len(to_truth) + len(to_prediction)),
+        nsd=float(within / (len(to_truth) + len(to_prediction))),
         missed=False,
     )
 
