@@ -19,6 +19,7 @@ from segviz_operator.controller import WORKERS, Controller
 from segviz_operator.handlers import register
 from segviz_operator.metrics import OperatorMetrics
 from segviz_operator.names import MANAGER
+from segviz_operator.page import StatusPage
 from segviz_operator.reconcile import Reconciler
 from segviz_operator.turn import Settings
 
@@ -47,6 +48,12 @@ log = logging.getLogger("segviz_operator")
     "--liveness", default="http://0.0.0.0:8080/healthz", help="Where the probe asks; empty for none."
 )
 @click.option("--metrics-port", default=9090, type=click.IntRange(0, 65535), help="0 for none.")
+@click.option(
+    "--page-port",
+    default=8081,
+    type=click.IntRange(0, 65535),
+    help="A read-only page, on the Pod's loopback only: kubectl port-forward reaches it. 0 for none.",
+)
 @click.option("--log-format", type=click.Choice(["plain", "full", "json"]), default="plain")
 @click.option("--verbose", is_flag=True)
 def main(
@@ -59,6 +66,7 @@ def main(
     poll_seconds: float,
     liveness: str,
     metrics_port: int,
+    page_port: int,
     log_format: str,
     verbose: bool,
 ) -> None:
@@ -84,6 +92,8 @@ def main(
     metrics = OperatorMetrics()
     if metrics_port:
         Pages({"/metrics": metrics.page}, metrics_port, every_interface())
+    if page_port:
+        Pages({"/": StatusPage(metrics.federations.watched)}, page_port)
     controller = Controller(Reconciler(Cluster(connect(WORKERS)), Settings(images, poll_seconds), metrics))
     registry = kopf.OperatorRegistry()
     register(registry)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from segviz_exchange.http_pages import LOOPBACK
 from segviz_exchange.stopping import Stop
 from segviz_operator.acceptance import accept
 from segviz_operator.desired import ManifestFiles
@@ -17,6 +18,7 @@ from segviz_operator.printing import print_status
 from segviz_operator.problem import InvalidManifest
 from segviz_operator.study import expand
 from segviz_operator.volumes import parse_volumes
+from segviz_operator.web import serve_page
 from segviz_operator.workdir import WorkDir
 
 _VALIDATE_EXAMPLES = """\b
@@ -161,6 +163,7 @@ Examples:
   segviz status runs/phantom
   segviz status runs/phantom --json | jq .phase
   segviz status -n radiology abdomen --watch
+  segviz status runs/phantom --web
 """
 
 
@@ -169,9 +172,30 @@ Examples:
 @click.option("-n", "--namespace", help="NAME is a SegVizFederation in this namespace of the cluster.")
 @click.option("-w", "--watch", is_flag=True, help="Go on showing it until it has ended. In a cluster only.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def status(what: str, namespace: str | None, watch: bool, as_json: bool) -> None:
+@click.option("--web", is_flag=True, help="Serve a live page of WORKDIR instead, until Ctrl-C.")
+@click.option("--port", default=8600, show_default=True, type=click.IntRange(0, 65535), help="Of --web.")
+@click.option("--bind", default=LOOPBACK, show_default=True, help="Of --web: whoever reaches it may read it.")
+@click.option("--prometheus", help="With --web: draw its curves from the Prometheus at this URL.")
+def status(
+    what: str,
+    namespace: str | None,
+    watch: bool,
+    as_json: bool,
+    web: bool,
+    port: int,
+    bind: str,
+    prometheus: str | None,
+) -> None:
     """Show how the federation in WORKDIR stands; with -n, the federation NAME of the cluster."""
     console = Console(highlight=False)
+    if web:
+        if namespace is not None:
+            raise click.UsageError(
+                "--web is for a WORKDIR. The operator has a page of its own: kubectl port-forward "
+                "deployment/segviz-operator 8081"
+            )
+        serve_page(WorkDir(Path(what)), port, bind, prometheus, Stop())
+        return
     if namespace is None:
         if watch:
             raise click.UsageError("--watch needs -n: a local run shows itself where it was started.")

@@ -25,7 +25,7 @@ class FederationMetrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: dict[tuple[str, str], dict[str, str]] = {}
+        self._texts: dict[tuple[str, str], dict[str, bytes]] = {}
         """By federation (namespace, name) and metric."""
         self._watched: dict[tuple[str, str], Watched] = {}
 
@@ -35,7 +35,7 @@ class FederationMetrics:
         for sample in samples_of(watched):
             lines = _lines(sample, federation)
             texts.setdefault(sample.measure.name, []).extend(lines)
-        joined = {name: "\n".join(lines) + "\n" for name, lines in texts.items()}
+        joined = {name: ("\n".join(lines) + "\n").encode() for name, lines in texts.items()}
         with self._lock:
             self._texts[federation] = joined
             self._watched[federation] = watched
@@ -49,19 +49,18 @@ class FederationMetrics:
         with self._lock:
             return tuple(self._watched[key] for key in sorted(self._watched))
 
-    def text(self) -> str:
+    def text(self) -> bytes:
         with self._lock:
             texts = [self._texts[key] for key in sorted(self._texts)]
-        parts: list[str] = []
+        parts: list[bytes] = []
         for measure in m.FEDERATION_MEASURES:
             found = [text for each in texts if (text := each.get(measure.name))]
             if found:
-                parts.append(
-                    f"# HELP {measure.name} {_escape_help(measure.help)}\n"
-                    f"# TYPE {measure.name} {measure.kind}\n"
-                )
+                help_ = _escape_help(measure.help)
+                head = f"# HELP {measure.name} {help_}\n# TYPE {measure.name} {measure.kind}\n"
+                parts.append(head.encode())
                 parts += found
-        return "".join(parts)
+        return b"".join(parts)
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -96,7 +95,7 @@ class OperatorMetrics:
             self._durations.observe(time.monotonic() - began)
 
     def page(self, _: Mapping[str, str] | None = None) -> Answer:
-        return Answer(generate_latest(self.registry) + self.federations.text().encode(), METRICS_TYPE)
+        return Answer(generate_latest(self.registry) + self.federations.text(), METRICS_TYPE)
 
 
 def _lines(sample: Sample | Observations, federation: tuple[str, str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from segviz_exchange.http_pages import ADDRESS, LOOPBACK, PORT, Pages
 from segviz_operator.identity import Identity
 from segviz_operator.metrics import OperatorMetrics
 from segviz_operator.observe import FederationRecords
+from segviz_operator.page import StatusPage
 from segviz_operator.samples import Watched
 from segviz_operator.status import FederationStatus
 from segviz_operator.workdir import WorkDir, write_whole
@@ -33,7 +34,9 @@ class Watching:
         if self._port is None:
             return
         try:
-            self._pages = Pages({"/metrics": self.metrics.page}, self._port)
+            self._pages = Pages(
+                {"/metrics": self.metrics.page, "/": StatusPage(self.metrics.federations.watched)}, self._port
+            )
         except OSError as error:
             raise Refusal(f"--metrics-port {self._port}: {error.strerror}. Choose another.") from error
         self._write_targets()

@@ -79,7 +79,7 @@ def values(*federations: Watched) -> dict[tuple[str, ...], float]:
         metrics.show(each)
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(metrics.text())
+        for family in text_string_to_metric_families(metrics.text().decode())
         for sample in family.samples
     }
 
@@ -177,10 +177,10 @@ def test_series_go_with_their_federation() -> None:
     metrics.show(watched(running()))
     metrics.show(other)
     metrics.forget(*HERE)
-    assert "abdomen" not in metrics.text()
-    assert 'federation="thorax"' in metrics.text()
+    assert b"abdomen" not in metrics.text()
+    assert b'federation="thorax"' in metrics.text()
     metrics.forget("radiology", "thorax")
-    assert (metrics.text(), len(metrics)) == ("", 0)
+    assert (metrics.text(), len(metrics)) == (b"", 0)
 
 
 def test_label_values_are_escaped() -> None:
@@ -192,7 +192,7 @@ def test_every_value_is_a_declared_metric_with_its_labels() -> None:
     declared = {each.name: each for each in m.FEDERATION_MEASURES}
     metrics = FederationMetrics()
     metrics.show(watched(running()))
-    for family in text_string_to_metric_families(metrics.text()):
+    for family in text_string_to_metric_families(metrics.text().decode()):
         name = family.name if family.name in declared else f"{family.name}_total"
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(declared[name].labels), sample
