@@ -11,8 +11,10 @@ from segviz_operator.jobs import JobSeen
 from segviz_operator.names import Subject, consent_name
 from segviz_operator.pod import Owner
 
-KNOWN_SECONDS = 30.0
+NO_SECONDS = 30.0
 """Nobody tells the operator when a RoleBinding comes, so it looks this often."""
+YES_SECONDS = 5.0
+"""Without a Job to prove it, a consent may have been withdrawn just now."""
 
 
 class Consents:
@@ -27,7 +29,7 @@ class Consents:
             if job.namespace == namespace and not job.deleting and job.owner and job.owner.name == name:
                 return job.owner
         known = self._known.get((namespace, name))
-        if known is not None and time.monotonic() - known[1] < KNOWN_SECONDS:
+        if known is not None and time.monotonic() - known[1] < (YES_SECONDS if known[0] else NO_SECONDS):
             return known[0]
         found = self._read(namespace, name)
         self._known[namespace, name] = (found, time.monotonic())

@@ -114,12 +114,13 @@ def _facts(picture: Picture, before: Mapping[str, Any]) -> Iterable[Fact]:
     phase = _phase(picture, before)
     reason = picture.summary.reason if picture.summary else ""
     begun = picture.records is not None and picture.records.control is not None
-    yield _accepted(picture)
+    yield _accepted(picture, before)
     ended = phase in (FederationPhase.COMPLETE, FederationPhase.FAILED, FederationPhase.SUSPENDED)
     if ended:
         yield Fact(c.PROGRESSING, False, phase, reason)
-    elif picture.refused is not None and not begun:
-        yield Fact(c.PROGRESSING, False, c.NOT_ACCEPTED, picture.refused[1])
+    elif not begun and not c.holds(before, c.ACCEPTED) and picture.summary is None:
+        refused = picture.refused or picture.store_trouble or ("", "")
+        yield Fact(c.PROGRESSING, False, c.NOT_ACCEPTED, refused[1])
     else:
         yield Fact(c.PROGRESSING, True, phase, reason)
     yield _degraded(picture, begun)
@@ -130,9 +131,12 @@ def _facts(picture: Picture, before: Mapping[str, Any]) -> Iterable[Fact]:
     yield Fact(c.FAILED, failed, c.CANNOT_GO_ON if failed else c.RUNNING, reason if failed else "")
 
 
-def _accepted(picture: Picture) -> Fact:
+def _accepted(picture: Picture, before: Mapping[str, Any]) -> Fact:
     if picture.refused is not None:
         return Fact(c.ACCEPTED, False, *picture.refused)
+    if picture.store_trouble is not None and not c.holds(before, c.ACCEPTED):
+        # Whether it fits what has gone before is known by the records alone.
+        return Fact(c.ACCEPTED, False, *picture.store_trouble)
     return Fact(c.ACCEPTED, True, c.FITS)
 
 
