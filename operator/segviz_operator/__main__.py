@@ -76,6 +76,8 @@ def main(
     """
     kopf.configure(verbose=verbose, log_format=kopf.LogFormat[log_format.upper()])
     logging.getLogger("kopf").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # One line for each probe of the kubelet would be most of the log.
+    logging.getLogger("aiohttp.access").setLevel(logging.DEBUG if verbose else logging.WARNING)
     if pods is not None:
         images = read_pods(pods)
     elif aggregator_image and trainer_image:

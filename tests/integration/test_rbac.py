@@ -145,6 +145,7 @@ PLACES = {
     "operator-remote-site": (*OPERATOR, "rights-chur"),
     "operator-elsewhere": (*OPERATOR, "rights-stranger"),
     "narrow-operator-own-namespace": ("rights-narrow", "segviz-operator", "rights-narrow"),
+    "narrow-operator-site-of-another-operator": ("rights-narrow", "segviz-operator", "rights-bern"),
     "narrow-operator-elsewhere": ("rights-narrow", "segviz-operator", "rights-stranger"),
     "aggregator-own-namespace": ("rights-operator", "segviz-aggregator", "rights-operator"),
     "trainer-own-namespace": ("rights-basel", "segviz-trainer", "rights-basel"),

@@ -192,7 +192,11 @@ def test_cluster_scope_writes_nothing_cluster_wide_but_federations():
 def test_namespaces_scope_has_no_cluster_role():
     objects = operator("namespaces")
     assert of_kind(objects, "ClusterRole", "ClusterRoleBinding") == []
-    assert {each["metadata"]["namespace"] for each in of_kind(objects, "Role")} == {"radiology", "oncology"}
+    roles = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in of_kind(objects, "Role")}
+    assert roles == {
+        *((namespace, "segviz-operator-federations") for namespace in ("radiology", "oncology")),
+        *((namespace, "segviz-operator-sites") for namespace in ("basel", "bern")),
+    }
     (pod,) = pods(objects)
     arguments = pod["containers"][0]["args"]
     assert [each for each in arguments if each.startswith("--namespace")] == [
@@ -207,7 +211,14 @@ def test_both_scopes_share_their_rules():
     of_cluster = only(operator("plain"), "ClusterRole", "segviz-operator:segviz-system")["rules"]
     work = only(operator("plain"), "Role")["rules"]
     for role in of_kind(operator("namespaces"), "Role"):
-        assert role["rules"] == of_cluster + work
+        beside_federations = role["metadata"]["name"] == "segviz-operator-federations"
+        assert role["rules"] == (of_cluster + work if beside_federations else of_cluster[:2])
+
+
+def test_the_operator_only_looks_where_no_site_has_consented():
+    for role in of_kind(operator("namespaces"), "Role"):
+        if role["metadata"]["name"] == "segviz-operator-sites":
+            assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
 
 
 def test_an_image_is_taken_by_digest_where_there_is_one():

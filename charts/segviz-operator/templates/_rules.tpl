@@ -1,21 +1,23 @@
 {{- /*
-What the operator may do. "watch" is a ClusterRole's with scope Cluster and part of each Role with scope Namespaces;
-"work" is a Role's alone. In a site's namespace that site's own release says what it may do.
+What the operator may do. "watch" is a ClusterRole's with scope Cluster, and part of each Role beside federations with
+scope Namespaces; "work" is a Role's alone. In a site's namespace that site's own release says what it may do, but for
+"look" with scope Namespaces: the operator's watches begin before a site consents.
 */ -}}
 
-{{- define "segviz-operator.rules.watch" -}}
+{{- define "segviz-operator.rules.look" -}}
 - apiGroups: [segviz.dev]
-  resources: [segvizfederations]
-  verbs: [get, list, watch, patch]
-- apiGroups: [segviz.dev]
-  resources: [segvizfederations/status]
-  verbs: [patch]
-- apiGroups: [segviz.dev]
-  resources: [segvizsites]
+  resources: [segvizfederations, segvizsites]
   verbs: [get, list, watch]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch]
+{{- end }}
+
+{{- define "segviz-operator.rules.watch" -}}
+{{ include "segviz-operator.rules.look" . }}
+- apiGroups: [segviz.dev]
+  resources: [segvizfederations, segvizfederations/status]
+  verbs: [patch]
 {{- end }}
 
 {{- define "segviz-operator.rules.work" -}}
