@@ -10,6 +10,7 @@ from disturbances import Deadly, Killed
 from rig import Rig, algorithm, small_federation
 from segviz_exchange import keys, spec
 from segviz_exchange.records import Progress, Update, read
+from segviz_exchange.sharing import NORM, PARAMETER, REPRESENTATION
 from segviz_exchange.spec import AlgorithmName, Objective
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
@@ -103,35 +104,53 @@ def test_local_uploads_nothing_and_spends_nothing(tmp_path: Path) -> None:
 # --- what a site releases at the end --------------------------------------------------------------------
 
 
+HEAD, HEAD_NORM, BODY, BODY_NORM = "head", "head norm", "body", "body norm"
+NONE, HEADS, HEADS_AND_NORM = spec.Release.NONE, spec.Release.HEADS, spec.Release.HEADS_AND_NORM
+OWN, ONE = Objective.PER_ORGAN_HEAD, Objective.MARGINAL
 RELEASES = {
-    spec.Release.NONE: (),
-    spec.Release.HEADS: ("head", "head's norm"),
-    spec.Release.HEADS_AND_NORM: ("head", "head's norm", "norm"),
+    (AlgorithmName.FED_BN, OWN, NONE): None,
+    (AlgorithmName.FED_BN, OWN, HEADS): {HEAD, HEAD_NORM},
+    (AlgorithmName.FED_BN, OWN, HEADS_AND_NORM): {HEAD, HEAD_NORM, BODY_NORM},
+    (AlgorithmName.FED_AVG, OWN, HEADS): {HEAD, HEAD_NORM},
+    # Its BatchNorm is everybody's already.
+    (AlgorithmName.FED_AVG, OWN, HEADS_AND_NORM): {HEAD, HEAD_NORM},
+    (AlgorithmName.LOCAL, OWN, NONE): None,
+    (AlgorithmName.LOCAL, OWN, HEADS): {HEAD, HEAD_NORM},
+    # It has shared nothing so far: this is all there is of it.
+    (AlgorithmName.LOCAL, OWN, HEADS_AND_NORM): {HEAD, HEAD_NORM, BODY, BODY_NORM},
+    # The one head is everybody's, too.
+    (AlgorithmName.FED_AVG, ONE, HEADS): set(),
+    (AlgorithmName.FED_BN, ONE, HEADS): {HEAD_NORM},
+    (AlgorithmName.FED_BN, ONE, HEADS_AND_NORM): {HEAD_NORM, BODY_NORM},
 }
 
 
-@pytest.mark.parametrize("release", spec.Release)
-def test_exactly_what_the_policy_names_leaves_at_the_end(tmp_path: Path, release: spec.Release) -> None:
-    """Under FedBN: a head of its own and BatchNorm are the site's; the representation's weights are not."""
-    rig = Rig(tmp_path, small_federation(rounds=1), TWO, changes={"release": release})
+@pytest.mark.parametrize(("case", "allowed"), RELEASES.items(), ids=["-".join(case) for case in RELEASES])
+def test_exactly_what_the_policy_names_leaves_at_the_end(
+    tmp_path: Path,
+    case: tuple[AlgorithmName, Objective, spec.Release],
+    allowed: set[str] | None,
+) -> None:
+    name, objective, release = case
+    federation = small_federation(rounds=1, local_epochs=1, algorithm=algorithm(name), objective=objective)
+    rig = Rig(tmp_path, federation, TWO, changes={"release": release})
     rig.control()
     sites = {alias: rig.site(alias) for alias in TWO}
     rig.drive(sites, rig.aggregator())
     rig.conclude(sites)
-    blobs = rig.store.list(keys.release_blob("basel", ""))
-    assert len(blobs) == (0 if release is spec.Release.NONE else 1)
-    if release is spec.Release.NONE:
+    if allowed is None:
+        assert rig.store.list(keys.release_blob("basel", "")) == []
         return
     groups = sites["basel"].me.model.groups
     kinds = {
-        ("head", "parameter"): "head",
-        ("head", "norm"): "head's norm",
-        ("representation", "norm"): "norm",
+        (True, PARAMETER): BODY,
+        (True, NORM): BODY_NORM,
+        (False, PARAMETER): HEAD,
+        (False, NORM): HEAD_NORM,
     }
-    allowed = {
-        name
-        for name, group in groups.items()
-        if kinds.get((group.block if group.block == "representation" else "head", group.kind))
-        in RELEASES[release]
+    expected = {
+        tensor
+        for tensor, group in groups.items()
+        if kinds.get((group.block == REPRESENTATION, group.kind)) in allowed
     }
-    assert set(rig.released("basel")) == allowed
+    assert set(rig.released("basel")) == expected
