@@ -209,3 +209,30 @@ def test_a_manifest_overrides_what_it_names() -> None:
     assert optimizer_of(asked) == FedAdam(rate=0.5, tau=0.25)
     still = Algorithm(AlgorithmName.FED_AVG_M, Weights.UNIFORM, momentum=0.0)
     assert optimizer_of(still) == FedAvgM(rate=1.0, momentum=0.0)
+
+
+# --- where rounds lead ----------------------------------------------------------------------------------
+
+OPTIMA = (1.0, 2.0, 6.0)
+"""Of three sites; each goes half the way to its own in a round."""
+FIXED_POINTS = {
+    AlgorithmName.FED_AVG: ({}, 3.0),
+    AlgorithmName.FED_AVG_M: ({"momentum": 0.5}, 3.0),
+    AlgorithmName.FED_ADAM: ({"server_learning_rate": 0.02}, 3.0),
+    AlgorithmName.MEDIAN: ({}, 2.0),
+    AlgorithmName.TRIMMED_MEAN: ({"trim_fraction": 0.34}, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", FIXED_POINTS)
+def test_rounds_lead_to_the_mean_or_the_middle_of_what_sites_want(name: AlgorithmName) -> None:
+    parameters, wanted = FIXED_POINTS[name]
+    asked = Algorithm(name, Weights.UNIFORM, **parameters)
+    merge, optimizer = merge_of(asked), optimizer_of(asked)
+    value = np.zeros(1)
+    slots = optimizer.slots if optimizer else ()
+    state = {slot: np.full(1, optimizer.initial(slot)) for slot in slots}
+    for _ in range(1000):
+        merged = merge([value + 0.5 * (optimum - value) for optimum in OPTIMA], [1, 1, 1])
+        value, state = optimizer.step(value, merged, state) if optimizer else (merged, state)
+    assert value[0] == pytest.approx(wanted, abs=0.05)
