@@ -236,6 +236,8 @@ class VariantOutcome(Record, frozen=True):
     """Blob under the site's release/, or none where the site releases nothing."""
     surface: dict[str, Surface] = {}
     """By organ, as `test`."""
+    overlap: Share | None = None
+    """Voxels that more than one organ claims, of those that any claims; at external sites."""
 
 
 class Outcome(Record, frozen=True):

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from segviz_exchange.spec import Layout
-from segviz_trainer.phantom import PHANTOM_SETS, generate
+from segviz_trainer.phantom import generate
 
 PROGRAM = Path(sys.executable).with_name("segviz")
 ORGANS = ("liver", "spleen")
@@ -102,20 +102,26 @@ def _outcome_of(root: Path, row: str) -> list[Path]:
     return list((root / "study/rows" / row).glob("run/bucket/*/*/sites/*/outcome.json"))
 
 
-@pytest.mark.timeout(600)
-def test_two_rows_interrupted_once_and_reported(tmp_path: Path) -> None:
-    kept = {"liver", "spleen", "external"}
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for each in started:
+        each.kill()  # its children end with it
+        each.communicate()
+
+
+@pytest.mark.timeout(900)
+def test_two_rows_interrupted_once_and_reported(
+    tmp_path: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    """The machine may be busy; on two idle cores this is well under two minutes."""
     generate(tmp_path / "data", seed=0, cases=8, external_cases=3, size=(32, 32, 24))
-    assert kept <= {each.name for each in PHANTOM_SETS}
-    assert {each.layout for each in PHANTOM_SETS if each.name in ORGANS} == {Layout.MSD}
     write_manifests(tmp_path / "small.yaml")
 
     first = start(tmp_path)
-    deadline = time.monotonic() + 240
-    while (
-        not (tmp_path / "study/rows/centralmarginal/run/federation.json").exists()
-        and time.monotonic() < deadline
-    ):
+    processes.append(first)
+    while not (tmp_path / "study/rows/centralmarginal/run/federation.json").exists():
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.1)
     before = {path: path.stat().st_mtime_ns for path in _outcome_of(tmp_path, "local")}
@@ -125,7 +131,8 @@ def test_two_rows_interrupted_once_and_reported(tmp_path: Path) -> None:
     assert (first.returncode, "Run the same command again to continue." in said) == (130, True), said
 
     second = start(tmp_path)
-    said, _ = second.communicate(timeout=400)
+    processes.append(second)
+    said, _ = second.communicate()
     assert second.returncode == 0, said
     assert {path: path.stat().st_mtime_ns for path in _outcome_of(tmp_path, "local")} == before
     check_report(tmp_path / "study", said)

@@ -14,6 +14,7 @@ from segviz_trainer.cache import PreparedCase
 from segviz_trainer.exported import averaged_norm, for_organ
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
+from segviz_trainer.metrics.shared_voxels import SharedVoxels
 from segviz_trainer.outcome import salt_of
 from segviz_trainer.scoring import may_leave, score, summary, surface_summary
 from segviz_trainer.site import Site
@@ -48,6 +49,7 @@ class Evaluator:
         net = device.move(network.build(exported.spec, exported.all_organs))
         predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
         rows: list[CaseScore] = []
+        shared = SharedVoxels()
         for organ in sorted(set(exported.organs) & set(self.site.organs)):
             self._load(predictor, exported, organ, tensors, groups)
             rows += score(
@@ -57,12 +59,14 @@ class Evaluator:
                 (organ,),
                 self._beats(f"{exported.variant}, {organ}"),
                 exported.spec.evaluation.tolerance_millimetres or {},
+                shared.add,
             )
         return VariantOutcome(
             test=summary(rows),
             cases=may_leave(rows, self.site.spec.scores, salt_of(self.site)),
             release=None,
             surface=surface_summary(rows),
+            overlap=shared.rate,
         )
 
     def _beats(self, message: str) -> Callable[[int], object]:

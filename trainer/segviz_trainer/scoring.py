@@ -24,6 +24,7 @@ def score(
     organs: tuple[str, ...],
     on_case: Callable[[int], object] = lambda done: None,
     tolerances: Mapping[str, float] | None = None,
+    on_mask: Callable[[str, Mask], object] = lambda case, mask: None,
 ) -> tuple[CaseScore, ...]:
     """Scores of every case for each of `organs` that it annotates, on the grid of the stored label.
 
@@ -40,6 +41,7 @@ def score(
             for organ, mask in predictor.masks(case, annotated).items():
                 truth = label == site_organs.index(organ) + 1
                 rows.append(_score(case, organ, mask & known, truth, tolerances))
+                on_mask(f"{case.data_set}/{case.id}", mask)
         on_case(done)
     return tuple(rows)
 

@@ -32,7 +32,7 @@ def box_plot(title: str, groups: Mapping[str, Sequence[float]], unit: str, top: 
     values = [value for group in groups.values() for value in group]
     low, high = _span(values, top)
     height = _ROW * len(groups) + 44
-    plot = _Scale(low, high, _LABEL, WIDTH - 10)
+    plot = _Scale(low, high, _LABEL, WIDTH - 16)
     parts = [_title(title), *_grid(plot, 22, height - 22, unit)]
     for row, (name, group) in enumerate(groups.items()):
         y = 22 + _ROW * row + _ROW / 2
@@ -49,7 +49,7 @@ def line_chart(
     low, high = _span([value for _, value in points], 1.0)
     last = max((round_ for round_, _ in points), default=1)
     height = 224
-    across = _Scale(0, max(1, last), 34, WIDTH - 10)
+    across = _Scale(0, max(1, last), 34, WIDTH - 12)
     up = _Scale(low, high, height - 40, 24)
     parts = [_title(title)]
     for tick in _ticks(low, high):

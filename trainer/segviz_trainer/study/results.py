@@ -208,6 +208,9 @@ def _read_row(results: Results, row: StudyRow, store: Store) -> bool:
         for alias, scores in external.items():
             if scores is not None and variant in scores.variants:
                 _add(results, alias, method, alias, scores.variants[variant])
+                overlap = scores.variants[variant].overlap
+                if overlap is not None:
+                    results.overlaps.append(Overlap(alias, method, overlap))
     results.curves += _curves(row.name, store, control)
     results.costs.append(_cost(row.name, store, control, final))
     return True
@@ -227,15 +230,14 @@ def _add(results: Results, table: str, method: str, site: str, outcome: VariantO
 
 def _values(score: CaseScore) -> Iterator[tuple[str, float]]:
     for metric in METRICS:
-        value = getattr(score, metric.field, None)
+        value = getattr(score, metric.field)
         if value is not None:
             yield metric.name, float(value)
 
 
 def is_missed(score: CaseScore) -> bool:
     """Nothing of the organ was found."""
-    missed: bool | None = getattr(score, "missed", None)
-    return score.dice == 0.0 if missed is None else missed
+    return score.dice == 0.0 if score.missed is None else score.missed
 
 
 def _curves(row: str, store: Store, control: Control) -> Iterator[Point]:
