@@ -86,9 +86,9 @@ def _of_sites(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Eve
             yield Event(SITE_REJOINED, f"{alias} takes part again")
         elif site.get("ready") and not was.get("ready"):
             yield Event(SITE_READY, f"{alias} has been heard of: {site.get('phase', '')}")
-        elif was.get("ready") and not site.get("ready"):
-            why = site.get("message") or site.get("phase", "")
-            yield Event(SITE_NOT_READY, f"{alias}: {why}", warning=True)
+        elif was.get("ready") and not site.get("ready") and site.get("message"):
+            # Without a message it merely starts.
+            yield Event(SITE_NOT_READY, f"{alias}: {site['message']}", warning=True)
         if (more := site.get("rejections", 0) - was.get("rejections", 0)) > 0:
             yield Event(UPDATE_REJECTED, f"{alias}: {more} more of its updates rejected", warning=True)
 
