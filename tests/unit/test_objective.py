@@ -525,3 +525,24 @@ def test_the_proximal_term_leaves_out_what_is_not_shared(line: nn.Linear) -> Non
 def test_the_proximal_term_pulls_towards_the_anchor(line: nn.Linear) -> None:
     proximal_term(line, {"weight": torch.tensor([[0.0, 2.0]])}, mu=0.5).backward()
     assert line.weight.grad.tolist() == [[0.5, -2.0]]  # mu (w - anchor)
+
+
+@pytest.mark.parametrize("asked", KINDS, ids=lambda each: "-".join(each))
+def test_under_bf16_a_loss_is_float32_and_every_gradient_finite(
+    asked: tuple[AlgorithmName, Objective],
+) -> None:
+    federation = small_federation(algorithm=algorithm(asked[0]), objective=asked[1])
+    net = build(federation, ALL).to(memory_format=torch.channels_last_3d).train()
+    loss = build_loss(Setting(federation, ("kidneys", "spleen"), ALL, 0, net))
+    label = torch.zeros(2, 1, 16, 16, 16, dtype=torch.uint8)
+    label[0, :, :4], label[1, :, 8:] = 1, 2
+    known = torch.ones(2, 1, 16, 16, 16)
+    known[..., :2] = 0
+    seen = Batch(random(2, 1, 16, 16, 16), label, (frozenset({0}), frozenset({1})), known)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(net, seen)
+    assert value.dtype == torch.float32
+    value.backward()
+    found = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    assert found
+    assert all(bool(gradient.isfinite().all()) for gradient in found)
