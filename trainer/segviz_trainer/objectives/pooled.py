@@ -1,7 +1,8 @@
 """Central's: Dice loss of one softmax over all organs; what a case does not annotate counts as background.
 
 The paper's lower bound. Every case of one organ teaches that the others are background there, which is the
-mistake that the marginal loss mends.
+mistake that the marginal loss mends. The lesson is background's term alone: the Dice term of an organ that
+the label lacks is nearly 1 whatever is predicted, and has nearly no gradient.
 """
 
 import torch
