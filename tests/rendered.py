@@ -65,6 +65,7 @@ OPERATOR: dict[str, Values] = {
         "trialStore": {"enabled": True, "image": "trial-store:1", "size": "10Gi", "storageClassName": "fast"}
     },
     "no policies": {"networkPolicy": {"enabled": False}},
+    "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": {"store": STORE}},
 }
 
 LIVERS = {"name": "livers", "layout": "MSD", "organs": {"liver": [1, 2]}}

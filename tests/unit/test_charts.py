@@ -161,7 +161,7 @@ def test_nobody_but_the_operator_mounts_a_token(release: Release):
 @variants
 def test_everything_says_its_namespace_and_release(release: Release):
     for each in render(release):
-        clustered = each["kind"].startswith("ClusterRole")
+        clustered = each["kind"].startswith(("ClusterRole", "ValidatingAdmissionPolicy"))
         assert ("namespace" in each["metadata"]) is not clustered, each["metadata"]["name"]
         assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == release.name
         # The value `segviz-operator` marks what the operator makes, and selects it.
