@@ -10,8 +10,8 @@ from segviz_operator.samples import STAGES, stages_by_round
 from segviz_operator.screen import duration
 from segviz_operator.status import mean_dice_by_organ
 
-WIDTH, HEIGHT = 520, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 26
+WIDTH, HEIGHT = 380, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 26
 Place = Callable[[float, float], tuple[float, float]]
 _MOST_SERIES = 8
 """One more and colours repeat."""
@@ -140,10 +140,10 @@ def _axes(
         yield Mark("grid", 0, x=_LEFT, y=place, width=WIDTH - _RIGHT)
         yield Mark("y", 0, x=_LEFT - 6, y=place + 4, text=shown_value(y, chart.unit))
     if chart.x == "round":
-        steps = [x for x in _ticks(math.ceil(low_x), math.floor(high_x), 8) if x == int(x)]
+        steps = [x for x in _ticks(math.ceil(low_x), math.floor(high_x), 6) if x == int(x)]
         labels = [(x, f"{x:g}") for x in steps]
     else:
-        labels = [(x, duration(x) or "0s") for x in _ticks(low_x, high_x, 5)]
+        labels = [(x, duration(x) or "0s") for x in _ticks(low_x, high_x, 4)]
     for x, text in labels:
         place, _ = at(x, low_y)
         yield Mark("x", 0, x=place, y=HEIGHT - 8, text=text)

@@ -25,7 +25,8 @@ from segviz_operator.panels import DASHBOARDS, Marker, Panel, panels
 RULES = Path(__file__).parents[2] / "charts/segviz-operator/alerts/segviz.rules.yaml"
 SITES = {"basel": "liver", "bern": "spleen"}
 API = "segviz.dev/v1alpha1"
-LONGEST_SECONDS = 300
+pytestmark = pytest.mark.timeout(600)
+LONGEST_SECONDS = 540
 ALL = {f"{name}: {panel.title}": panel for name, rows in DASHBOARDS.items() for panel in panels(rows)}
 # Each asks for a state that a healthy run is not in; what they are made of is there, though.
 SELECTORS = re.compile(r"segviz_[a-z_]+(?:\{[^}]*\})?")
@@ -35,8 +36,8 @@ def manifests() -> list[dict[str, Any]]:
     members = [{"alias": alias, "siteRef": {"namespace": "default", "name": alias}} for alias in SITES]
     spec = {
         "sites": members,
-        "rounds": 8,
-        "localEpochs": 40,
+        "rounds": 5,
+        "localEpochs": 12,
         "participation": {"minSites": 1, "roundTimeout": "1h"},
         "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
         "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
@@ -134,7 +135,7 @@ def test_annotations_and_variables_have_answers(
 
     commits = prometheus.series(filled_in(dashboards.COMMITS, "default", "cubes", seconds), seconds + 30)
     moments = {value for each in commits for _, value in each["values"]}
-    assert len(moments) >= 6, "the open round's beginning is a moment for every round"
+    assert len(moments) >= 4, "the open round's beginning is a moment for every round"
     for query in (dashboards.NAMESPACES, dashboards.FEDERATIONS, dashboards.SITES):
         selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()  # type: ignore[union-attr]
         found = prometheus.series(filled_in(selector, ".*", ".*", seconds), seconds + 30)

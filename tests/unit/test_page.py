@@ -7,7 +7,7 @@ import pytest
 from test_metrics import running, watched
 
 from segviz_exchange.records import Closing, Exclusion
-from segviz_operator.charts import Chart, Series, draw
+from segviz_operator.charts import HEIGHT, WIDTH, Chart, Series, draw
 from segviz_operator.page import StatusPage, incidents
 
 
@@ -92,6 +92,6 @@ def test_incidents_come_newest_first() -> None:
 def test_any_curve_stays_inside_its_picture(points: tuple[tuple[float, float], ...], stacked: bool) -> None:
     picture = draw(Chart("t", "d", "s" if stacked else "none", (Series("a", points),), stacked=stacked))
     for mark in picture.marks:
-        assert 0 <= mark.x <= 520
-        assert -1 <= mark.y <= 221
+        assert 0 <= mark.x <= WIDTH
+        assert -1 <= mark.y <= HEIGHT + 1
         assert mark.height >= 0
