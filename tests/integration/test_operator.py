@@ -18,7 +18,7 @@ from segviz_exchange import keys
 from segviz_exchange.credentials import encode_credentials
 from segviz_exchange.join import read_invitation
 from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, SITES
-from segviz_operator.names import ATTEMPT, FEDERATION_UID, FINALIZER, RETRY, SITE
+from segviz_operator.names import ATTEMPT, FEDERATION_UID, FINALIZER, RENEW_AT, RETRY, SITE
 
 
 @pytest.fixture
@@ -247,3 +247,56 @@ def test_two_federations_share_sites_and_do_not_touch(rig: Rig):
     rig.until(lambda: rig.federation() is None)
     rig.until(lambda: {j["metadata"]["labels"][FEDERATION_UID] for j in rig.objects(JOBS)} == {twin})
     assert {s["metadata"]["labels"][FEDERATION_UID] for s in rig.objects(SECRETS)} == {twin}
+
+
+def test_a_federation_that_has_ended_goes_after_its_time(rig: Rig):
+    rig.begin("basel", ttlSecondsAfterFinished=1)
+    rig.start_operator()
+    rig.until(lambda: rig.federation() is None)
+    rig.until(lambda: not rig.objects(JOBS) and not rig.objects(SECRETS))
+    assert "Complete" in rig.events()
+
+
+def test_credentials_are_renewed_half_way_to_their_end_under_a_running_pod(rig: Rig):
+    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("3")
+    rig.begin("basel", rounds=10)
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound") is not None)
+    rig.stop_operator()
+    before = next(each for each in rig.objects(SECRETS) if each["metadata"]["namespace"] != rig.tag)
+    place = (before["metadata"]["namespace"], before["metadata"]["name"])
+    past = {"metadata": {"annotations": {RENEW_AT: "2026-01-01T00:00:00+00:00"}}}
+    rig.cluster.merge(SECRETS, *place, past)
+    jobs = {name: job["metadata"]["uid"] for name, job in rig.jobs().items()}
+    rig.start_operator()
+
+    def renewed() -> bool:
+        now = rig.cluster.get(SECRETS, *place)
+        return now is not None and now["data"]["credentials.json"] != before["data"]["credentials.json"]
+
+    rig.until(renewed)
+    assert {name: job["metadata"]["uid"] for name, job in rig.jobs().items()} == jobs
+
+
+def test_a_new_image_starts_a_sites_pod_anew_and_other_data_do_not(rig: Rig):
+    for folder in rig.data.values():
+        (folder / "seconds").write_text("2")
+    rig.begin("basel", "bern", rounds=10)
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound", 0) >= 1)
+
+    def trainer(alias: str) -> str:
+        found = [each for each in rig.objects(JOBS) if each["metadata"]["labels"].get(SITE) == alias]
+        return found[0]["metadata"]["uid"] if len(found) == 1 else ""
+
+    basel, bern = trainer("basel"), trainer("bern")
+    image = "registry.example/segviz-trainer@sha256:" + "1" * 64
+    rig.edit_site("basel", {"spec": {"trainer": {"image": image}}})
+    rig.until(lambda: trainer("basel") not in ("", basel))
+    assert trainer("bern") == bern
+    rig.edit_site("bern", {"spec": {"split": {"train": 60, "validation": 20, "test": 20}}})
+    refused = rig.until_condition("Accepted", status="False")
+    assert refused["reason"] == "SiteChanged"
+    round_ = rig.status()["currentRound"]
+    rig.until(lambda: rig.status()["currentRound"] > round_)
+    assert trainer("bern") == bern
