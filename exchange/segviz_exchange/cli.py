@@ -10,11 +10,13 @@ from segviz_exchange.errors import Refusal
 
 # Said here, so that help needs neither torch nor Kubernetes' client.
 _HELP = {
-    "data": "Make a phantom data set to try things on.",
+    "data": "Check a data set, or make a phantom one to try things on.",
     "init": "Start a federation from a trained model.",
     "join": "Take part in a federation from outside its cluster.",
     "doctor": "Say what keeps a federation in a cluster from working, and what to do.",
+    "evaluate": "Score a finished model on labelled cases.",
     "logs": "Print what the Pods of a federation said.",
+    "predict": "Find organs in images with a finished model.",
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show how a federation stands.",
     "store": "Check that an object store keeps what it promises.",

@@ -15,12 +15,14 @@ import numpy as np
 from segviz_exchange import codec, keys
 from segviz_exchange.codec import Array, InvalidTensors, TensorFile, TensorInfo
 from segviz_exchange.records import (
+    Closing,
     Control,
     Exported,
     Final,
     InvalidRecord,
     Outcome,
     Round,
+    Update,
     commit,
     encode,
     find,
@@ -36,7 +38,10 @@ from segviz_exchange.sharing import (
     with_organs,
 )
 from segviz_exchange.store import Corrupt, NotFound, Store, download
+from segviz_trainer.bundle import write_bundle
 from segviz_trainer.exported import assemble, is_complete
+from segviz_trainer.modelcard import Sources
+from segviz_trainer.trained import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ class Exporter:
     store: Store
     scratch: Path
     output: Path
-    """Gets a folder for each variant: `model.safetensors` and `model.json`."""
+    """Gets a folder for each variant: `model.safetensors`, `model.json`, and what makes it a MONAI bundle."""
 
     def run(self) -> None:
         final = read(self.store, keys.FINAL, Final)
@@ -102,9 +107,26 @@ class Exporter:
             all_organs=channels if control.shared_head else tuple(organs),
             spec=control.spec,
         )
-        self._write(exported, kept | counters, {GROUPS: encode_groups(groups)})
+        sources = Sources(
+            sites={alias: control.members[alias].organs for alias in control.active},
+            cases=self._cases(record),
+            outcomes={alias: found for alias in releases if (found := self._outcome(alias)) is not None},
+        )
+        self._write(exported, kept | counters, {GROUPS: encode_groups(groups)}, sources)
 
-    def _write(self, exported: Exported, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    def _cases(self, record: Round) -> dict[str, int]:
+        """Training cases by alias, as the round's updates say."""
+        closing = find(self.store, keys.closing(record.round), Closing)
+        cases = {}
+        for participant in closing.participants if closing else ():
+            key = keys.update(participant.site, record.round, participant.attempt)
+            if (update := find(self.store, key, Update)) is not None:
+                cases[participant.site] = update.cases
+        return cases
+
+    def _write(
+        self, exported: Exported, tensors: Mapping[str, Array], metadata: Mapping[str, str], sources: Sources
+    ) -> None:
         """The folder first, then the bucket; the record last, as it says that all the rest is there."""
         folder = self.output / exported.variant
         staged = self.output / f".{exported.variant}"
@@ -114,6 +136,8 @@ class Exporter:
         digest = codec.save(path, tensors, metadata)
         exported = msgspec.structs.replace(exported, blob=digest, size_bytes=path.stat().st_size)
         staged.joinpath("model.json").write_bytes(encode(exported))
+        if exported.organs:
+            write_bundle(staged, TrainedModel.open(staged), sources)
         self.store.upload(keys.exported_blob(digest), path)
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)

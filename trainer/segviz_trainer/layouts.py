@@ -198,3 +198,14 @@ _LAYOUTS: dict[Layout, Callable[[Path, str], list[_Found]]] = {
     Layout.BTCV: _find_btcv,
     Layout.LIST: _find_listed,
 }
+
+
+def guess_layout(folder: Path) -> Layout | None:
+    """By what lies in the folder; None where it looks like none of them."""
+    if (folder / "dataset.json").is_file():
+        return Layout.MSD
+    if (folder / "img").is_dir() and (folder / "label").is_dir():
+        return Layout.BTCV
+    if (folder / "cases.csv").is_file():
+        return Layout.LIST
+    return Layout.KITS19 if any(folder.glob("case_*/imaging.nii.gz")) else None

@@ -1,0 +1,276 @@
+"""A small exported model, from its folder to label maps, scores and a bundle that runs without SegViz."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from click.testing import CliRunner
+from monai.bundle import ConfigParser, load, verify_net_in_out
+
+from rig import small_federation
+from segviz_exchange import codec
+from segviz_exchange.errors import Refusal
+from segviz_exchange.records import Exported, encode
+from segviz_exchange.sharing import GROUPS, encode_groups
+from segviz_exchange.spec import AlgorithmName
+from segviz_trainer import model as network
+from segviz_trainer.bundle import write_bundle
+from segviz_trainer.errors import BadCase
+from segviz_trainer.model_commands import evaluate, predict
+from segviz_trainer.modelcard import Sources
+from segviz_trainer.predict import predict_files
+from segviz_trainer.scripted import probabilities_of
+from segviz_trainer.tensors import to_arrays
+from segviz_trainer.trained import Model, TrainedModel, resolve
+
+ORGANS = ("liver", "spleen")
+SHAPE = (22, 20, 18)
+OBLIQUE_FREE = np.array([[-2.0, 0, 0, 30.0], [0, 1.5, 0, -20.0], [0, 0, 2.5, 5.0], [0, 0, 0, 1]])
+SOURCES = Sources({"basel": ("liver",), "bern": ("spleen",)}, {"basel": 12, "bern": 7}, {})
+
+
+def export(folder: Path, own_norm: bool = True) -> Path:
+    """Untrained, but whole: under FedBN each organ has BN of its own."""
+    spec = small_federation()
+    if own_norm:
+        algorithm = msgspec.structs.replace(spec.algorithm, name=AlgorithmName.FED_BN)
+        spec = msgspec.structs.replace(spec, algorithm=algorithm)
+    net = network.build(spec, ORGANS)
+    groups = network.groups_of(net)
+    tensors = to_arrays(net.state_dict())
+    chance = np.random.default_rng(0)
+    for name, group in groups.items():
+        if own_norm and group.kind == "norm" and group.block == "representation":
+            for organ in ORGANS:
+                moved = tensors[name] * chance.uniform(0.5, 1.5, tensors[name].shape)
+                tensors[f"organ/{organ}/{name}"] = (moved + 0.1).astype(np.float32)
+    folder.mkdir(parents=True)
+    digest = codec.save(folder / "model.safetensors", tensors, {GROUPS: encode_groups(groups)})
+    exported = Exported("base", 3, digest, 1, ORGANS, ORGANS, spec)
+    (folder / "model.json").write_bytes(encode(exported))
+    return folder
+
+
+def scan(path: Path, affine: np.ndarray = OBLIQUE_FREE) -> Path:
+    chance = np.random.default_rng(1)
+    voxels = chance.normal(50, 80, SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def model(folder: Path) -> Model:
+    return Model(TrainedModel.open(folder), torch.device("cpu"), threads=1)
+
+
+def run(folder: Path, image: Path, output: Path, probabilities: bool = False) -> np.ndarray:
+    (written,) = predict_files(
+        model(folder), [image], output, probabilities, lambda image, done, windows: None
+    )
+    return np.asarray(nib.load(written.labels).dataobj)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = export(tmp_path_factory.mktemp("exported") / "base")
+    write_bundle(folder, TrainedModel.open(folder), SOURCES)
+    return folder
+
+
+# --- one label map --------------------------------------------------------------------------------------
+
+
+def test_where_organs_overlap_the_most_probable_wins_over_what_nobody_claims() -> None:
+    # Columns: nobody, one, both (the second more), three weak claims that together beat background.
+    first, second = [0.1, 0.9, 0.6, 0.45], [0.2, 0.1, 0.8, 0.40]
+    labels = resolve(np.float32([first, second]).reshape(2, 4, 1, 1))
+    assert labels.ravel().tolist() == [0, 1, 2, 1]  # 0.45 > 0.55 · 0.60 = 0.33
+
+
+def test_a_tie_is_background() -> None:
+    assert resolve(np.float32([[[[0.5]]]])).item() == 0
+
+
+# --- predicting -----------------------------------------------------------------------------------------
+
+
+def test_labels_lie_on_the_grid_of_the_image(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    run(bundle, image, tmp_path / "out", probabilities=True)
+    for name in ("ct", "ct_liver", "ct_spleen"):
+        written = nib.load(tmp_path / "out" / f"{name}.nii.gz")
+        assert written.shape == SHAPE
+        assert np.allclose(written.affine, OBLIQUE_FREE)
+    assert json.loads((tmp_path / "out/labels.json").read_text()) == {
+        "background": 0,
+        "liver": 1,
+        "spleen": 2,
+    }
+
+
+def test_the_label_map_follows_from_the_probabilities(bundle: Path, tmp_path: Path) -> None:
+    labels = run(bundle, scan(tmp_path / "ct.nii.gz"), tmp_path / "out", probabilities=True)
+    organs = [
+        nib.load(tmp_path / "out" / f"ct_{organ}.nii.gz").get_fdata(dtype=np.float32) for organ in ORGANS
+    ]
+    assert np.array_equal(labels, resolve(np.stack(organs)))
+    assert 0 < (labels > 0).mean() < 1
+
+
+def test_each_organ_is_predicted_with_its_own_norm(bundle: Path, tmp_path: Path) -> None:
+    shared = export(tmp_path / "shared", own_norm=False)
+    assert TrainedModel.open(shared).passes == (ORGANS,)
+    assert TrainedModel.open(bundle).passes == (("liver",), ("spleen",))
+    image = scan(tmp_path / "ct.nii.gz")
+    assert not np.array_equal(run(bundle, image, tmp_path / "a"), run(shared, image, tmp_path / "b"))
+
+
+def test_a_dicom_series_gives_what_its_nifti_gives(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz", np.diag([-2.0, -1.5, 2.5, 1.0]))
+    write_series(image, tmp_path / "series")
+    expected = run(bundle, image, tmp_path / "nifti")
+    found = run(bundle, tmp_path / "series", tmp_path / "dicom")
+    assert np.array_equal(found, expected)
+
+
+def test_a_series_with_a_missing_slice_is_refused(bundle: Path, tmp_path: Path) -> None:
+    write_series(scan(tmp_path / "ct.nii.gz"), tmp_path / "series")
+    sorted((tmp_path / "series").iterdir())[5].unlink()
+    with pytest.raises(Refusal, match=r"series: its slices lie .* some are missing"):
+        run(bundle, tmp_path / "series", tmp_path / "out")
+
+
+def test_a_folder_without_a_series_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Refusal, match="empty: holds no DICOM series"):
+        run(bundle, tmp_path / "empty", tmp_path / "out")
+
+
+def test_an_unusable_image_is_named(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.nii").write_bytes(b"nothing")
+    with pytest.raises(BadCase, match=r"broken\.nii: is not a NIfTI file"):
+        run(bundle, tmp_path / "broken.nii", tmp_path / "out")
+
+
+def test_two_images_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="ct: the name of two images"):
+        list(predict_files(model(bundle), [Path("a/ct.nii"), Path("b/ct.nii.gz")], tmp_path, False, print))
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"has no model\.safetensors"):
+        TrainedModel.open(tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    folder = export(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(Refusal, match=r"model\.safetensors: is damaged"):
+        TrainedModel.open(folder)
+
+
+def test_the_commands_predict_and_evaluate(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    done = CliRunner().invoke(
+        predict, [str(bundle), str(image), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "claimed by two organs or more" in done.output
+    label = np.zeros(SHAPE, np.uint8)
+    label[5:9, 5:9, 5:9] = 1
+    nib.save(nib.Nifti1Image(label, OBLIQUE_FREE), tmp_path / "seg.nii.gz")
+    (tmp_path / "cases.csv").write_text("image,label\nct.nii.gz,seg.nii.gz\n")
+    files = ["--csv", str(tmp_path / "rows.csv"), "--json", str(tmp_path / "all.json")]
+    done = CliRunner().invoke(evaluate, [str(bundle), str(tmp_path), "--organ", "liver=1", *files])
+    assert done.exit_code == 0, done.output
+    header, row = (tmp_path / "rows.csv").read_text().splitlines()
+    assert header == "case,organ,dice,hd95,nsd,missed"
+    summary = json.loads((tmp_path / "all.json").read_text())
+    assert row.split(",")[:3] == ["ct", "liver", repr(summary["liver"]["mean"])]
+
+
+# --- the bundle -----------------------------------------------------------------------------------------
+
+
+def test_monai_loads_the_torchscript_with_its_metadata(bundle: Path) -> None:
+    net, metadata, _ = load(bundle.name, bundle_dir=bundle.parent, load_ts_module=True, device="cpu")
+    patch = torch.rand(1, 1, *TrainedModel.open(bundle).exported.spec.training.patch)
+    script = probabilities_of(TrainedModel.open(bundle))
+    assert script is not None
+    with torch.no_grad():
+        torch.testing.assert_close(net(patch), script(patch))
+    assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "liver", "1": "spleen"}
+
+
+def test_monai_verifies_the_network_against_the_metadata(bundle: Path) -> None:
+    verify_net_in_out(
+        "network",
+        meta_file=str(bundle / "configs/metadata.json"),
+        config_file=str(bundle / "configs/inference.json"),
+        bundle_root=str(bundle),
+    )
+
+
+def test_monais_inference_gives_our_label_map(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs/inference.json"))
+    parser.update({"bundle_root": str(bundle), "images": [str(image)], "output_dir": str(tmp_path / "monai")})
+    parser.get_parsed_content("initialize")
+    parser.get_parsed_content("run")
+    torch.set_grad_enabled(True)
+    theirs = nib.load(tmp_path / "monai/ct.nii.gz")
+    ours = run(bundle, image, tmp_path / "ours")
+    assert np.allclose(theirs.affine, OBLIQUE_FREE)
+    assert (np.asarray(theirs.dataobj) == ours).mean() > 0.999
+
+
+def test_the_model_card_names_sites_cases_and_limits(bundle: Path) -> None:
+    card = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    assert "| basel | liver | 12 |" in card
+    assert "FedBN" in card
+    assert "not a medical device" in card
+
+
+def test_the_metadata_has_what_monais_schema_requires(bundle: Path) -> None:
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    required = {
+        "version",
+        "monai_version",
+        "pytorch_version",
+        "numpy_version",
+        "task",
+        "description",
+        "authors",
+    }
+    assert required | {"copyright", "network_data_format", "schema", "changelog"} <= metadata.keys()
+
+
+def write_series(image: Path, folder: Path) -> None:
+    folder.mkdir()
+    volume = sitk.ReadImage(str(image), sitk.sitkInt16)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    direction = volume.GetDirection()
+    orientation = "\\".join(str(direction[index]) for index in (0, 3, 6, 1, 4, 7))
+    for number in range(volume.GetDepth()):
+        slice_ = volume[:, :, number]
+        place = volume.TransformIndexToPhysicalPoint((0, 0, number))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0020|000e": "1.2.3.4",
+            "0020|000d": "1.2.3",
+            "0008|0018": f"1.2.3.4.{number + 1}",
+            "0020|0013": str(number + 1),
+            "0020|0032": "\\".join(map(str, place)),
+            "0020|0037": orientation,
+            "0018|0050": str(volume.GetSpacing()[2]),
+        }.items():
+            slice_.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{number:03d}.dcm"))
+        writer.Execute(slice_)

@@ -1,0 +1,244 @@
+"""`segviz predict` and `segviz evaluate`: what one does with a finished model."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segviz_exchange.errors import Refusal
+from segviz_exchange.spec import DataSet, Layout
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from segviz_exchange.records import CaseScore
+    from segviz_trainer.trained import Model
+
+# torch and MONAI take seconds to import, so the commands do it themselves and --help answers at once.
+
+_PREDICT_EXAMPLES = """\b
+Examples:
+  segviz predict runs/demo/federation/models/tuned ct.nii.gz -o out/
+  segviz predict MODEL dicom-series/ more/*.nii.gz -o out/ --probabilities
+  segviz predict MODEL ct.nii.gz -o out/ --device cuda
+"""
+
+_EVALUATE_EXAMPLES = """\b
+Examples:
+  segviz evaluate MODEL abdomen/ --organ spleen=1 --organ kidneys=2,3 --organ liver=6 --background rest
+  segviz evaluate MODEL Task03_Liver/ --organ liver=1,2 --csv cases.csv --json summary.json
+"""
+
+_device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto is a GPU where there is one.",
+)
+_threads = click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: the model's]")
+_model = click.argument("model", type=click.Path(path_type=Path))
+
+
+@click.command(epilog=_PREDICT_EXAMPLES)
+@_model
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+)
+@click.option("--probabilities", is_flag=True, help="Also write each organ's probability: NAME_ORGAN.nii.gz.")
+@_device
+@_threads
+def predict(
+    model: Path, images: tuple[Path, ...], output: Path, probabilities: bool, device: str, threads: int | None
+) -> None:
+    """Find the organs of MODEL in each IMAGE.
+
+    MODEL is the folder of an exported model, a MONAI bundle. IMAGE is a NIfTI file or a folder with one
+    DICOM series. DIR gets a label map for each image, on the grid of its file, and labels.json with what each
+    number means. Where organs overlap the most probable one wins.
+    """
+    for image in images:
+        if not image.exists():
+            raise Refusal(f"{image}: there is no such file or folder.")
+    from segviz_trainer.predict import predict_files
+
+    loaded = _open(model, device, threads)
+    with _progress() as progress:
+        task = progress.add_task("", total=None)
+
+        def told(image: Path, done: int, windows: int) -> None:
+            progress.update(task, description=image.name, completed=done, total=windows)
+
+        for written in predict_files(loaded, images, output, probabilities, told):
+            found = ", ".join(f"{organ} {ml:.0f} ml" for organ, ml in written.millilitres.items())
+            progress.console.print(f"{written.labels}: {found}", soft_wrap=True)
+            progress.console.print(
+                f"  claimed by two organs or more: {written.overlap_rate:.2%} of the organs' voxels",
+                soft_wrap=True,
+            )
+
+
+@click.command(epilog=_EVALUATE_EXAMPLES)
+@_model
+@click.argument("folder", metavar="DATA", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--organ", "organs", multiple=True, required=True, metavar="NAME=ID[,ID]", help="May be repeated."
+)
+@click.option(
+    "--background", default="", metavar="ID[,ID]|rest", help="Label ids that are no organ; all others."
+)
+@click.option(
+    "--layout",
+    type=click.Choice([each.value for each in Layout]),
+    help="[default: what the folder looks like]",
+)
+@click.option(
+    "--tolerance", multiple=True, metavar="ORGAN=MM", help="NSD's.  [default: liver, pancreas 5; others 3]"
+)
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Case rows.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="The summary.")
+@_device
+@_threads
+def evaluate(
+    model: Path,
+    folder: Path,
+    organs: tuple[str, ...],
+    background: str,
+    layout: str | None,
+    tolerance: tuple[str, ...],
+    csv_file: Path | None,
+    json_file: Path | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Score MODEL on the labelled cases in DATA: Dice, HD95 and NSD, on the grid of each file.
+
+    DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
+    """
+    ids = _organs(organs)
+    chosen = Layout(layout) if layout else _layout(folder)
+    data_set = DataSet(folder.resolve().name, ".", chosen, ids, _background(background, ids))
+    import tempfile
+
+    from segviz_trainer.assess import assess
+
+    loaded = _open(model, device, threads)
+    tolerances = {name: float(value) for name, value in (_pair(each, "--tolerance") for each in tolerance)}
+    with tempfile.TemporaryDirectory(prefix="segviz-evaluate-") as cache, _progress() as progress:
+        task = progress.add_task("", total=None)
+
+        def told(message: str, done: int, total: int) -> None:
+            progress.update(task, description=message, completed=done, total=total)
+
+        rows = assess(loaded, folder, data_set, Path(cache), tolerances, told)
+    _print(rows)
+    if csv_file:
+        _write_csv(rows, csv_file)
+    if json_file:
+        _write_json(rows, json_file)
+
+
+def _open(folder: Path, device: str, threads: int | None) -> "Model":
+    import torch
+
+    from segviz_trainer.trained import Model, TrainedModel
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("--device cuda: torch finds no GPU here. Use --device cpu.")
+    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    return Model(TrainedModel.open(folder), torch.device(place), threads)
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(highlight=False)
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+    )
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise Refusal(f"{option} {text}: write it as NAME=VALUE.")
+    return name, value
+
+
+def _organs(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    organs = {}
+    for name, value in (_pair(text, "--organ") for text in texts):
+        organs[name] = _ids(value, f"--organ {name}")
+    return organs
+
+
+def _background(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if text == "rest":
+        named = {each for ids in organs.values() for each in ids}
+        return tuple(each for each in range(1, 2**16) if each not in named)
+    return _ids(text, "--background") if text else ()
+
+
+def _ids(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError as error:
+        raise Refusal(f"{option}: {text!r} is no list of label ids. Write them as 2,3.") from error
+
+
+def _layout(folder: Path) -> Layout:
+    from segviz_trainer.layouts import guess_layout
+
+    layout = guess_layout(folder)
+    if layout is None:
+        raise Refusal(
+            f"{folder}: has no dataset.json, case_* folders, img/ and label/, or cases.csv. "
+            "Give --layout, or list its cases in a cases.csv."
+        )
+    return layout
+
+
+def _print(rows: Sequence["CaseScore"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from segviz_trainer.scoring import summary, surface_summary
+
+    table = Table("organ", "Dice", "HD95, mm", "NSD", "misses", "cases")
+    surfaces = surface_summary(rows)
+    for organ, dice in summary(rows).items():
+        surface = surfaces[organ]
+        table.add_row(
+            organ,
+            f"{dice.mean:.3f} ± {dice.sd:.3f}",
+            f"{surface.hd95:.1f} ± {surface.hd95_sd:.1f}",
+            f"{surface.nsd:.3f} ± {surface.nsd_sd:.3f}",
+            str(surface.misses),
+            str(dice.cases),
+        )
+    Console(highlight=False).print(table)
+
+
+def _write_csv(rows: Sequence["CaseScore"], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", "organ", "dice", "hd95", "nsd", "missed"])
+        writer.writerows([r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed] for r in rows)
+
+
+def _write_json(rows: Sequence["CaseScore"], path: Path) -> None:
+    import msgspec
+
+    from segviz_trainer.scoring import summary, surface_summary
+
+    surfaces = surface_summary(rows)
+    organs = {
+        organ: msgspec.to_builtins(dice) | msgspec.to_builtins(surfaces[organ])
+        for organ, dice in summary(rows).items()
+    }
+    path.write_text(json.dumps(organs, indent=2) + "\n")

@@ -1,0 +1,99 @@
+"""What a person should know before using a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from segviz_exchange.records import Exported, Outcome
+
+_LIMITS = """\
+- A research model, not a medical device: no diagnosis and no treatment may rest on it alone.
+- It knows the organs, scanners and patients of the sites above. Score it on labelled cases of your own first
+  (`segviz evaluate`).
+- Its images are CT in Hounsfield units unless its preprocessing says otherwise, with axes at right angles.
+- Organs that it does not name are background to it. It always answers, also where it was never
+  trained to.
+"""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a model comes from."""
+
+    sites: Mapping[str, tuple[str, ...]]
+    """Organs by alias of the sites that took part."""
+    cases: Mapping[str, int]
+    """Training cases by alias, as the final round's updates say."""
+    outcomes: Mapping[str, Outcome]
+
+
+def model_card(exported: Exported, sources: Sources) -> str:
+    spec = exported.spec
+    organs = ", ".join(exported.organs)
+    tuned = ", heads fine-tuned afterwards" if exported.variant == "tuned" else ""
+    lines = [
+        f"# {organs}",
+        "",
+        f"Segments {organs} in 3-D images. Trained across sites that each annotated some of these",
+        "organs; no image left its site.",
+        "",
+        "## Data",
+        "",
+        "| site | organs | training cases |",
+        "|---|---|--:|",
+        *(
+            f"| {alias} | {', '.join(annotated)} | {sources.cases.get(alias, '-')} |"
+            for alias, annotated in sorted(sources.sites.items())
+        ),
+        "",
+        "## Method",
+        "",
+        f"- {spec.algorithm.name}, objective {spec.objective}, seed {spec.seed}; round {exported.round} of "
+        f"{spec.rounds}, {spec.local_epochs} local epochs each{tuned}.",
+        f"- Residual U-Net, channels {list(spec.model.channels)}, norm {spec.model.norm}; patch "
+        f"{list(spec.training.patch)}.",
+        f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.spacing)}, intensity "
+        f"{spec.preprocessing.intensity.method} {_window(spec.preprocessing.intensity.window)}.",
+        f"- Weights: `model.safetensors`, sha256 `{exported.blob}`.",
+        "",
+        "## Scores",
+        "",
+        "On each site's held-back test part; mean ± SD over its cases.",
+        "",
+        "| site | organ | Dice | HD95, mm | NSD | misses | cases |",
+        "|---|---|--:|--:|--:|--:|--:|",
+        *_scores(exported, sources),
+        "",
+        "## Licence",
+        "",
+        "The code is Apache-2.0. The weights are under the terms of the data that they were trained on:",
+        "ask the sites above.",
+        "",
+        "## Limits",
+        "",
+        _LIMITS,
+    ]
+    return "\n".join(lines)
+
+
+def _scores(exported: Exported, sources: Sources) -> list[str]:
+    rows = []
+    for alias, outcome in sorted(sources.outcomes.items()):
+        variant = outcome.variants.get(exported.variant)
+        if variant is None:
+            continue
+        for organ, dice in sorted(variant.test.items()):
+            surface = variant.surface.get(organ)
+            more = "- | - | -"
+            if surface is not None:
+                hd95 = f"{surface.hd95:.1f} ± {surface.hd95_sd:.1f}"
+                more = f"{hd95} | {surface.nsd:.3f} ± {surface.nsd_sd:.3f} | {surface.misses}"
+            rows.append(f"| {alias} | {organ} | {dice.mean:.3f} ± {dice.sd:.3f} | {more} | {dice.cases} |")
+    return rows or ["| - | no site has a test part | - | - | - | - | - |"]
+
+
+def _spacing(spacing: tuple[float, float, float] | None) -> str:
+    return "as the image has it" if spacing is None else f"{list(spacing)} mm"
+
+
+def _window(window: tuple[float, float] | None) -> str:
+    return "" if window is None else f"{list(window)}"
