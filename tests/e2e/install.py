@@ -35,6 +35,7 @@ NAMES = (
     "left-behind",
     "twin",
     "remote",
+    "watched",
 )
 """Of the federations that every site allows. One that is not here is foreign."""
 OTHER_COORDINATOR = "oncology"
