@@ -108,14 +108,14 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
     yield started
     for each in started:
         each.kill()  # its children end with it
-        each.communicate()
+        each.wait()
 
 
 @pytest.mark.timeout(900)
 def test_two_rows_interrupted_once_and_reported(
     tmp_path: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
-    """The machine may be busy; on two idle cores this is well under two minutes."""
+    """Two minutes of CPU time; the limit is for a machine that is busy."""
     generate(tmp_path / "data", seed=0, cases=8, external_cases=3, size=(32, 32, 24))
     write_manifests(tmp_path / "small.yaml")
 
