@@ -46,6 +46,7 @@ EXAMPLES: list[records.Record] = [
     records.Outcome("basel", 3, {"base": VARIANT}),
     records.Exported("base", 3, DIGEST, 19_200_000, ("liver",), ("liver", "spleen"), build_spec()),
     records.ExternalScores("zurich", {"base": VARIANT}),
+    records.Spent(1.0, 0.8, 3, 1e-5, 2.5),
     FINDING,
     records.Preflight(7, (FINDING,)),
     records.Progress(7, records.Phase.TRAINING, "epoch 2 of 5", 3, 2, 10, 40, 0.25, 3.5, 60.0),
