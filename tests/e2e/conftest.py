@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from bucket import StoreAddress
 from federation import Federation, Make
-from hospitals import Scene, cubes
+from hospitals import Scene, cube_scene
 from install import BUCKET, COORDINATOR, NAMES, OTHER_COORDINATOR, SYSTEM, Helm, Images, Installation, allowed
 from kube import Kube
 from node import Node
@@ -59,7 +59,7 @@ def installation(kube: Kube, store: StoreAddress, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def scene(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """Four sites with images, installed."""
-    found = cubes(tmp_path_factory.mktemp("cubes"))
+    found = cube_scene(tmp_path_factory.mktemp("cubes"))
     installation.everything(found, allowed())
     return found
 

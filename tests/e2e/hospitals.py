@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rig import write_cases
+from cubes import write_cases
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "msd-hippocampus"
 
@@ -39,7 +39,7 @@ class Scene:
         return tuple(each.name for each in self.hospitals if each.role == "Evaluation")
 
 
-def cubes(folder: Path) -> Scene:
+def cube_scene(folder: Path) -> Scene:
     """Bright cubes in noise, 16 voxels wide: an epoch takes milliseconds."""
     organs = {"basel": ("liver",), "bern": ("spleen",), "chur": ("spleen",), "external": ("liver", "spleen")}
     hospitals = []
@@ -60,7 +60,7 @@ def cubes(folder: Path) -> Scene:
     return Scene(tuple(hospitals), spec)
 
 
-def hippocampus(folder: Path) -> Scene:
+def hippocampus_scene(folder: Path) -> Scene:
     """A few of the real images of MSD Task04: one site annotated the anterior part, two the posterior one."""
     parts = {
         "lugano": ({"anterior": [1]}, [2], slice(0, 16)),

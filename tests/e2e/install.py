@@ -39,6 +39,7 @@ NAMES = (
 )
 """Of the federations that every site allows. One that is not here is foreign."""
 OTHER_COORDINATOR = "oncology"
+SITES = ["basel", "bern", "chur", "external"]
 CLAIM = "images"
 STORE_SECRET = "store"
 BUCKET = "segviz-e2e"
@@ -124,6 +125,9 @@ class Installation:
                 "image": image_values(self.images.trainer),
                 "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}},
             },
+            # Namespaces: the same without a ClusterRole.
+            "scope": os.environ.get("SEGVIZ_E2E_SCOPE", "Cluster"),
+            "siteNamespaces": SITES if os.environ.get("SEGVIZ_E2E_SCOPE") == "Namespaces" else [],
             "federationNamespaces": [COORDINATOR, OTHER_COORDINATOR],
             "networkPolicy": self.policies(),
             "extraEnv": [{"name": "SEGVIZ_OPERATOR_POLL_SECONDS", "value": "1"}],

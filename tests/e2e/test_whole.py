@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bucket import StoreAddress
 from federation import Federation, Make
-from hospitals import HIPPOCAMPUS, hippocampus
+from hospitals import HIPPOCAMPUS, hippocampus_scene
 from install import COORDINATOR, Installation
 from one_machine import Reference, run_on_one_machine
 
@@ -27,7 +27,7 @@ def test_real_images_give_the_bits_of_one_machine(
     """The same on hippocampus images, in namespaces of their own, one of which only evaluates."""
     if not HIPPOCAMPUS.exists():
         pytest.skip(f"no images of MSD Task04 at {HIPPOCAMPUS}")
-    scene = hippocampus(tmp_path / "images")
+    scene = hippocampus_scene(tmp_path / "images")
     installation.everything(scene, [f"{COORDINATOR}/hippocampus"])
     federation = Federation(installation.kube, store, scene, "hippocampus")
     try:
