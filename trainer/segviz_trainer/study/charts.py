@@ -111,7 +111,7 @@ def _grid(plot: _Scale, top: float, bottom: float, unit: str) -> list[Markup]:
         parts.append(_line(plot(tick), top, plot(tick), bottom, "grid"))
         parts.append(_text(plot(tick), bottom + 14, f"{tick:g}", "middle"))
     if unit:
-        parts.append(_text(_LABEL - 6, bottom + 14, unit, "end"))
+        parts.append(_text(0, bottom + 14, f"in {unit}", "start"))
     return parts
 
 
