@@ -71,6 +71,80 @@ Examples:
 """
 
 
+@data.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Remark where it is absent.")
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write one HTML page with a picture of each case.",
+)
+@click.option(
+    "--max-mebibytes",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(1),
+    help="A larger case is not read.",
+)
+@click.pass_context
+def check(
+    context: click.Context, folder: Path, organs: tuple[str, ...], sheet: Path | None, max_mebibytes: int
+) -> None:
+    """Say what the data set in FOLDER holds, before its site joins.
+
+    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv; of any other folder the NIfTI files are
+    looked at without labels. Exit code 2 says that some case cannot be used.
+
+    \b
+    Examples:
+      segviz data check Task03_Liver/ --organ liver=1,2
+      segviz data check kits19/data --sheet kits19.html
+    """
+    # Here, so that --help answers at once.
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from segviz_exchange.spec import DataSet
+    from segviz_trainer.layouts import find_cases, guess_layout
+    from segviz_trainer.model_commands import organ_ids
+    from segviz_trainer.survey import loose, survey, write_sheet
+
+    layout, ids = guess_layout(folder), organ_ids(organs)
+    cases = (
+        loose(folder)
+        if layout is None
+        else find_cases(folder, DataSet(folder.resolve().name, ".", layout, ids, ()), "FOLDER")
+    )
+    if not cases:
+        raise Refusal(f"{folder}: has no NIfTI file. Name the folder that holds the data set.")
+    console = Console(highlight=False)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("checking", total=len(cases))
+        found = survey(cases, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))
+    console.print(
+        f"{folder}: {len(cases)} cases, layout {layout or 'none'}; {found.unusable} unusable", soft_wrap=True
+    )
+    for name, counts in (
+        ("spacing, mm", found.counts(lambda case: case.spacing)),
+        ("orientation", found.counts(lambda case: case.orientation)),
+        ("shape", found.counts(lambda case: case.shape)),
+    ):
+        shown = ", ".join(f"{value} ({count})" for value, count in counts[:5])
+        console.print(f"  {name}: {shown}{' ...' if len(counts) > 5 else ''}", soft_wrap=True)
+    console.print(
+        f"  label ids (cases): {', '.join(f'{i} ({n})' for i, n in found.ids) or 'none'}", soft_wrap=True
+    )
+    for case in found.cases:
+        for remark in case.remarks:
+            console.print(f"  {case.id}: {remark}", soft_wrap=True)
+        if case.error:
+            console.print(case.error, soft_wrap=True, style="red")
+    if sheet is not None:
+        write_sheet(found, folder.resolve().name, sheet)
+        console.print(f"pictures: {sheet}", soft_wrap=True)
+    context.exit(2 if found.unusable else 0)
+
+
 @click.command(epilog=_INIT_EXAMPLES)
 @click.option(
     "--from",

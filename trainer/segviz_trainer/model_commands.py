@@ -119,7 +119,7 @@ def evaluate(
 
     DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
     """
-    ids = _organs(organs)
+    ids = organ_ids(organs)
     chosen = Layout(layout) if layout else _layout(folder)
     data_set = DataSet(folder.resolve().name, ".", chosen, ids, _background(background, ids))
     import tempfile
@@ -170,7 +170,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name, value
 
 
-def _organs(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     organs = {}
     for name, value in (_pair(text, "--organ") for text in texts):
         organs[name] = _ids(value, f"--organ {name}")

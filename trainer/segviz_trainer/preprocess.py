@@ -89,7 +89,7 @@ def preprocess(
     """
     image_header = check_header(case.image, max_mebibytes)
     label_header = check_header(case.label, max_mebibytes)
-    _check_same_grid(case, image_header, label_header)
+    check_same_grid(case, image_header, label_header)
     image = prepare_image(case.image, preprocessing, max_mebibytes)
     mapped = map_label(case, read_volume(case.label, label_header), organs)
     # On the image's grid: the label's may differ by rounding, and then by a voxel after resampling.
@@ -175,7 +175,7 @@ def _check_resampled_size(
         )
 
 
-def _check_same_grid(case: Case, image: Header, label: Header) -> None:
+def check_same_grid(case: Case, image: Header, label: Header) -> None:
     if image.shape != label.shape:
         raise BadCase(
             case.label,
