@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from segviz_operator.handlers import register
 from segviz_operator.metrics import OperatorMetrics
 from segviz_operator.names import MANAGER
 from segviz_operator.page import StatusPage
+from segviz_operator.reach import watch_what_can_be
 from segviz_operator.reconcile import Reconciler
 from segviz_operator.turn import Settings
 
@@ -96,19 +98,33 @@ def main(
         Pages({"/metrics": metrics.page}, metrics_port, every_interface())
     if page_port:
         Pages({"/": StatusPage(metrics.federations.watched)}, page_port)
-    controller = Controller(Reconciler(Cluster(connect(WORKERS)), Settings(images, poll_seconds), metrics))
-    registry = kopf.OperatorRegistry()
-    register(registry)
-    scope: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
-    # Else kopf asks the system for a user's name, and a container's user has none.
-    identity: Any = MANAGER
-    kopf.run(
-        registry=registry,
-        memo=controller,
-        liveness_endpoint=liveness or None,
-        identity=identity,
-        **scope,
-    )
+    cluster = Cluster(connect(WORKERS))
+    reconciler = Reconciler(cluster, Settings(images, poll_seconds), metrics)
+
+    def watch(there: tuple[str, ...], stop: threading.Event | None) -> None:
+        registry = kopf.OperatorRegistry()
+        register(registry)
+
+        @kopf.on.cleanup(registry=registry)
+        async def release(**_: object) -> None:
+            if stop is not None:
+                stop.set()  # a thread of kopf's waits for it, and the process for the thread
+
+        scope: dict[str, Any] = {"namespaces": there} if there else {"clusterwide": True}
+        # Else kopf asks the system for a user's name, and a container's user has none.
+        scope["identity"] = MANAGER
+        kopf.run(
+            registry=registry,
+            memo=Controller(reconciler),
+            liveness_endpoint=liveness or None,
+            stop_flag=stop,
+            **scope,
+        )
+
+    if namespaces:
+        watch_what_can_be(cluster, namespaces, watch)
+    else:
+        watch((), None)
 
 
 def read_pods(path: Path) -> Images:

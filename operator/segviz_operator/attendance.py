@@ -59,7 +59,7 @@ def attend(
         site = sites_there.get((ref.namespace, ref.name))
         if site is None:
             absent[member.alias] = Absence(
-                SITE_NOT_FOUND, f"there is no SegVizSite {ref.namespace}/{ref.name}"
+                SITE_NOT_FOUND, f"there is no SegVizSite {ref.namespace}/{ref.name} that the operator may see"
             )
         elif federation.key not in site.spec.allowed_federations:
             absent[member.alias] = _not_consented(

@@ -82,7 +82,7 @@ class Cluster:
             return None
 
     def list(self, kind: Kind, namespace: str, **selectors: str) -> list[Object]:
-        """Selectors are `labelSelector` and `fieldSelector`."""
+        """Selectors are `labelSelector` and `fieldSelector`; `limit` says how many at most."""
         items: list[Object] = self._call("GET", kind.path(namespace), query=selectors)["items"]
         return items
 

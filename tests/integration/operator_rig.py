@@ -74,12 +74,13 @@ class Rig:
 
     # --- the operator -----------------------------------------------------------------------------
 
-    def start_operator(self) -> None:
+    def start_operator(self, token: str | None = None) -> None:
+        """With the administrator's rights, or those behind the token."""
         kubeconfig = self.root / "kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.apiserver)))
+        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.apiserver, token)))
         scope = [word for namespace in self.namespaces for word in ("--namespace", namespace)]
         images = ("--aggregator-image", "aggregator", "--trainer-image", "trainer")
-        fast = ("--poll-seconds", "0.5", "--liveness", "", "--metrics-port", "0")
+        fast = ("--poll-seconds", "0.5", "--liveness", "", "--metrics-port", "0", "--page-port", "0")
         self.log = self.root / "operator.log"
         with self.log.open("ab") as log:
             self.operator = subprocess.Popen(
@@ -232,6 +233,30 @@ class Rig:
         )
         return found
 
+    def account(self, without: str) -> str:
+        """Token of a service account that may do anything in every namespace of this test but one."""
+        group = "rbac.authorization.k8s.io"
+        version = f"{group}/v1"
+        for namespace in self.namespaces:
+            if namespace == without:
+                continue
+            rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+            metadata = {"name": "everything", "namespace": namespace}
+            role = {"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rules}
+            self.cluster.create(Kind(f"apis/{version}", "roles"), role)
+            binding = {
+                "apiVersion": version,
+                "kind": "RoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": "everything"},
+                "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": self.tag}],
+            }
+            self.cluster.create(ROLE_BINDINGS, binding)
+        path = Kind("api/v1", "serviceaccounts").path(self.tag, "default", "token")
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
+        token: str = self.cluster._call("POST", path, body=body)["status"]["token"]
+        return token
+
     def _make_namespace(self, name: str) -> None:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         self.cluster._call("POST", "/api/v1/namespaces", body=namespace)
@@ -265,7 +290,7 @@ def _object(kind: str, namespace: str, name: str, spec: Object) -> Object:
     return {"apiVersion": "segviz.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _kubeconfig(server: ApiServer) -> Object:
+def _kubeconfig(server: ApiServer, token: str | None) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -277,5 +302,5 @@ def _kubeconfig(server: ApiServer) -> Object:
                 "cluster": {"server": server.url, "certificate-authority": str(server.authority)},
             }
         ],
-        "users": [{"name": "test", "user": {"token": server.token}}],
+        "users": [{"name": "test", "user": {"token": token or server.token}}],
     }
