@@ -66,6 +66,17 @@ OPERATOR: dict[str, Values] = {
     },
     "no policies": {"networkPolicy": {"enabled": False}},
     "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": {"store": STORE}},
+    "monitored": {
+        "monitoring": {
+            "annotations": True,
+            "service": {"enabled": True},
+            "serviceMonitor": {"enabled": True, "additionalLabels": {"release": "prometheus"}},
+            "podMonitor": {"enabled": True},
+            "dashboards": {"enabled": True},
+            "rules": {"enabled": True},
+        },
+        "networkPolicy": {"store": STORE},
+    },
 }
 
 LIVERS = {"name": "livers", "layout": "MSD", "organs": {"liver": [1, 2]}}
@@ -79,6 +90,11 @@ SITE: dict[str, Values] = {
     "plain": _SITE,
     "no federation": {**_SITE, "allowedFederations": []},
     "many federations": {**_SITE, "allowedFederations": ["radiology/abdomen", "oncology/chest.v2"]},
+    "monitored": {
+        **_SITE,
+        "monitoring": {"podMonitor": {"enabled": True}},
+        "networkPolicy": {"store": STORE, "metrics": {"namespace": "monitoring"}},
+    },
     "evaluation": {**_SITE, "role": "Evaluation", "scores": "PerCase"},
     "remote": {"allowedFederations": ["radiology/abdomen"], "dataSets": [LIVERS], "remote": True},
     "many data sets": {
