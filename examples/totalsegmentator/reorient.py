@@ -8,17 +8,19 @@ Also scores the label map (after overlaps are resolved) against the truth, on th
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import nibabel as nib
 import numpy as np
 import torch
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.predict import predict_files
 from segviz_trainer.trained import Model, TrainedModel
 
+nibabel: Any = nib  # carries types for a part of itself
+axes = nibabel.orientations
 STORED = ("RAS", "LPS", "SAR")
 IDS = {"spleen": 1, "kidney-right": 2, "kidney-left": 3, "liver": 5, "pancreas": 10}
 FLOORS = dict.fromkeys(IDS, 0.9) | {"pancreas": 0.8}
@@ -32,19 +34,19 @@ FLOORS = dict.fromkeys(IDS, 0.9) | {"pancreas": 0.8}
 def main(model: Path, image: Path, label: Path, threads: int) -> None:
     """Fail where the labels differ, or an organ's Dice is too low."""
     loaded = Model(TrainedModel.open(model), torch.device("cpu"), threads)
-    original, truth = nib.load(image), np.asarray(nib.load(label).dataobj)
-    upright = io_orientation(original.affine)
+    original, truth = nibabel.load(image), np.asarray(nibabel.load(label).dataobj)
+    upright = axes.io_orientation(original.affine)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for stored in STORED:
-            turn = ornt_transform(upright, axcodes2ornt(stored))
+            turn = axes.ornt_transform(upright, axes.axcodes2ornt(stored))
             path = Path(folder) / f"{stored}.nii.gz"
-            nib.save(original.as_reoriented(turn), path)
+            nibabel.save(original.as_reoriented(turn), path)
             (written,) = predict_files(
                 loaded, [path], Path(folder) / "out", False, lambda i, done, all_: None
             )
-            back = ornt_transform(axcodes2ornt(stored), upright)
-            found[stored] = np.asarray(nib.load(written.labels).as_reoriented(back).dataobj)
+            back = axes.ornt_transform(axes.axcodes2ornt(stored), upright)
+            found[stored] = np.asarray(nibabel.load(written.labels).as_reoriented(back).dataobj)
     different = {stored: int((labels != found[STORED[0]]).sum()) for stored, labels in found.items()}
     print("voxels that differ from the first:", different)
     low = []
