@@ -167,7 +167,11 @@ def test_a_new_order_of_external_sites_is_no_change():
 KEYS = sorted(
     path.lstrip(".")
     for path, part in _fields(schemas()[FEDERATION]["properties"]["spec"], "spec").items()
-    if "[]" not in path and path != "spec" and len(path.split(".")[-1]) > 3
+    if "[]" not in path
+    and path != "spec"
+    and len(path.split(".")[-1]) > 3
+    # Without its last sign, beta1 is as near to beta2: no guess is right.
+    and not path.endswith(("beta1", "beta2"))
 )
 
 
