@@ -37,6 +37,27 @@ AUDIT = {
 }
 STAGES: tuple[dict[str, Any], ...] = (
     {
+        "metadata": {"name": "node-is-ready"},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": "Node"},
+            "selector": {
+                "matchExpressions": [
+                    {
+                        "key": '.status.conditions.[] | select( .type == "Ready" ) | .status',
+                        "operator": "NotIn",
+                        "values": ["True"],
+                    }
+                ]
+            },
+            "next": {
+                "statusTemplate": (
+                    'conditions: [{type: Ready, status: "True", reason: Fake, message: kwok answers, '
+                    "lastHeartbeatTime: {{ Now | Quote }}, lastTransitionTime: {{ Now | Quote }}}]\n"
+                )
+            },
+        },
+    },
+    {
         "metadata": {"name": "pod-runs"},
         "spec": {
             "resourceRef": {"apiGroup": "v1", "kind": "Pod"},
@@ -136,7 +157,7 @@ def running_fleet(folder: Path) -> Iterator[Fleet]:
         start(
             "kube-controller-manager",
             kubeconfig,
-            "--controllers=job,serviceaccount,namespace,garbagecollector",
+            "--controllers=job,serviceaccount,namespace,garbagecollector,persistentvolume-binder",
             f"--service-account-private-key-file={accounts}",
             "--leader-elect=false",
             "--secure-port=0",
@@ -157,7 +178,6 @@ def running_fleet(folder: Path) -> Iterator[Fleet]:
             kubeconfig,
             f"--config={folder / 'kwok.yaml'}",
             "--manage-all-nodes=true",
-            "--node-lease-duration-seconds=0",
             "--server-address=",
         )
         start(

@@ -141,6 +141,7 @@ def create_sites(fleet: Fleet, names: list[str]) -> None:
         core.create_namespace({"metadata": {"name": name}})
         keys_ = {"accessKey": fleet.access_key, "secretKey": fleet.secret_key}
         core.create_namespaced_secret(name, {"metadata": {"name": "bucket"}, "stringData": keys_})
+        create_state(core, name)
         consent = {
             "metadata": {"name": f"segviz:consent:{name}:{name}"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "segviz"},
@@ -156,14 +157,29 @@ def create_sites(fleet: Fleet, names: list[str]) -> None:
         list(pool.map(create, names))
 
 
+def create_state(core: Any, namespace: str) -> None:  # noqa: ANN401 - its types want no plain objects
+    """A claim that is bound: the scheduler wants it, and nobody mounts it."""
+    spec = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    capacity = {"storage": "1Gi"}
+    volume = {
+        **spec,
+        "capacity": capacity,
+        "hostPath": {"path": "/nowhere"},
+        "claimRef": {"namespace": namespace, "name": "state"},
+    }
+    core.create_persistent_volume({"metadata": {"name": namespace}, "spec": volume})
+    claim = {**spec, "volumeName": namespace, "resources": {"requests": capacity}}
+    core.create_namespaced_persistent_volume_claim(namespace, {"metadata": {"name": "state"}, "spec": claim})
+
+
 def site_manifest(namespace: str, name: str, organ: str) -> dict[str, Any]:
     return {
         "apiVersion": "segviz.dev/v1alpha1",
         "kind": "SegVizSite",
         "metadata": {"namespace": namespace, "name": name},
         "spec": {
-            "volume": {"persistentVolumeClaim": {"claimName": "images"}},
-            "state": {"persistentVolumeClaim": {"claimName": f"state-{name}"}},
+            "volume": {"hostPath": {"path": "/nowhere"}},
+            "state": {"persistentVolumeClaim": {"claimName": "state"}},
             "trainer": {"image": "trainer:fake"},
             "dataSets": [{"name": "ct", "layout": "MSD", "organs": {organ: [1]}}],
             "allowedFederations": [f"{namespace}/{namespace}"],
@@ -279,8 +295,8 @@ class Writer:
 def watching(fleet: Fleet, seen: Seen) -> Iterator[None]:
     stop = threading.Event()
     threads = [
-        threading.Thread(target=_watch_federations, args=(fleet, seen, stop), daemon=True),
-        threading.Thread(target=_watch_jobs, args=(fleet, seen, stop), daemon=True),
+        threading.Thread(target=_watch_federations, args=(fleet, seen, stop)),
+        threading.Thread(target=_watch_jobs, args=(fleet, seen, stop)),
     ]
     for thread in threads:
         thread.start()
@@ -288,13 +304,15 @@ def watching(fleet: Fleet, seen: Seen) -> Iterator[None]:
         yield
     finally:
         stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def _watch_federations(fleet: Fleet, seen: Seen, stop: threading.Event) -> None:
     objects: Any = client.CustomObjectsApi(fleet.client())
     while not stop.is_set():
         arguments = (objects.list_cluster_custom_object, *OWN, FEDERATIONS)
-        for event in _watcher().stream(*arguments, timeout_seconds=30):
+        for event in _watcher().stream(*arguments, timeout_seconds=5):
             now = time.monotonic()
             name, status = event["object"]["metadata"]["name"], event["object"].get("status") or {}
             if "observedGeneration" in status:
@@ -311,7 +329,7 @@ def _watch_jobs(fleet: Fleet, seen: Seen, stop: threading.Event) -> None:
     batch: Any = client.BatchV1Api(fleet.client())
     known = set()
     while not stop.is_set():
-        for event in _watcher().stream(batch.list_job_for_all_namespaces, timeout_seconds=30):
+        for event in _watcher().stream(batch.list_job_for_all_namespaces, timeout_seconds=5):
             job = event["object"]
             if event["type"] == "ADDED" and job.metadata.uid not in known:
                 known.add(job.metadata.uid)
