@@ -45,7 +45,7 @@ def test_a_federation_runs_to_its_report(here: Here) -> None:
         ("basel", "liver", 0.5),
         ("bern", "spleen", 0.5),
     }
-    assert here.workdir.report_csv.read_text().splitlines()[1] == "Test,basel,FedBN,liver,0.5,0.1,2"
+    assert here.workdir.report_csv.read_text().splitlines()[1] == "Test,basel,FedBN,liver,0.5,0.1,2,,,,,"
     assert "round 3/3: mean validation Dice 0.300" in said
     assert "\x1b" not in said, "a log has no control codes"
 
