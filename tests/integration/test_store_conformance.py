@@ -88,7 +88,7 @@ def test_the_probe_refuses_a_store_without_conditions(tmp_path: Path) -> None:
 
 
 def test_the_command_says_why_a_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segviz_exchange.probe.open_store", lambda url: Unconditional(tmp_path))
+    monkeypatch.setattr("segviz_exchange.probe.open_store", lambda url, **_: Unconditional(tmp_path))
     result = CliRunner().invoke(main, ["store", "check", "anywhere"])
     assert result.exit_code == 1
     assert "✗ of racing creates one wins\n  of 8 racing creates 8 won" in result.output
