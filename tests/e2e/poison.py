@@ -5,17 +5,20 @@ import json
 
 import numpy as np
 from federation import Federation
+from kube import until
 from safetensors.numpy import load, save
 
 
-def upload_nan(federation: Federation, alias: str, round_: int, attempt: int) -> None:
-    """An update of the right shape with one NaN, recorded as the site's own trainer would."""
+def upload_nan(federation: Federation, alias: str, like: str, round_: int, attempt: int) -> None:
+    """An update of the right shape with one NaN, recorded as the site's own trainer would.
+
+    Args:
+        like: a site with the same organs, whose update of that round says what is expected.
+    """
     bucket = federation.bucket()
-    # Any other site's record and blob say what is expected.
-    other = next(each for each in federation.scene.training if each != alias)
-    key = f"sites/{other}/updates/{round_ - 1:04d}/1.json"
-    record = bucket.record(key)
-    tensors = load(bucket.read(f"sites/{other}/blobs/{record['blob']}"))
+    key = f"sites/{like}/updates/{round_:04d}/1.json"
+    record = until(f"{like}'s update", 60, lambda: bucket.find(key))
+    tensors = load(bucket.read(f"sites/{like}/blobs/{record['blob']}"))
     name = next(each for each in sorted(tensors) if tensors[each].dtype == np.float32)
     tensors[name] = tensors[name].copy()
     tensors[name].flat[0] = np.nan

@@ -76,7 +76,9 @@ def test_a_deletion_policy_of_delete_empties_the_bucket(make: Make) -> None:
 def test_a_site_that_loses_its_state_joins_again(
     make: Make, installation: Installation, scene: Scene, kube: Kube
 ) -> None:
-    """bern's state is deleted mid-run, with its Pod. With a new claim it goes on from the newest model."""
+    """bern's state is deleted mid-run, with its Pod. With a new claim it goes on from the newest model.
+
+    Pods of other federations, ended ones too, would keep Kubernetes from deleting the claim."""
     federation = make("state-lost", **FIRST_ROUNDS)
     federation.apply()
     federation.wait_for_round(1)
