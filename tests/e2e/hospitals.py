@@ -1,6 +1,7 @@
 """Who takes part: three sites, of which two annotated the same organ, and a fourth that only evaluates."""
 
 import io
+import json
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -75,6 +76,11 @@ def hippocampus_scene(folder: Path) -> Scene:
             (folder / name / part).mkdir(parents=True)
             for case in names[chosen]:
                 shutil.copy(HIPPOCAMPUS / part / case, folder / name / part / case)
+        described = json.loads((HIPPOCAMPUS / "dataset.json").read_text())
+        described["training"] = [
+            {"image": f"./imagesTr/{case}", "label": f"./labelsTr/{case}"} for case in names[chosen]
+        ]
+        (folder / name / "dataset.json").write_text(json.dumps(described))
         data_set = {
             "name": "hippocampus",
             "path": ".",
