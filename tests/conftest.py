@@ -1,1 +1,1 @@
-pytest_plugins = ["integration.apiserver", "integration.object_stores"]
+pytest_plugins = ["integration.apiserver", "integration.object_stores", "integration.operator_rig"]

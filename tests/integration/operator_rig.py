@@ -1,16 +1,17 @@
 """An operator at work: a real API server and MinIO, the operator as a process, and a stand-in for nodes."""
 
 import base64
-import contextlib
 import os
+import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from integration.apiserver import ApiServer
@@ -25,16 +26,12 @@ from segviz_operator.cluster import (
     SECRETS,
     SITES,
     Cluster,
-    ClusterError,
-    Conflicting,
     Kind,
 )
 from segviz_operator.names import Subject, consent_name
-from segviz_operator.schema import crd_files
 
 Object = dict[str, Any]
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PATIENCE_SECONDS = 60.0
 ORGANS = {"basel": "liver", "bern": "spleen", "chur": "pancreas"}
 IMAGE = "registry.example/segviz-trainer@sha256:" + "0" * 64
@@ -269,20 +266,13 @@ class Rig:
         self.cluster.create(Kind("api/v1", "serviceaccounts"), account)
 
 
-def install_crds(apiserver: ApiServer) -> None:
-    cluster = Cluster(apiserver.client())
-    for path in crd_files():
-        with contextlib.suppress(Conflicting):
-            cluster._call("POST", CRDS, body=yaml.safe_load(path.read_text()))
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    for kind in (FEDERATIONS, SITES):
-        while True:
-            try:
-                cluster.list(kind, "default")
-                break
-            except ClusterError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+@pytest.fixture
+def rig(apiserver: ApiServer, crds: None, minio: Server, tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(apiserver, minio, tmp_path, f"t{secrets.token_hex(4)}")
+    try:
+        yield rig
+    finally:
+        rig.close()
 
 
 def _object(kind: str, namespace: str, name: str, spec: Object) -> Object:

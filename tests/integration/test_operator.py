@@ -2,33 +2,16 @@
 
 import base64
 import os
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from integration.apiserver import ApiServer
 from integration.job_runner import STAND_IN
-from integration.object_stores import Server
-from integration.operator_rig import Rig, install_crds
+from integration.operator_rig import Rig
 from segviz_exchange import keys
 from segviz_exchange.credentials import encode_credentials
 from segviz_exchange.join import read_invitation
 from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, SITES
 from segviz_operator.names import ATTEMPT, FEDERATION_UID, FINALIZER, RENEW_AT, RETRY, SITE
-
-
-@pytest.fixture
-def rig(apiserver: ApiServer, minio: Server, tmp_path: Path) -> Iterator[Rig]:
-    install_crds(apiserver)
-    rig = Rig(apiserver, minio, tmp_path, f"t{secrets.token_hex(4)}")
-    try:
-        yield rig
-    finally:
-        rig.close()
 
 
 def test_a_federation_reaches_its_end(rig: Rig):

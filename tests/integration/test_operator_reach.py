@@ -1,14 +1,6 @@
 """An operator of single namespaces, whose right to look at a site comes and goes with the site's consent."""
 
-import secrets
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from integration.apiserver import ApiServer
-from integration.object_stores import Server
-from integration.operator_rig import Rig, install_crds
+from integration.operator_rig import Rig
 from segviz_operator import reach
 from segviz_operator.cluster import JOBS, Away, Cluster, Forbidden, Kind
 
@@ -23,16 +15,6 @@ class Fenced(Cluster):
         if namespace in self.errors:
             raise self.errors[namespace]
         return []
-
-
-@pytest.fixture
-def rig(apiserver: ApiServer, minio: Server, tmp_path: Path) -> Iterator[Rig]:
-    install_crds(apiserver)
-    rig = Rig(apiserver, minio, tmp_path, f"t{secrets.token_hex(4)}")
-    try:
-        yield rig
-    finally:
-        rig.close()
 
 
 def test_what_is_forbidden_is_not_watched_and_silence_changes_nothing():
