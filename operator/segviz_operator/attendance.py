@@ -29,10 +29,13 @@ class Attendance:
     absent: Mapping[str, Absence]
 
     def allows_start(self, federation: Federation) -> bool:
-        """Before it has begun, a federation waits until enough of its sites are there."""
+        """Before it has begun, a federation waits until enough of its sites are there.
+
+        A `minSites` above their number can never be met; acceptance says so, once all are there.
+        """
         spec = federation.spec
         there = sum(1 for member in spec.sites if member.alias in self.hosts)
-        return there >= (spec.participation.min_sites or len(spec.sites))
+        return there >= min(spec.participation.min_sites or len(spec.sites), len(spec.sites))
 
     def why_not(self) -> tuple[str, str]:
         """A reason and a message for who waits for the absent."""

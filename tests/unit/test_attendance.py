@@ -55,3 +55,13 @@ def test_who_is_absent_is_waited_for_as_min_sites_says(least: int | None, starts
     found = attend(wanted, {("basel", "site"): site()}, lambda namespace: CONSENT)
     assert found.allows_start(wanted) is starts
     assert found.why_not()[0] == "SiteNotFound"
+
+
+def test_a_quorum_that_no_sites_could_make_up_is_left_to_acceptance():
+    """Nobody is absent, so there is nobody to wait for: the mistake is in the manifest."""
+    wanted = federation(min_sites=3)
+    spec = msgspec.structs.replace(wanted.spec, sites=wanted.spec.sites[:1])
+    wanted = Federation("abdomen", "radiology", spec, {})
+    found = attend(wanted, {("basel", "site"): site()}, lambda namespace: CONSENT)
+    assert not found.absent
+    assert found.allows_start(wanted)
