@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,26 +13,24 @@ from segviz_exchange import keys
 from segviz_exchange.credentials import Credentials
 from segviz_exchange.join import Invitation
 from segviz_exchange.records import commit
-from segviz_exchange.spec import FederationSpec, Role, SiteSpec, StoreSpec, TrainerPod
+from segviz_exchange.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
 from segviz_exchange.store import Store
 from segviz_operator import names
-from segviz_operator.aggregator_job import build_aggregator_job
 from segviz_operator.cluster import JOBS, SECRETS, Cluster, Conflicting, Forbidden, Invalid, Missing
-from segviz_operator.evaluation_job import build_evaluation_job
-from segviz_operator.export_job import build_export_job
+from segviz_operator.federation_job import build_federation_job
 from segviz_operator.hosting import Host
 from segviz_operator.jobs import JobSeen
 from segviz_operator.join_secret import build_join_secret
-from segviz_operator.memory import SECRETS_SECONDS, Memory
+from segviz_operator.memory import Memory
 from segviz_operator.minting import newest_remote
 from segviz_operator.names import Subject
 from segviz_operator.plan import Action, CreateWorkload, DeleteWorkload, WriteControl
 from segviz_operator.pod import Owner
 from segviz_operator.remote import renew
+from segviz_operator.site_job import build_site_job
 from segviz_operator.store_access import Granted, NoCredentials, StoreAccess
-from segviz_operator.store_secret import build_store_secret, content_hash, secret_seen
-from segviz_operator.trainer_job import build_trainer_job
-from segviz_operator.workload import WorkloadRole
+from segviz_operator.store_secret import build_store_secret, content_hash
+from segviz_operator.workload import WorkloadRole, role_at
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +110,7 @@ class Applier:
         """
         for alias, host in self.hosts.items():
             if host.spec.remote:
-                role = _role_of(host)
+                role = role_at(host.spec)
                 self._attempt(role, alias, functools.partial(self._invite, alias, host, role, now))
 
     # --- workloads --------------------------------------------------------------------------------
@@ -137,21 +134,12 @@ class Applier:
 
     def _job(self, action: CreateWorkload) -> dict[str, Any]:
         threads = self.spec.training.threads
-        match action.role:
-            case WorkloadRole.AGGREGATOR:
-                return build_aggregator_job(
-                    self.subject, action, self.store_spec, self.owner, self.images.aggregator, threads
-                )
-            case WorkloadRole.EXPORT:
-                return build_export_job(
-                    self.subject, action, self.store_spec, self.owner, self.images.export, threads
-                )
-            case WorkloadRole.TRAINER:
-                host = self.hosts[action.site or ""]
-                return build_trainer_job(self.subject, action, self.store_spec, host, threads)
-            case WorkloadRole.EVALUATION:
-                host = self.hosts[action.site or ""]
-                return build_evaluation_job(self.subject, action, self.store_spec, host, threads)
+        if action.site is not None:
+            host = self.hosts[action.site]
+            return build_site_job(self.subject, action, self.store_spec, host, threads)
+        aggregates = action.role is WorkloadRole.AGGREGATOR
+        pod = self.images.aggregator if aggregates else self.images.export
+        return build_federation_job(self.subject, action, self.store_spec, self.owner, pod, threads)
 
     def _delete(self, action: DeleteWorkload) -> None:
         for job in self.jobs:
@@ -180,15 +168,8 @@ class Applier:
         site = None if host is None else host.spec
         name = names.secret_name(self.subject, alias, role)
         wanted, now = content_hash(site, self.access.ca_pem), datetime.now(UTC)
-        known = self.memory.secrets.get((namespace, name))
-        if known is None or time.monotonic() - known[1] > SECRETS_SECONDS:
-            found = self.cluster.get(SECRETS, namespace, name)
-            if found is not None:
-                known = (secret_seen(found), time.monotonic())
-                self.memory.secrets[namespace, name] = known
-            else:
-                known = None
-        if known is not None and not known[0].is_due(now, wanted):
+        known = self.memory.secret(self.cluster, namespace, name)
+        if known is not None and not known.is_due(now, wanted):
             return
         granted = self._grant(role, alias, host, site, now)
         owner = self.owner if host is None else host.consent
@@ -203,19 +184,14 @@ class Applier:
             site,
             self.access.ca_pem,
         )
-        made = self.cluster.apply(SECRETS, secret)
-        self.memory.secrets[namespace, name] = (secret_seen(made), time.monotonic())
+        self.memory.saw_secret(self.cluster.apply(SECRETS, secret))
 
     def _invite(self, alias: str, host: Host, role: WorkloadRole, now: datetime) -> None:
         seconds = self.store_spec.credential_seconds
         mint = functools.partial(self._mint, role, alias, host)
         fresh = renew(self.store, alias, mint, seconds, now)
-        place = (host.namespace, names.join_secret_name(self.subject, alias))
-        known = self.memory.secrets.get(place)
-        if fresh is None and known is not None and time.monotonic() - known[1] < SECRETS_SECONDS:
-            return
-        if fresh is None and (found := self.cluster.get(SECRETS, *place)) is not None:
-            self.memory.secrets[place] = (secret_seen(found), time.monotonic())
+        name = names.join_secret_name(self.subject, alias)
+        if fresh is None and self.memory.secret(self.cluster, host.namespace, name) is not None:
             return
         credentials = fresh or newest_remote(self.store, alias)[1]
         if credentials is None:
@@ -231,8 +207,7 @@ class Applier:
             ca=self.access.ca_pem,
         )
         secret = build_join_secret(self.subject, host.namespace, host.consent, role, invitation)
-        made = self.cluster.apply(SECRETS, secret)
-        self.memory.secrets[place] = (secret_seen(made), time.monotonic())
+        self.memory.saw_secret(self.cluster.apply(SECRETS, secret))
 
     def _mint(self, role: WorkloadRole, alias: str, host: Host) -> Credentials:
         return self._grant(role, alias, host, host.spec, datetime.now(UTC)).credentials
@@ -244,7 +219,3 @@ class Applier:
             return self.access.for_role(role, now)
         evaluates = role is WorkloadRole.EVALUATION
         return self.access.for_site(self.cluster, alias, host.namespace, site, evaluates, now)
-
-
-def _role_of(host: Host) -> WorkloadRole:
-    return WorkloadRole.TRAINER if host.spec.role is Role.TRAINING else WorkloadRole.EVALUATION

@@ -37,7 +37,8 @@ from segviz_operator.manifest import Site, load
 from segviz_operator.minting import newest_remote
 from segviz_operator.plan import Backoff, CreateWorkload
 from segviz_operator.processes import Processes
-from segviz_operator.workload import Workload, WorkloadRole
+from segviz_operator.programs import SITE_TASKS
+from segviz_operator.workload import Workload, WorkloadRole, role_at
 
 RENEW_SECONDS = 30.0
 """How often the site looks for its next credentials: far less than half the life of the shortest ones."""
@@ -182,8 +183,7 @@ class Joining:
 
     @property
     def role(self) -> WorkloadRole:
-        training = self._seat.site.spec.role is Role.TRAINING
-        return WorkloadRole.TRAINER if training else WorkloadRole.EVALUATION
+        return role_at(self._seat.site.spec)
 
     def run(self) -> int:
         """Raises Refusal: the credentials, the federation or the site do not fit."""
@@ -242,7 +242,7 @@ class Joining:
         seat = self._seat
         words = (
             *self._program,
-            "participate" if self.role is WorkloadRole.TRAINER else "evaluate",
+            SITE_TASKS[self.role],
             *("--store", seat.invitation.store, "--prefix", seat.invitation.prefix, "--stop-on-stdin-eof"),
             *("--site", seat.alias, "--site-spec", str(seat.state / "site.json")),
             *("--data-root", str(seat.data), "--state", str(seat.state)),

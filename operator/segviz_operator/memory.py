@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from segviz_exchange.spec import StoreSpec
 from segviz_exchange.store import Store
-from segviz_operator.cluster import PODS, Cluster, ClusterError, Forbidden, Missing
+from segviz_operator.cluster import PODS, SECRETS, Cluster, ClusterError, Forbidden, Missing, Object
 from segviz_operator.jobs import End, JobSeen, end_of, waiting_reason
 from segviz_operator.names import Subject
 from segviz_operator.observe import FederationRecords, Observer
 from segviz_operator.store_access import StoreAccess, read_access
-from segviz_operator.store_secret import SecretSeen
+from segviz_operator.store_secret import SecretSeen, secret_seen
 
 ACCESS_SECONDS = 300.0
 """How long a Secret of the store is not read again, unless the store refuses it."""
@@ -70,6 +70,24 @@ class Memory:
             started = time.monotonic()
             self.records, self.read_at = observer.read(), started
         return self.records
+
+    # --- Secrets ----------------------------------------------------------------------------------
+
+    def secret(self, cluster: Cluster, namespace: str, name: str) -> SecretSeen | None:
+        """What a Secret says, looked at now and then: somebody may have deleted it."""
+        known = self.secrets.get((namespace, name))
+        if known is not None and time.monotonic() - known[1] < SECRETS_SECONDS:
+            return known[0]
+        found = cluster.get(SECRETS, namespace, name)
+        if found is None:
+            self.secrets.pop((namespace, name), None)
+            return None
+        return self.saw_secret(found)
+
+    def saw_secret(self, secret: Object) -> SecretSeen:
+        seen, metadata = secret_seen(secret), secret["metadata"]
+        self.secrets[metadata["namespace"], metadata["name"]] = (seen, time.monotonic())
+        return seen
 
     def expirations(self) -> dict[str, datetime]:
         """When the credentials that were given out end, by alias; "" is the aggregator."""

@@ -13,6 +13,9 @@ from segviz_operator.workload import WorkloadRole
 
 Words = tuple[str, ...]
 
+SITE_TASKS = {WorkloadRole.TRAINER: "participate", WorkloadRole.EVALUATION: "evaluate"}
+"""The trainer's command for what runs at a site."""
+
 
 @dataclass(frozen=True)
 class Programs:
@@ -48,9 +51,9 @@ def command(
         case WorkloadRole.EXPORT:
             return (*programs.trainer, "export", *store, *scratch, "--output", str(workdir.models))
         case WorkloadRole.TRAINER:
-            return (*programs.trainer, "participate", *store, *_site(workdir, place), *poll)
+            return (*programs.trainer, SITE_TASKS[role], *store, *_site(workdir, place), *poll)
         case WorkloadRole.EVALUATION:
-            return (*programs.trainer, "evaluate", *store, *_site(workdir, place))
+            return (*programs.trainer, SITE_TASKS[role], *store, *_site(workdir, place))
 
 
 def _site(workdir: WorkDir, place: Place | None) -> Words:

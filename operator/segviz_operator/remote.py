@@ -8,11 +8,11 @@ from segviz_exchange import keys
 from segviz_exchange.credentials import Credentials
 from segviz_exchange.exits import Exit
 from segviz_exchange.records import Phase
-from segviz_exchange.spec import Role, SiteSpec
+from segviz_exchange.spec import SiteSpec
 from segviz_exchange.store import Store
 from segviz_operator.minting import hand_over, is_due, newest_remote
 from segviz_operator.observe import FederationRecords
-from segviz_operator.workload import Workload, WorkloadRole, WorkloadState
+from segviz_operator.workload import Workload, WorkloadState, role_at
 
 
 def remote_workloads(sites: Mapping[str, SiteSpec], records: FederationRecords) -> tuple[Workload, ...]:
@@ -27,7 +27,7 @@ def remote_workloads(sites: Mapping[str, SiteSpec], records: FederationRecords) 
 def _workload(alias: str, site: SiteSpec, records: FederationRecords) -> Workload:
     facts = records.sites.get(alias)
     beat = facts.heartbeat.progress if facts and facts.heartbeat else None
-    role = WorkloadRole.TRAINER if site.role is Role.TRAINING else WorkloadRole.EVALUATION
+    role = role_at(site)
     if beat is not None and beat.phase is Phase.FAILED:
         return Workload(
             role,

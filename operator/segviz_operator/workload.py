@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from segviz_exchange.spec import Role, SiteSpec
+
 
 class WorkloadRole(StrEnum):
     AGGREGATOR = "Aggregator"
@@ -51,6 +53,11 @@ class Workload:
     @property
     def running(self) -> bool:
         return self.state is WorkloadState.RUNNING
+
+
+def role_at(site: SiteSpec) -> WorkloadRole:
+    """What runs there."""
+    return WorkloadRole.TRAINER if site.role is Role.TRAINING else WorkloadRole.EVALUATION
 
 
 def workload_name(role: WorkloadRole, site: str | None) -> str:

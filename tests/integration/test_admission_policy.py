@@ -18,7 +18,7 @@ from segviz_operator.manifest import Site, from_server
 from segviz_operator.names import Subject, consent_name
 from segviz_operator.plan import CreateWorkload
 from segviz_operator.pod import Owner
-from segviz_operator.trainer_job import build_trainer_job
+from segviz_operator.site_job import build_site_job
 from segviz_operator.workload import WorkloadRole
 
 pytest.importorskip("kubernetes")
@@ -92,7 +92,7 @@ def build_job(client: Any) -> Json:
     binding = RbacAuthorizationV1Api(client).read_namespaced_role_binding(name, SITE)
     owner = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", name, binding.metadata.uid)
     action = CreateWorkload(WorkloadRole.TRAINER, "basel", 1)
-    job = build_trainer_job(SUBJECT, action, OUR_STORE, Host("basel", SITE, owner, site.spec), 1)
+    job = build_site_job(SUBJECT, action, OUR_STORE, Host("basel", SITE, owner, site.spec), 1)
     built: Json = msgspec.to_builtins(job)
     return built
 

@@ -10,16 +10,14 @@ import pytest
 from rig import site_spec
 from segviz_exchange import spec as s
 from segviz_exchange.credentials import Credentials
-from segviz_operator.aggregator_job import build_aggregator_job
-from segviz_operator.evaluation_job import build_evaluation_job
-from segviz_operator.export_job import build_export_job
+from segviz_operator.federation_job import build_federation_job
 from segviz_operator.hosting import Host, spec_hash
 from segviz_operator.jobs import job_seen
 from segviz_operator.names import Subject, consent_name, job_name, label_value, secret_name
 from segviz_operator.plan import CreateWorkload
 from segviz_operator.pod import Owner
+from segviz_operator.site_job import build_site_job
 from segviz_operator.store_secret import build_store_secret, secret_seen
-from segviz_operator.trainer_job import build_trainer_job
 from segviz_operator.workload import WorkloadRole as Role
 
 SUBJECT = Subject("radiology", "abdomen", "1234-uid")
@@ -62,22 +60,22 @@ def host(**changes: object) -> Host:
 
 def trainer(attempt: int = 1, **changes: object) -> dict:
     action = CreateWorkload(Role.TRAINER, "basel", attempt, failures=2, milestone=7)
-    return build_trainer_job(SUBJECT, action, STORE, host(**changes), threads=3)
+    return build_site_job(SUBJECT, action, STORE, host(**changes), threads=3)
 
 
 def evaluation() -> dict:
     action = CreateWorkload(Role.EVALUATION, "basel", 1)
-    return build_evaluation_job(SUBJECT, action, STORE, host(), threads=3)
+    return build_site_job(SUBJECT, action, STORE, host(), threads=3)
 
 
 def aggregator() -> dict:
-    return build_aggregator_job(
+    return build_federation_job(
         SUBJECT, CreateWorkload(Role.AGGREGATOR, None, 1), STORE, FEDERATION, SETTINGS, 1
     )
 
 
 def export() -> dict:
-    return build_export_job(SUBJECT, CreateWorkload(Role.EXPORT, None, 1), STORE, FEDERATION, SETTINGS, 1)
+    return build_federation_job(SUBJECT, CreateWorkload(Role.EXPORT, None, 1), STORE, FEDERATION, SETTINGS, 1)
 
 
 JOBS = {"trainer": trainer, "evaluation": evaluation, "aggregator": aggregator, "export": export}

@@ -1,4 +1,4 @@
-"""Trains at a site for as long as the federation lasts, and tests the final model there."""
+"""What runs at a site: the trainer for as long as the federation lasts, or the scoring of its result."""
 
 from typing import Any
 
@@ -7,11 +7,13 @@ from segviz_operator.hosting import Host
 from segviz_operator.names import Subject
 from segviz_operator.plan import CreateWorkload
 from segviz_operator.pod import Draft, build_job, store_arguments
+from segviz_operator.programs import SITE_TASKS
 
 
-def build_trainer_job(
+def build_site_job(
     subject: Subject, action: CreateWorkload, store: StoreSpec, host: Host, threads: int
 ) -> dict[str, Any]:
+    words = ("-m", "segviz_trainer", SITE_TASKS[action.role])
     return build_job(
         Draft(
             subject,
@@ -20,13 +22,7 @@ def build_trainer_job(
             host.consent,
             store,
             host.spec.trainer,
-            (
-                "-m",
-                "segviz_trainer",
-                "participate",
-                *store_arguments(subject, store),
-                *host.arguments(subject),
-            ),
+            (*words, *store_arguments(subject, store), *host.arguments(subject)),
             threads,
             host.mounts(),
             host.annotations(),
