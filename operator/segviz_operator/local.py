@@ -40,7 +40,7 @@ from segviz_operator.processes import Processes
 from segviz_operator.programs import Place, Programs, command
 from segviz_operator.remote import remote_workloads
 from segviz_operator.report import build_report, write_report
-from segviz_operator.retention import Sweeper
+from segviz_operator.retention import Sweeper, sweep
 from segviz_operator.status import FederationStatus, build_status
 from segviz_operator.tables import print_report
 from segviz_operator.volumes import Volumes
@@ -191,7 +191,7 @@ class LocalBody:
         actions = plan(self._desired, observed, datetime.now(UTC), self._backoff)
         self._apply(actions)
         self._invite(records)
-        self._sweeper.sweep(records, self._kept_rounds)
+        self._sweeper.sweep(records, self._observer.entries, self._kept_rounds)
         # Under a new control, an old one's failure says nothing.
         moved = any(isinstance(action, WriteControl) for action in actions)
         return self._show(self._observer.read() if moved else records)
@@ -211,9 +211,8 @@ class LocalBody:
 
     def _sweep_to_the_end(self) -> None:
         """Nobody comes again for what may go after the last turn."""
-        records = self._observer.read()
         try:
-            while Sweeper(self._store).sweep(records, self._kept_rounds):
+            while sweep(self._store, self._observer.read(), self._observer.entries, self._kept_rounds):
                 pass
         except (Unavailable, Denied) as error:
             self._view.say(f"old models are left in {self._identity.store}: {error}")

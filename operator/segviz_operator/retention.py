@@ -48,23 +48,34 @@ def expendable(records: FederationRecords, blobs: Blobs, keep_rounds: int | None
     return tuple(sorted((*_old_models(records, blobs, keep_rounds), *_old_updates(records, blobs))))
 
 
+def sweep(
+    store: Store, records: FederationRecords, entries: Iterable[Entry], keep_rounds: int | None
+) -> frozenset[str]:
+    """Delete what may go; returns the keys that did, at most MAX_DELETES.
+
+    Args:
+        entries: what the listing behind `records` showed.
+    """
+    doomed = expendable(records, blobs_in(entries), keep_rounds)
+    return frozenset(doomed[: delete(store, doomed)])
+
+
 class Sweeper:
-    """Deletes what may go, now and then: a listing of everything is not for every turn."""
+    """Sweeps now and then: one who looks every second need not weigh every blob each time."""
 
     def __init__(self, store: Store, every_seconds: float = 60.0) -> None:
         self._store = store
         self._every = timedelta(seconds=every_seconds)
         self._swept: datetime | None = None
 
-    def sweep(self, records: FederationRecords, keep_rounds: int | None) -> int:
+    def sweep(self, records: FederationRecords, entries: Iterable[Entry], keep_rounds: int | None) -> int:
         """How many objects went. Nothing happens until it is time again."""
         early = self._swept is not None and records.now < self._swept + self._every
         if keep_rounds is None or early:
             return 0
-        doomed = expendable(records, blobs_in(self._store.list("")), keep_rounds)
-        gone = delete(self._store, doomed)
-        if gone == len(doomed):
-            self._swept = records.now  # else there is more to do in the next turn
+        gone = len(sweep(self._store, records, entries, keep_rounds))
+        if gone < MAX_DELETES:
+            self._swept = records.now  # else there may be more to do in the next turn
         return gone
 
 

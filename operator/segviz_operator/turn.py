@@ -248,10 +248,7 @@ class FederationTurn:
 
     def _retain(self, applier: Applier, observer: Observer, records: FederationRecords) -> None:
         keep = applier.store_spec.retention.rounds
-        doomed = retention.expendable(records, retention.blobs_in(observer.entries), keep)
-        if doomed:
-            retention.delete(applier.store, doomed)
-            gone = set(doomed[: retention.MAX_DELETES])
+        if gone := retention.sweep(applier.store, records, observer.entries, keep):
             observer.entries = tuple(each for each in observer.entries if each.key not in gone)
 
     # --- what is told -------------------------------------------------------------------------------

@@ -155,9 +155,9 @@ def test_a_sweep_is_made_now_and_then(tmp_path: Path) -> None:
     for number in COMMITTED:
         store.put(model(number), b"x")
     sweeper = Sweeper(store, every_seconds=60)
-    assert sweeper.sweep(records, None) == 0
-    assert sweeper.sweep(records, 2) == 2
+    assert sweeper.sweep(records, store.list(""), None) == 0
+    assert sweeper.sweep(records, store.list(""), 2) == 2
     store.put(model(1), b"x")
-    assert sweeper.sweep(replace(records, now=NOON + timedelta(seconds=59)), 2) == 0
-    assert sweeper.sweep(replace(records, now=NOON + timedelta(seconds=60)), 2) == 1
+    assert sweeper.sweep(replace(records, now=NOON + timedelta(seconds=59)), store.list(""), 2) == 0
+    assert sweeper.sweep(replace(records, now=NOON + timedelta(seconds=60)), store.list(""), 2) == 1
     assert {entry.key for entry in store.list("")} == {model(0), model(3), model(4)}
