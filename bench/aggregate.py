@@ -136,7 +136,7 @@ def write_updates(folder: Path, count: int, size_bytes: int) -> list[Path]:
 
 
 def machine() -> str:
-    info = Path("/proc/cpuinfo").read_text()
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = next(line.split(": ")[1] for line in info.splitlines() if line.startswith("model name"))
     return f"{model}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, numpy {version('numpy')}"
 
@@ -152,7 +152,9 @@ def measure(name: str, files: list[Path]) -> dict[str, float]:
     worker = WORKERS[name]()  # imports
     target = files[0].parent / f"merged-{os.getpid()}"
     status = Path("/proc/self/status")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak restarts from what is resident now
+    Path("/proc/self/clear_refs").write_text(
+        "5", encoding="utf-8"
+    )  # the peak restarts from what is resident now
     idle = _kibibytes(status, "VmRSS")
     began, cpu = time.perf_counter(), time.process_time()
     seconds = worker(files, target)
@@ -245,7 +247,9 @@ def flwr_records() -> Worker:
 
 
 def _kibibytes(file: Path, field: str) -> int:
-    line = next(line for line in file.read_text().splitlines() if line.startswith(f"{field}:"))
+    line = next(
+        line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(f"{field}:")
+    )
     return int(line.split()[1])
 
 

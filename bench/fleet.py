@@ -198,11 +198,11 @@ def running_fleet(folder: Path) -> Iterator[Fleet]:
 def _write_settings(fleet: Fleet) -> None:
     tokens = {user: secrets.token_hex() for user in ("admin", "operator")}
     rows = [f"{token},{user},{user},system:masters" for user, token in tokens.items()]
-    (fleet.folder / "tokens.csv").write_text("\n".join(rows) + "\n")
+    (fleet.folder / "tokens.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (fleet.folder / "accounts.pem").write_bytes(RSA.generate(2048).export_key())
-    (fleet.folder / "audit.yaml").write_text(yaml.safe_dump(AUDIT))
+    (fleet.folder / "audit.yaml").write_text(yaml.safe_dump(AUDIT), encoding="utf-8")
     stages = [{"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", **stage} for stage in STAGES]
-    (fleet.folder / "kwok.yaml").write_text(yaml.safe_dump_all(stages))
+    (fleet.folder / "kwok.yaml").write_text(yaml.safe_dump_all(stages), encoding="utf-8")
     for user, token in tokens.items():
         place = {"server": fleet.url, "certificate-authority": str(fleet.folder / "certs" / "apiserver.crt")}
         config = {
@@ -213,7 +213,7 @@ def _write_settings(fleet: Fleet) -> None:
             "contexts": [{"name": "fleet", "context": {"cluster": "fleet", "user": user}}],
             "current-context": "fleet",
         }
-        fleet.kubeconfig(user).write_text(yaml.safe_dump(config))
+        fleet.kubeconfig(user).write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 def _make_bucket(fleet: Fleet) -> bool:

@@ -127,7 +127,7 @@ def main() -> None:
 def create_definitions(fleet: Fleet) -> None:
     extensions = client.ApiextensionsV1Api(fleet.client())
     for path in sorted((TOOLS.parent / "crds").glob("*.yaml")):
-        extensions.create_custom_resource_definition(yaml.safe_load(path.read_text()))
+        extensions.create_custom_resource_definition(yaml.safe_load(path.read_text(encoding="utf-8")))
     time.sleep(3)  # until both are served
 
 

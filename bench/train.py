@@ -236,7 +236,11 @@ def print_table(options: argparse.Namespace, runs: dict[tuple[int, str], list[Ru
 
 
 def machine() -> str:
-    info = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    info = dict(
+        line.split(":", 1)
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if ":" in line
+    )
     fields = {name.strip(): value.strip() for name, value in info.items()}
     amx = " ".join(flag for flag in fields.get("flags", "").split() if flag.startswith("amx")) or "no amx"
     parts = [f"{fields.get('model name', platform.machine())} (model {fields.get('model')}, {amx})"]

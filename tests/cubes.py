@@ -31,4 +31,4 @@ def write_cases(
             nifti = nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0]))
             nib.save(nifti, folder / f"{name}{case:02d}.nii.gz")
         rows.append(f"image{case:02d}.nii.gz,label{case:02d}.nii.gz")
-    folder.joinpath("cases.csv").write_text("\n".join(rows) + "\n")
+    folder.joinpath("cases.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -40,7 +40,9 @@ def write_crd_schema(crd: Mapping[str, Any], folder: Path) -> None:
 
 def _write(folder: Path, group: str, kind: str, version: str, schema: Schema) -> None:
     # kubeconform takes what stands before the slash of an apiVersion for the group.
-    (folder / f"{group or version}_{kind.lower()}_{version}.json").write_text(json.dumps(schema))
+    (folder / f"{group or version}_{kind.lower()}_{version}.json").write_text(
+        json.dumps(schema), encoding="utf-8"
+    )
 
 
 def _strict(schema: Any) -> Any:

@@ -104,7 +104,7 @@ def run_go(go: str, *arguments: str, folder: Path) -> str:
 
 
 def build_flags(tool: Tool) -> list[str]:
-    go_mod = (HERE / tool.folder / "go.mod").read_text()
+    go_mod = (HERE / tool.folder / "go.mod").read_text(encoding="utf-8")
     required = re.findall(r"^(?:require)?\s+(\S+) (v(\d+)\.(\d+)\S*)", go_mod, re.MULTILINE)
     version, major, minor = next(numbers for module, *numbers in required if tool.package.startswith(module))
     stamps = [f"-X {stamp.format(version=version, major=major, minor=minor)}" for stamp in tool.stamps]
@@ -135,7 +135,7 @@ def ensure_built(name: str, go: str, cache: Path, report: Callable[[str], None])
     tool, path = TOOLS[name], cached_path(name, go, cache)
     unfinished = path.with_name(f"{name}.unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{name}.lock").open("w") as lock:
+    with path.with_name(f"{name}.lock").open("w", encoding="utf-8") as lock:
         # Held over the look and the build: of two at once, the second waits and finds the binary.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():

@@ -31,7 +31,7 @@ class Value:
 
 def described_values(path: Path) -> list[Value]:
     """Every value that has a comment of the form `# -- …`; what lies below one needs none of its own."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     root = yaml.compose(text, yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
         raise Undocumented(f"{path}: is no mapping")
@@ -77,12 +77,12 @@ def _cell(text: str) -> str:
 
 def wanted_files() -> dict[Path, str]:
     wanted = {
-        CHARTS / "segviz-operator" / "crds" / path.name: path.read_text()
+        CHARTS / "segviz-operator" / "crds" / path.name: path.read_text(encoding="utf-8")
         for path in sorted((TOP / "crds").glob("*.yaml"))
     }
     for chart in sorted(path.parent for path in CHARTS.glob("*/Chart.yaml")):
         readme = chart / "README.md"
-        before, _, rest = readme.read_text().partition(BEGIN)
+        before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
         values = table(described_values(chart / "values.yaml"))
         wanted[readme] = f"{before}{BEGIN}\n{values}\n{END}{after}"
@@ -92,7 +92,9 @@ def wanted_files() -> dict[Path, str]:
 def stale_files() -> list[Path]:
     """What would change, and copies of CRDs that are gone."""
     wanted = wanted_files()
-    changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    changed = [
+        path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     return changed + [path for path in (CHARTS / "segviz-operator" / "crds").glob("*") if path not in wanted]
 
 
@@ -107,7 +109,7 @@ def main() -> int:
         if arguments.check:
             print(f"{path.relative_to(TOP)} is out of date: run `make charts`")
         elif path in wanted:
-            path.write_text(wanted[path])
+            path.write_text(wanted[path], encoding="utf-8")
         else:
             path.unlink()
     return 1 if arguments.check and stale else 0

@@ -193,7 +193,7 @@ def main() -> int:
     parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     for name in DASHBOARDS:
-        FOLDER.joinpath(f"{name}.json").write_text(render(name))
+        FOLDER.joinpath(f"{name}.json").write_text(render(name), encoding="utf-8")
     return 0
 
 

@@ -72,8 +72,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="say whether the page is as the code is")
     page = build_page()
     if parser.parse_args().check:
-        return int(TARGET.read_text() != page)
-    TARGET.write_text(page)
+        return int(TARGET.read_text(encoding="utf-8") != page)
+    TARGET.write_text(page, encoding="utf-8")
     return 0
 
 

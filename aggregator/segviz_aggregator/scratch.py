@@ -25,7 +25,7 @@ def locked(folder: Path, stop: Stop) -> Iterator[None]:
         Stopped: a stop was requested meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -73,7 +73,7 @@ class Invitations:
             alias=alias,
             credentials=credentials,
             region=_region(),
-            ca=None if ca is None else Path(ca).read_text(),
+            ca=None if ca is None else Path(ca).read_text(encoding="utf-8"),
         )
         write_private(file, encode_invitation(invitation))
 

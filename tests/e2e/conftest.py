@@ -28,7 +28,7 @@ def kube() -> Kube:
 
 @pytest.fixture(scope="session")
 def store(kube: Kube) -> StoreAddress:
-    written = json.loads(Path(os.environ["SEGVIZ_E2E_STORE"]).read_text())
+    written = json.loads(Path(os.environ["SEGVIZ_E2E_STORE"]).read_text(encoding="utf-8"))
     address = StoreAddress(written["endpoint"], written["accessKey"], written["secretKey"])
     if not address.client().bucket_exists(BUCKET):
         address.client().make_bucket(BUCKET)

@@ -76,11 +76,11 @@ def hippocampus_scene(folder: Path) -> Scene:
             (folder / name / part).mkdir(parents=True)
             for case in names[chosen]:
                 shutil.copy(HIPPOCAMPUS / part / case, folder / name / part / case)
-        described = json.loads((HIPPOCAMPUS / "dataset.json").read_text())
+        described = json.loads((HIPPOCAMPUS / "dataset.json").read_text(encoding="utf-8"))
         described["training"] = [
             {"image": f"./imagesTr/{case}", "label": f"./labelsTr/{case}"} for case in names[chosen]
         ]
-        (folder / name / "dataset.json").write_text(json.dumps(described))
+        (folder / name / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
         data_set = {
             "name": "hippocampus",
             "path": ".",

@@ -86,7 +86,7 @@ class Helm:
     def install(self, release: str, chart: str, namespace: str, values: Mapping[str, Any]) -> None:
         """Or upgrade."""
         file = self.folder / f"{namespace}.{release}.json"
-        file.write_text(json.dumps(values))
+        file.write_text(json.dumps(values), encoding="utf-8")
         options = ("--namespace", namespace, "--values", str(file), "--wait", "--timeout", "3m")
         self.run("upgrade", "--install", release, str(CHARTS / chart), *options)
 

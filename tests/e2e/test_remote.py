@@ -32,7 +32,7 @@ class Outside:
         file, site = self.folder / "geneva.json", self.folder / "site.yaml"
         file.touch(mode=0o600)
         file.write_bytes(join_file)
-        site.write_text(yaml.safe_dump(manifest))
+        site.write_text(yaml.safe_dump(manifest), encoding="utf-8")
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         words = (
             "join",

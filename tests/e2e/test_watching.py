@@ -25,7 +25,7 @@ from integration.prometheus_server import Prometheus  # noqa: E402 - of the inte
 @pytest.fixture
 def targets(tmp_path: Path) -> Path:
     path = tmp_path / "targets.json"
-    path.write_text("[]")
+    path.write_text("[]", encoding="utf-8")
     return path
 
 
@@ -55,7 +55,7 @@ def test_no_panel_is_empty_in_a_healthy_run(make: Make, prometheus: Prometheus, 
         assert time.monotonic() - began < 600, federation.story()
         assert not federation.holds("Failed"), federation.story()
         staged = targets.with_suffix(".partial")
-        staged.write_text(json.dumps([{"targets": addresses(federation)}]))
+        staged.write_text(json.dumps([{"targets": addresses(federation)}]), encoding="utf-8")
         staged.rename(targets)
         time.sleep(2)
     time.sleep(15)  # the operator's last look at it, and a scrape of that
@@ -77,7 +77,7 @@ def test_series_go_with_their_federation(make: Make, prometheus: Prometheus, tar
     federation = make("watched", rounds=40)
     federation.apply()
     federation.wait_for_round(1)
-    targets.write_text(json.dumps([{"targets": addresses(federation)}]))
+    targets.write_text(json.dumps([{"targets": addresses(federation)}]), encoding="utf-8")
     phase = f'segviz_federation_phase{{federation_namespace="{COORDINATOR}",federation="{federation.name}"}}'
     await_answer(prometheus, phase, there=True)
     federation.delete()

@@ -49,7 +49,7 @@ class ApiServer:
             "contexts": [{"name": "tests", "context": context}],
             "current-context": "tests",
         }
-        path.write_text(json.dumps(config))
+        path.write_text(json.dumps(config), encoding="utf-8")
         return path
 
 
@@ -59,7 +59,7 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     pytest.importorskip("kubernetes")
     folder = tmp_path_factory.mktemp("apiserver")
     with contextlib.ExitStack() as running:
-        log = running.enter_context((folder / "log").open("w"))
+        log = running.enter_context((folder / "log").open("w", encoding="utf-8"))
         client_port, peer_port, secure_port = _free_ports(3)
         store = f"http://127.0.0.1:{client_port}"
         running.enter_context(_process(_etcd_command(etcd, folder, store, peer_port), log))
@@ -81,7 +81,7 @@ def crds(apiserver: ApiServer) -> None:
     from segviz_operator.schema import crd_files
 
     client = apiserver.client()
-    definitions = [yaml.safe_load(path.read_text()) for path in crd_files()]
+    definitions = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in crd_files()]
     for each in definitions:
         ApiextensionsV1Api(client).create_custom_resource_definition(each)
     deadline = time.monotonic() + READY_SECONDS
@@ -114,7 +114,7 @@ def controllers(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) 
         f"--secure-port={port}",
         f"--cert-dir={folder / 'certs'}",
     ]
-    with (folder / "log").open("w") as log, _process(command, log):
+    with (folder / "log").open("w", encoding="utf-8") as log, _process(command, log):
         yield
 
 
@@ -150,7 +150,7 @@ def _etcd_command(binary: Path, folder: Path, store: str, peer_port: int) -> lis
 def _server_command(binary: Path, folder: Path, store: str, port: int, token: str) -> list[str]:
     from Crypto.PublicKey import RSA
 
-    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n", encoding="utf-8")
     (folder / "accounts.pem").write_bytes(RSA.generate(2048).export_key())
     return [
         str(binary),
@@ -198,7 +198,7 @@ def _wait_until_ready(server: ApiServer, process: subprocess.Popen[bytes], log: 
 
 
 def _end_of(log: Path) -> str:
-    return "Its last lines:\n" + "\n".join(log.read_text().splitlines()[-20:])
+    return "Its last lines:\n" + "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
 
 
 def _free_ports(count: int) -> list[int]:

@@ -41,7 +41,7 @@ class Here:
 
     def behave(self, alias: str, **files: str) -> None:
         for name, text in files.items():
-            (self.data(alias) / name).write_text(text)
+            (self.data(alias) / name).write_text(text, encoding="utf-8")
 
     def describe(self, *aliases: str, **spec: Any) -> None:
         sites = [{"alias": a, "siteRef": {"namespace": "default", "name": a}} for a in aliases]
@@ -68,7 +68,7 @@ class Here:
 
     def write(self, documents: list[dict[str, Any]]) -> None:
         staged = self.manifest.with_suffix(".partial")
-        staged.write_text(yaml.safe_dump_all(documents))
+        staged.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
         staged.rename(self.manifest)
 
     def start(self) -> subprocess.Popen[str]:

@@ -131,7 +131,7 @@ class JobRunner:
 
     def _end(self, run: Run) -> None:
         metadata, code = run.job["metadata"], run.process.returncode
-        said = run.log.read_text()[-2048:]
+        said = run.log.read_text(encoding="utf-8")[-2048:]
         pod: Object = {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -32,7 +32,7 @@ class Ministry:
         return self.server.url(self.bucket)
 
     def add_policy(self, name: str, text: str) -> None:
-        with NamedTemporaryFile("w") as file:
+        with NamedTemporaryFile("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             self._admin().policy_add(name, policy_file=file.name)

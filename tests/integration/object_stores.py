@@ -109,7 +109,9 @@ def _wait_for_answer(server: Server, process: subprocess.Popen[bytes]) -> None:
             if process.poll() is None and time.monotonic() < give_up:
                 time.sleep(0.05)
                 continue
-            raise AssertionError(f"{process.args} did not start:\n{server.log.read_text()}") from None
+            raise AssertionError(
+                f"{process.args} did not start:\n{server.log.read_text(encoding='utf-8')}"
+            ) from None
         return
 
 

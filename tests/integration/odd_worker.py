@@ -22,7 +22,7 @@ def peak_mebibytes() -> float:
 def main(listing: Path) -> None:
     torch.set_num_threads(1)
     print(json.dumps({"idle_mebibytes": peak_mebibytes()}), flush=True)
-    for row in json.loads(listing.read_text()):
+    for row in json.loads(listing.read_text(encoding="utf-8")):
         case = Case(row["id"], Path(row["image"]), Path(row["label"]), "odd", {"liver": (1,)}, (9,))
         prepared = prepare(
             [case], PREPROCESSING, ("liver",), CAP_MEBIBYTES, listing.parent / "cache", OnBadCase.SKIP,

@@ -60,7 +60,7 @@ class Rig:
         for alias in ORGANS:
             folder = self.root / "data" / alias
             folder.mkdir(parents=True)
-            (folder / "seconds").write_text("0.02")
+            (folder / "seconds").write_text("0.02", encoding="utf-8")
             self.data[f"{self.tag}-{alias}"] = folder
         self.runner = JobRunner(self.cluster, self.root / "pods", self.data, self.namespaces)
         self.runner.start()
@@ -74,7 +74,7 @@ class Rig:
     def start_operator(self, token: str | None = None) -> None:
         """With the administrator's rights, or those behind the token."""
         kubeconfig = self.root / "kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.apiserver, token)))
+        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.apiserver, token)), encoding="utf-8")
         scope = [word for namespace in self.namespaces for word in ("--namespace", namespace)]
         images = ("--aggregator-image", "aggregator", "--trainer-image", "trainer")
         fast = ("--poll-seconds", "0.5", "--liveness", "", "--metrics-port", "0", "--page-port", "0")
@@ -212,9 +212,8 @@ class Rig:
             if found:
                 return found
             if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"not within {seconds} s; status {self.status()}\n{self.log.read_text()[-6000:]}"
-                )
+                log = self.log.read_text(encoding="utf-8")
+                raise AssertionError(f"not within {seconds} s; status {self.status()}\n{log[-6000:]}")
             time.sleep(0.1)
 
     def until_condition(self, type_: str, name: str = "abdomen", status: str = "True") -> Object:

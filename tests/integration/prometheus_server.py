@@ -51,7 +51,7 @@ class Prometheus:
             ],
         }
         folder.mkdir()
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         words = (
             tool("prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",

@@ -65,9 +65,9 @@ class Site:
     def behave(self) -> None:
         refuse, crash = self.data / "refuse", self.data / "crash"
         if refuse.exists():
-            end(Exit.REFUSED, refuse.read_text())
-        if crash.exists() and (left := int(crash.read_text())) > 0:
-            crash.write_text(str(left - 1))
+            end(Exit.REFUSED, refuse.read_text(encoding="utf-8"))
+        if crash.exists() and (left := int(crash.read_text(encoding="utf-8"))) > 0:
+            crash.write_text(str(left - 1), encoding="utf-8")
             end(Exit.RETRY, "crashed, as it was told to")
 
     def participate(self) -> None:
@@ -102,7 +102,7 @@ class Site:
         weight = self.global_weight(latest)
         for epoch in range(control.spec.local_epochs):
             self.beat(Phase.TRAINING, round=target, epoch=epoch, step=1, steps=2, loss=1.0 / target)
-            self.pause(float((self.data / "seconds").read_text()))
+            self.pause(float((self.data / "seconds").read_text(encoding="utf-8")))
         names = (WEIGHT, f"heads.{SHARED_HEAD}.weight") if control.shared_head else (WEIGHT,)
         return self.upload(target, control, {name: weight + np.float32(1) for name in names}, {})
 

@@ -267,7 +267,7 @@ def test_a_blob_overwritten_after_the_closing_is_detected(tmp_path: Path) -> Non
 def test_scratch_keeps_one_model_between_rounds_and_nobody_elses_files(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    (scratch / "thesis.txt").write_text("mine")
+    (scratch / "thesis.txt").write_text("mine", encoding="utf-8")
     store, aggregator = after_round_0(tmp_path)
     deliver_round(store, CONTROL, 1)
     until_waiting(aggregator)

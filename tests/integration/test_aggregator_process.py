@@ -74,7 +74,7 @@ def test_a_second_process_waits_for_the_first_one_s_scratch(tmp_path: Path) -> N
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     (scratch / ("a" * 64)).write_bytes(b"the first one's")
-    with (scratch / "lock").open("w") as lock:
+    with (scratch / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None

@@ -41,7 +41,7 @@ def schemas(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> P
     response = client.call_api(*question)
     write_core_schemas(json.loads(response.read()), folder)
     for path in crd_files():
-        write_crd_schema(yaml.safe_load(path.read_text()), folder)
+        write_crd_schema(yaml.safe_load(path.read_text(encoding="utf-8")), folder)
     return folder
 
 
@@ -74,7 +74,9 @@ def test_kubeconform_knows_every_object_and_field(release: Release, schemas: Pat
 
 
 def test_kubeconform_takes_the_crds(schemas: Path):
-    assert kubeconform([yaml.safe_load(path.read_text()) for path in crd_files()], schemas) == []
+    assert (
+        kubeconform([yaml.safe_load(path.read_text(encoding="utf-8")) for path in crd_files()], schemas) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_the_api_server_says_what_is_wrong_with_a_site(owner: Helm):
 
 
 def test_a_namespaces_owner_cannot_give_more_than_they_have(apiserver: ApiServer, owner: Helm):
-    token = json.loads(owner.kubeconfig.read_text())["users"][0]["user"]["token"]
+    token = json.loads(owner.kubeconfig.read_text(encoding="utf-8"))["users"][0]["user"]["token"]
     rbac = RbacAuthorizationV1Api(apiserver.client(token))
     rule = {"apiGroups": ["segviz.dev"], "resources": ["segvizfederations/status"], "verbs": ["patch"]}
     with pytest.raises(ApiException) as refusal:

@@ -133,7 +133,7 @@ class Federation:
 
     def _write(self, name: str, document: dict[str, Any]) -> Path:
         path = self.root / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(document))
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return path
 
 
@@ -194,7 +194,7 @@ def test_a_remote_site_trains_through_an_interruption_and_a_rotation(federation:
     records = federation.records()
     assert records.rounds[6].participants == ("basel", "chur")
     assert records.sites["chur"].outcome is not None
-    log = next((federation.root / "laptop").rglob("trainer-chur.log")).read_text()
+    log = next((federation.root / "laptop").rglob("trainer-chur.log")).read_text(encoding="utf-8")
     assert "Traceback" not in log
 
 
@@ -228,7 +228,7 @@ def test_refusals_say_what_to_do(federation: Federation) -> None:
     invitation["credentials"] = {"accessKey": minted.access_key, "secretKey": minted.secret_key}
     invitation["credentials"]["sessionToken"] = minted.session_token
     federation.ministry.remove(lost)
-    stale.write_text(json.dumps(invitation))
+    stale.write_text(json.dumps(invitation), encoding="utf-8")
     stale.chmod(0o600)
     said = refused(file=stale)
     assert "Ask the coordinator of default/abdomen for a new join file" in said

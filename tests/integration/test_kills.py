@@ -60,7 +60,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for seed, (alias, organ) in enumerate(SITES.items()):
         write_cases(folder / alias, (organ,), cases=10, seed=seed)
-    (folder / "cubes.yaml").write_text(yaml.safe_dump_all(manifests()))
+    (folder / "cubes.yaml").write_text(yaml.safe_dump_all(manifests()), encoding="utf-8")
     return folder
 
 
@@ -69,12 +69,12 @@ def start(inputs: Path, workdir: Path) -> subprocess.Popen:
     command += ["--workdir", str(workdir), "--poll-seconds", "0.2"]
     for alias in SITES:
         command += ["--data", f"{alias}={inputs / alias}"]
-    with workdir.with_suffix(".log").open("a") as log:
+    with workdir.with_suffix(".log").open("a", encoding="utf-8") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
 
 def digests(workdir: Path) -> list[str]:
-    report = json.loads((workdir / "report.json").read_text())
+    report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
     return [model["sha256"] for model in report["models"]]
 
 
@@ -121,7 +121,7 @@ def test_twenty_kills_change_no_bit_of_the_models(inputs: Path, tmp_path: Path) 
         seen = facts(disturbed)
         if runner.poll() is not None:
             runner = start(inputs, disturbed)
-    assert runner.wait(timeout=900) == 0, disturbed.with_suffix(".log").read_text()[-2000:]
+    assert runner.wait(timeout=900) == 0, disturbed.with_suffix(".log").read_text(encoding="utf-8")[-2000:]
     assert len(killed) == KILLS, f"the run ended after {len(killed)} kills; make it longer"
     assert "runner" in killed
     assert any("segviz_trainer" in role for role in killed)
@@ -134,7 +134,7 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(inputs: Path, tmp_path: Path
     runner = start(inputs, workdir)
     scores = workdir / "bucket"
     while not list(scores.rglob("rounds/0002.json")):
-        assert runner.poll() is None, workdir.with_suffix(".log").read_text()
+        assert runner.poll() is None, workdir.with_suffix(".log").read_text(encoding="utf-8")
         time.sleep(0.1)
     workers = psutil.Process(runner.pid).children()
     asked = time.monotonic()
@@ -142,6 +142,6 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(inputs: Path, tmp_path: Path
     assert runner.wait(timeout=30) == 130
     assert time.monotonic() - asked < 10
     assert not [process for process in workers if process.is_running()]
-    assert "same command again to continue" in workdir.with_suffix(".log").read_text()
+    assert "same command again to continue" in workdir.with_suffix(".log").read_text(encoding="utf-8")
     assert start(inputs, workdir).wait(timeout=600) == 0
     assert len(digests(workdir)) == 2

@@ -40,12 +40,15 @@ def test_a_federation_runs_to_its_report(here: Here) -> None:
     code, said = here.finish()
     assert code == 0, said
     assert here.weight() == 4.0
-    report = json.loads(here.workdir.report_json.read_text())
+    report = json.loads(here.workdir.report_json.read_text(encoding="utf-8"))
     assert {(row["site"], row["organ"], row["mean"]) for row in report["rows"]} == {
         ("basel", "liver", 0.5),
         ("bern", "spleen", 0.5),
     }
-    assert here.workdir.report_csv.read_text().splitlines()[1] == "Test,basel,FedBN,liver,0.5,0.1,2,,,,,"
+    assert (
+        here.workdir.report_csv.read_text(encoding="utf-8").splitlines()[1]
+        == "Test,basel,FedBN,liver,0.5,0.1,2,,,,,"
+    )
     assert "round 3/3: mean validation Dice 0.300" in said
     assert "\x1b" not in said, "a log has no control codes"
 
@@ -107,7 +110,7 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(here: Here) -> None:
     assert code == 130
     assert "Run the same command again to continue." in said
     assert not any(child.is_running() for child in children)
-    assert "ERROR stopped" in (here.workdir.logs / "trainer-bern.log").read_text(), (
+    assert "ERROR stopped" in (here.workdir.logs / "trainer-bern.log").read_text(encoding="utf-8"), (
         "it got SIGTERM, not SIGKILL"
     )
     here.behave("bern", seconds="0.01")
@@ -206,7 +209,7 @@ def test_a_crashing_trainer_is_tried_again(here: Here) -> None:
     here.behave("bern", crash="3")
     code, said = here.finish()
     assert (code, here.weight()) == (0, 4.0), said
-    assert (here.workdir.logs / "trainer-bern.log").read_text().count("crashed") == 3
+    assert (here.workdir.logs / "trainer-bern.log").read_text(encoding="utf-8").count("crashed") == 3
 
 
 def test_a_trainer_that_never_gets_anywhere_is_given_up(here: Here) -> None:
@@ -314,7 +317,10 @@ def test_what_an_owner_says_about_release_holds_at_once(here: Here) -> None:
     here.describe("basel", "bern")
     code, said = end_of(runner)
     assert (code, here.weight(), before.is_running()) == (0, 4.0, False), said
-    assert json.loads((here.workdir.state("bern") / "site.json").read_text())["release"] == "Heads"
+    assert (
+        json.loads((here.workdir.state("bern") / "site.json").read_text(encoding="utf-8"))["release"]
+        == "Heads"
+    )
 
 
 def test_a_new_organ_cannot_join_one_head_for_all(here: Here) -> None:
@@ -350,7 +356,7 @@ def test_a_lost_external_set_takes_no_other_result_along(here: Here) -> None:
     assert "0.50 ± 0.10" in said
     assert f"report {here.workdir.report_json}" in said
     assert str(here.workdir.models / "base") in said
-    assert len(json.loads(here.workdir.report_json.read_text())["rows"]) == 2
+    assert len(json.loads(here.workdir.report_json.read_text(encoding="utf-8"))["rows"]) == 2
     assert "0.50 ± 0.10" in segviz("status", here.workdir.root).stdout
 
 
@@ -422,7 +428,7 @@ def test_a_mistake_is_named_before_anything_starts(
 
 
 def test_a_claim_needs_a_folder(here: Here) -> None:
-    documents = list(yaml.safe_load_all(here.manifest.read_text()))
+    documents = list(yaml.safe_load_all(here.manifest.read_text(encoding="utf-8")))
     documents[2]["spec"]["volume"] = {"persistentVolumeClaim": {"claimName": "images"}}
     here.write(documents)
     ended = segviz("run", here.manifest)
@@ -448,4 +454,4 @@ def test_status_tells_the_same_while_it_runs_after_a_kill_and_at_the_end(here: H
     assert "Run the same `segviz run` again" in segviz("status", here.workdir.root).stdout.replace("\n", " ")
     here.finish()
     end = json.loads(segviz("status", here.workdir.root, "--json").stdout)
-    assert end["report"] == json.loads(here.workdir.report_json.read_text())
+    assert end["report"] == json.loads(here.workdir.report_json.read_text(encoding="utf-8"))

@@ -36,7 +36,7 @@ class Row:
 
 
 def read_table() -> list[Row]:
-    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("| ")][1:]
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     return [Row(*[cell.strip() for cell in line.split("|")[1:5]]) for line in lines]
 
 
@@ -138,7 +138,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, ob
             of_image, of_label = beside(file, row, folder)
             listed.append({"id": row.id, "image": str(of_image), "label": str(of_label)})
     listing = folder / "cases.json"
-    listing.write_text(json.dumps(listed))
+    listing.write_text(json.dumps(listed), encoding="utf-8")
     worker = subprocess.run(
         [sys.executable, str(WORKER), str(listing)], capture_output=True, text=True, timeout=240
     )

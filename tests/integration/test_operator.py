@@ -27,7 +27,7 @@ def test_a_federation_reaches_its_end(rig: Rig):
 
 def test_a_killed_operator_goes_on_where_it_was(rig: Rig):
     for folder in rig.data.values():
-        (folder / "seconds").write_text("0.3")
+        (folder / "seconds").write_text("0.3", encoding="utf-8")
     rig.begin("basel", "bern")
     rig.start_operator()
     rig.until(lambda: rig.status().get("currentRound", -1) >= 1)
@@ -62,7 +62,7 @@ def test_what_the_operator_makes_says_whose_it_is(rig: Rig):
 
 def test_deletion_leaves_nothing_but_the_bucket(rig: Rig):
     for folder in rig.data.values():
-        (folder / "seconds").write_text("0.5")
+        (folder / "seconds").write_text("0.5", encoding="utf-8")
     rig.begin("basel", "bern")
     rig.start_operator()
     rig.until(lambda: rig.status().get("currentRound") is not None)
@@ -99,7 +99,7 @@ def test_a_federation_waits_for_a_consent_that_it_cannot_do_without(rig: Rig):
 
 def test_others_go_on_without_a_site_that_has_not_consented_until_it_does(rig: Rig):
     for alias in ("basel", "bern"):
-        (rig.data[f"{rig.tag}-{alias}"] / "seconds").write_text("0.3")
+        (rig.data[f"{rig.tag}-{alias}"] / "seconds").write_text("0.3", encoding="utf-8")
     rig.begin("basel", "bern", participation={"minSites": 1}, rounds=60)
     rig.edit_site("bern", {"spec": {"allowedFederations": []}})
     rig.start_operator()
@@ -116,8 +116,8 @@ def test_others_go_on_without_a_site_that_has_not_consented_until_it_does(rig: R
 
 def test_a_site_that_refuses_is_left_out_until_a_person_asks_for_another_try(rig: Rig):
     bern = rig.data[f"{rig.tag}-bern"]
-    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("0.3")
-    (bern / "refuse").write_text("the labels are of another organ")
+    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("0.3", encoding="utf-8")
+    (bern / "refuse").write_text("the labels are of another organ", encoding="utf-8")
     rig.begin("basel", "bern", participation={"minSites": 1}, rounds=100)
     rig.start_operator()
     rig.until(lambda: rig.site("bern").get("phase") == "LeftOut")
@@ -146,7 +146,7 @@ def test_a_suspended_federation_has_no_pods_until_it_is_resumed(rig: Rig):
 
 
 def test_a_crashed_trainer_gets_another_attempt(rig: Rig):
-    (rig.data[f"{rig.tag}-bern"] / "crash").write_text("1")
+    (rig.data[f"{rig.tag}-bern"] / "crash").write_text("1", encoding="utf-8")
     rig.begin("basel", "bern")
     rig.start_operator()
     rig.until_condition("Complete")
@@ -241,7 +241,7 @@ def test_a_federation_that_has_ended_goes_after_its_time(rig: Rig):
 
 
 def test_credentials_are_renewed_half_way_to_their_end_under_a_running_pod(rig: Rig):
-    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("3")
+    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("3", encoding="utf-8")
     rig.begin("basel", rounds=10)
     rig.start_operator()
     rig.until(lambda: rig.status().get("currentRound") is not None)
@@ -263,7 +263,7 @@ def test_credentials_are_renewed_half_way_to_their_end_under_a_running_pod(rig: 
 
 def test_a_new_image_starts_a_sites_pod_anew_and_other_data_do_not(rig: Rig):
     for folder in rig.data.values():
-        (folder / "seconds").write_text("2")
+        (folder / "seconds").write_text("2", encoding="utf-8")
     rig.begin("basel", "bern", rounds=10)
     rig.start_operator()
     rig.until(lambda: rig.status().get("currentRound", 0) >= 1)

@@ -157,7 +157,7 @@ PLACES = {
 def test_the_rules_are_those_of_the_committed_table(apiserver: ApiServer, place: str):
     namespace, account, where = PLACES[place]
     found = rules(apiserver.client(token(apiserver, namespace, account)), where)
-    assert table(found) == (TABLES / f"{place}.txt").read_text()
+    assert table(found) == (TABLES / f"{place}.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("installed")

@@ -106,7 +106,7 @@ def test_every_identity_at_every_place(ministry: Ministry) -> None:
     stores["no longer valid"] = ministry.store(ministry.mint(site_access("basel"), parent=lost))
     ministry.remove(lost)
     observed = matrix(stores, ministry.root())
-    expected = "| identity" + TABLE.read_text().partition("| identity")[2]
+    expected = "| identity" + TABLE.read_text(encoding="utf-8").partition("| identity")[2]
     assert observed == expected
 
 

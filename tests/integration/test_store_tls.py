@@ -116,7 +116,7 @@ def test_an_authority_that_is_named_is_trusted_and_no_other(secure: Secure) -> N
 
 
 def test_sts_and_store_trust_the_same_bundle(secure: Secure) -> None:
-    pem = secure.ca.read_text()
+    pem = secure.ca.read_text(encoding="utf-8")
     with secure.running():
         sts = Sts(f"https://{secure.server.address}", secure.root, ca_pem=pem)
         minted = sts.mint(site_access("basel"), BUCKET, PREFIX, 900, "basel")

@@ -88,7 +88,7 @@ def write_manifests(path: Path) -> None:
         _site("pooled", [_data_set(organ) for organ in ORGANS]),
         _site("external", [abdomen], role="Evaluation"),
     ]
-    path.write_text(yaml.safe_dump_all([study, federation, *sites]))
+    path.write_text(yaml.safe_dump_all([study, federation, *sites]), encoding="utf-8")
 
 
 def start(root: Path) -> subprocess.Popen[str]:
@@ -140,7 +140,7 @@ def test_two_rows_interrupted_once_and_reported(
 
 def check_report(study: Path, said: str) -> None:
     assert "Table 1: Dice, in-federation" in said
-    rows = list(csv.DictReader((study / "tables.csv").open()))
+    rows = list(csv.DictReader((study / "tables.csv").open(encoding="utf-8")))
     dice = {(row["table"], row["method"], row["organ"]) for row in rows if row["metric"] == "Dice"}
     methods = ("Local", "Local+FT", "CentralMarginal")
     assert dice == {
@@ -150,18 +150,21 @@ def check_report(study: Path, said: str) -> None:
         for organ in ORGANS
     }
     # The pooled site tests the very cases that the sites test, under the same ids: nothing was refused.
-    tests = json.loads((study / "results.json").read_text())["tests"]
+    tests = json.loads((study / "results.json").read_text(encoding="utf-8"))["tests"]
     assert {test["cases"] for test in tests if test["table"] == "external"} == {3}
     assert {test["cases"] for test in tests if test["table"] == "In-federation"} == {2}
     assert {test["refused"] for test in tests} == {""}
-    cases = list(csv.DictReader((study / "cases.csv").open()))
+    cases = list(csv.DictReader((study / "cases.csv").open(encoding="utf-8")))
     by_method = {
         method: {(each["organ"], each["case"]) for each in cases if each["method"] == method}
         for method in methods
     }
     assert all(found == by_method["Local"] for found in by_method.values())
     assert not any("liver" in each["case"] or "spleen" in each["case"] for each in cases), "ids are salted"
-    page, shareable = (study / "report.html").read_text(), (study / "report-without-images.html").read_text()
+    page, shareable = (
+        (study / "report.html").read_text(encoding="utf-8"),
+        (study / "report-without-images.html").read_text(encoding="utf-8"),
+    )
     assert page.count("data:image/png;base64,") == 2 * 2 * 9, "tables × organs × planes × three pictures"
     assert "data:image" not in shareable
     assert "://" not in page

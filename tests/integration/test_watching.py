@@ -84,7 +84,7 @@ def watched_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prom
     folder = tmp_path_factory.mktemp("watched")
     for seed, (alias, organ) in enumerate(SITES.items()):
         write_cases(folder / alias, (organ,), cases=10, seed=seed)
-    (folder / "cubes.yaml").write_text(yaml.safe_dump_all(manifests()))
+    (folder / "cubes.yaml").write_text(yaml.safe_dump_all(manifests()), encoding="utf-8")
     workdir, began = folder / "run", time.monotonic()
     prometheus = Prometheus(folder / "prometheus", workdir / "targets.json", RULES)
     command = segviz("run", folder / "cubes.yaml", "--workdir", workdir, "--metrics-port", free_port())
@@ -111,7 +111,7 @@ def test_no_rule_asks_for_what_there_is_not_and_none_fires(
 ) -> None:
     prometheus, _, seconds = watched_run
     only_elsewhere = ("segviz_credentials_expiration_timestamp_seconds", "segviz_federation_failure")
-    rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
     missing = {}
     for rule in rules:
         prometheus.series(rule["expr"], seconds)  # it is sound, at least
@@ -218,7 +218,9 @@ def test_failure_only_panels_fill_and_alerts_fire_when_it_fails(here: Here, tmp_
     assert runner.wait(60) == 1, "one of two sites is no quorum"
     targets = tmp_path / "targets.json"
     with serving(here.workdir.root) as url:
-        targets.write_text(json.dumps([{"targets": [url.removeprefix("http://").strip("/")]}]))
+        targets.write_text(
+            json.dumps([{"targets": [url.removeprefix("http://").strip("/")]}]), encoding="utf-8"
+        )
         prometheus = Prometheus(tmp_path / "prometheus", targets, RULES)
         try:
             await_series(prometheus, "segviz_federation_phase")
@@ -246,7 +248,9 @@ def test_missed_rounds_fill_when_a_round_closes_without_a_site(here: Here, tmp_p
     assert runner.wait(60) == 130
     targets = tmp_path / "targets.json"
     with serving(here.workdir.root) as url:
-        targets.write_text(json.dumps([{"targets": [url.removeprefix("http://").strip("/")]}]))
+        targets.write_text(
+            json.dumps([{"targets": [url.removeprefix("http://").strip("/")]}]), encoding="utf-8"
+        )
         prometheus = Prometheus(tmp_path / "prometheus", targets, RULES)
         try:
             await_series(prometheus, 'segviz_site_exclusions_total{site="bern",reason="NoUpdate"} > 0')

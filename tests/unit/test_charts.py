@@ -70,22 +70,22 @@ def test_the_copy_of_the_crds_and_the_tables_of_values_are_up_to_date(generator:
 
 def test_a_value_without_a_comment_is_refused(generator: ModuleType, tmp_path: Path):
     values = tmp_path / "values.yaml"
-    values.write_text("a:\n  # -- said\n  b: 1\n  c: 2\n")
+    values.write_text("a:\n  # -- said\n  b: 1\n  c: 2\n", encoding="utf-8")
     with pytest.raises(generator.Undocumented, match=r"4: a\.c has no comment"):
         generator.described_values(values)
 
 
 def test_a_comment_of_two_lines_becomes_one_cell(generator: ModuleType, tmp_path: Path):
     values = tmp_path / "values.yaml"
-    values.write_text("# not this\n# -- one\n# two\nb: {c: 1}\n")
+    values.write_text("# not this\n# -- one\n# two\nb: {c: 1}\n", encoding="utf-8")
     (value,) = generator.described_values(values)
     assert (value.key, value.default, value.description) == ("b", {"c": 1}, "one two")
 
 
 @pytest.mark.parametrize("chart", ["segviz-operator", "segviz-site"])
 def test_the_schema_knows_every_value_and_no_other(chart: str):
-    values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
-    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
+    values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((CHARTS / chart / "values.schema.json").read_text(encoding="utf-8"))
     unlike: list[str] = []
 
     def compare(value: Any, described: dict[str, Any], path: str) -> None:
@@ -108,9 +108,9 @@ def test_the_schema_knows_every_value_and_no_other(chart: str):
 
 def test_a_data_set_has_the_fields_of_the_crd():
     crd = schemas()["SegVizSite"]["properties"]["spec"]["properties"]["dataSets"]["items"]
-    chart = json.loads((CHARTS / "segviz-site" / "values.schema.json").read_text())["properties"]["dataSets"][
-        "items"
-    ]
+    chart = json.loads((CHARTS / "segviz-site" / "values.schema.json").read_text(encoding="utf-8"))[
+        "properties"
+    ]["dataSets"]["items"]
     assert set(chart["properties"]) == set(crd["properties"])
     assert chart["required"] == crd["required"]
     assert chart["properties"]["layout"]["enum"] == crd["properties"]["layout"]["enum"]
@@ -230,7 +230,7 @@ def test_an_image_is_taken_by_digest_where_there_is_one():
 def test_the_operator_reads_what_the_chart_says_of_its_pods(tmp_path: Path):
     settings = only(operator("air-gapped"), "ConfigMap", "segviz-operator-settings")
     path = tmp_path / "pods.json"
-    path.write_text(settings["data"]["pods.json"])
+    path.write_text(settings["data"]["pods.json"], encoding="utf-8")
     aggregator = read_pods(path).aggregator
     assert aggregator.image == "registry.hospital.example/mirror/segviz-aggregator:2"
     assert aggregator.image_pull_secrets == ("mirror",)

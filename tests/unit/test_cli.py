@@ -38,7 +38,9 @@ def test_a_federation_alone_is_checked_by_itself():
 
 def test_problems_go_to_stderr_with_exit_code_2(tmp_path: Path):
     path = tmp_path / "m.yaml"
-    path.write_text(yaml.safe_dump_all([build_site(), changed(build_federation(), {"spec.rounds": 0})]))
+    path.write_text(
+        yaml.safe_dump_all([build_site(), changed(build_federation(), {"spec.rounds": 0})]), encoding="utf-8"
+    )
     result = _run("validate", str(path))
     assert result.exit_code == 2
     assert result.stdout == "SegVizSite default/liver: ok\n"
@@ -47,7 +49,7 @@ def test_problems_go_to_stderr_with_exit_code_2(tmp_path: Path):
 
 def test_a_federation_that_does_not_fit_its_sites_is_a_problem(tmp_path: Path):
     path = tmp_path / "m.yaml"
-    path.write_text(yaml.safe_dump_all([build_site(), build_federation()]))
+    path.write_text(yaml.safe_dump_all([build_site(), build_federation()]), encoding="utf-8")
     result = _run("validate", str(path))
     assert result.exit_code == 2
     assert 'spec.sites[0].siteRef "basel/liver" names no SegVizSite that there is' in result.stderr

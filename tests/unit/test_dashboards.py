@@ -13,7 +13,7 @@ from segviz_operator.panels import DASHBOARDS, Panel, panels
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts/segviz-operator/alerts/segviz.rules.yaml"
-ALERTS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+ALERTS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
 ALL = [panel for rows in DASHBOARDS.values() for panel in panels(rows)]
 
 
@@ -26,13 +26,13 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_committed_dashboard_is_the_codes(name: str) -> None:
     import dashboards
 
-    committed = dashboards.FOLDER.joinpath(f"{name}.json").read_text()
+    committed = dashboards.FOLDER.joinpath(f"{name}.json").read_text(encoding="utf-8")
     assert committed == dashboards.render(name), f"run {sys.executable} tools/dashboards.py"
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_has_what_an_import_needs(name: str) -> None:
-    board = json.loads((ROOT / f"charts/segviz-operator/dashboards/{name}.json").read_text())
+    board = json.loads((ROOT / f"charts/segviz-operator/dashboards/{name}.json").read_text(encoding="utf-8"))
     assert not board.get("uid")
     assert not board.get("id")
     variables = [each["name"] for each in board["templating"]["list"]]
@@ -70,7 +70,7 @@ def test_an_alert_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> No
     assert said["summary"]
     assert said["impact"]
     page = ROOT / "docs/runbooks" / said["runbook_url"].rpartition("/")[2]
-    assert "**What to do.**" in page.read_text()
+    assert "**What to do.**" in page.read_text(encoding="utf-8")
     names = {each.name for each in metrics_table.all_measures()}
     asked = {re.sub(r"_count$", "", name) for name in re.findall(r"segviz_[a-z_]+", alert["expr"])}
     assert asked <= names, asked - names
@@ -82,7 +82,7 @@ def test_every_panel_links_to_a_runbook_that_there_is() -> None:
 
 
 def test_each_alert_is_tested_for_firing_and_not_firing() -> None:
-    tests = yaml.safe_load((ROOT / "tests/rules/alerts_test.yaml").read_text())["tests"]
+    tests = yaml.safe_load((ROOT / "tests/rules/alerts_test.yaml").read_text(encoding="utf-8"))["tests"]
     seen: dict[str, set[bool]] = {alert["alert"]: set() for alert in ALERTS}
     for test in tests:
         for check in test["promql_expr_test"]:

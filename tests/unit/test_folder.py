@@ -39,7 +39,7 @@ def test_a_refused_create_leaves_no_file_behind(store: FolderStore) -> None:
     "key", ["", "/", "/etc/passwd", "..", "../secret", "a/../../secret", "a//b", "./a", "a/"]
 )
 def test_no_key_leads_out_of_the_folder_or_has_two_names(store: FolderStore, key: str) -> None:
-    (store.root.parent / "secret").write_text("secret")
+    (store.root.parent / "secret").write_text("secret", encoding="utf-8")
     for act in (store.get, store.delete, lambda key: store.create(key, b""), lambda key: store.put(key, b"")):
         with pytest.raises(StoreError, match="cannot be a key"):
             act(key)

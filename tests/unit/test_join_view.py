@@ -100,6 +100,6 @@ def test_what_is_no_join_file_is_refused(tmp_path: Path, old: str, new: str) -> 
     path = tmp_path / "basel.json"
     text = encode_invitation(INVITATION).decode()
     assert old in text
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(Refusal, match=r"basel\.json: no join file"):
         read_invitation(path)

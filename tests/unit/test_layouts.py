@@ -26,7 +26,7 @@ def msd(root: Path, *names: str, modality: dict[str, str] | None = None) -> Path
         touch(folder / pair["image"], folder / pair["label"])
     folder.mkdir(exist_ok=True)
     listing = {"training": pairs, "modality": modality or {"0": "CT"}, "name": "Liver", "test": []}
-    (folder / "dataset.json").write_text(json.dumps(listing))
+    (folder / "dataset.json").write_text(json.dumps(listing), encoding="utf-8")
     return folder
 
 
@@ -72,7 +72,9 @@ def test_a_list_names_its_files(tmp_path: Path) -> None:
         tmp_path / "set/b/ct.nii",
         tmp_path / "set/b/seg.nii",
     )
-    (tmp_path / "set/cases.csv").write_text("image,label\nb/ct.nii,b/seg.nii\na/ct.nii,a/seg.nii\n")
+    (tmp_path / "set/cases.csv").write_text(
+        "image,label\nb/ct.nii,b/seg.nii\na/ct.nii,a/seg.nii\n", encoding="utf-8"
+    )
     assert found(tmp_path, Layout.LIST) == ["a/ct", "b/ct"]
 
 
@@ -114,7 +116,7 @@ def test_an_empty_range_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_or_malformed_listing_is_refused(tmp_path: Path) -> None:
     folder = msd(tmp_path, "a")
-    (folder / "dataset.json").write_text('{"training": 3, "modality": {}}')
+    (folder / "dataset.json").write_text('{"training": 3, "modality": {}}', encoding="utf-8")
     assert "is malformed" in refusal(tmp_path, Layout.MSD)
     (folder / "dataset.json").unlink()
     assert "dataset.json: cannot be read" in refusal(tmp_path, Layout.MSD)
@@ -132,7 +134,7 @@ def test_a_case_listed_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_row_without_a_label_is_refused_by_number(tmp_path: Path) -> None:
     touch(tmp_path / "set/ct.nii")
-    (tmp_path / "set/cases.csv").write_text("image,label\nct.nii\n")
+    (tmp_path / "set/cases.csv").write_text("image,label\nct.nii\n", encoding="utf-8")
     assert "row 2" in refusal(tmp_path, Layout.LIST)
 
 
@@ -155,7 +157,7 @@ def test_a_folder_outside_the_volume_is_refused(path: str, tmp_path: Path) -> No
 def test_a_listed_file_outside_the_volume_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "volume"
     touch(tmp_path / "secret.nii", root / "set/label.nii")
-    (root / "set/cases.csv").write_text("image,label\n../../secret.nii,label.nii\n")
+    (root / "set/cases.csv").write_text("image,label\n../../secret.nii,label.nii\n", encoding="utf-8")
     assert "leads out of the volume" in refusal(root, Layout.LIST)
 
 

@@ -56,5 +56,5 @@ def test_an_error_that_nobody_caught_is_one_object_too() -> None:
 
 def test_the_last_words_of_a_process_come_without_what_is_before_them(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text(said('logging.getLogger("x").error("no such label: 9")'))
+    log.write_text(said('logging.getLogger("x").error("no such label: 9")'), encoding="utf-8")
     assert last_words(log, 0) == "no such label: 9"

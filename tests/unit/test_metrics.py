@@ -203,7 +203,7 @@ def test_the_table_in_the_documentation_is_the_codes(monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(TOOLS))
     import metrics_table
 
-    assert metrics_table.TARGET.read_text() == metrics_table.build_page(), (
+    assert metrics_table.TARGET.read_text(encoding="utf-8") == metrics_table.build_page(), (
         f"run {sys.executable} tools/metrics_table.py"
     )
     names = [each.name for each in metrics_table.all_measures()]

@@ -161,17 +161,19 @@ def test_the_standing_of_the_best_federated_method() -> None:
 def test_files_hold_every_digit(tmp_path: Path) -> None:
     results = build()
     write_files(results, build_tables(results), tmp_path)
-    rows = list(csv.DictReader((tmp_path / "tables.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "tables.csv").open(encoding="utf-8")))
     assert float(rows[0]["sd"]) == np.std(LOCAL)
-    per_case = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    per_case = list(csv.DictReader((tmp_path / "cases.csv").open(encoding="utf-8")))
     assert len(per_case) == len(results.cases)
     assert per_case[0] == {
         **{"table": "In-federation", "method": "Local", "site": "basel", "organ": "liver", "case": "case0"},
         **{"metric": "Dice", "value": "0.8", "missed": "0"},
     }
-    document = json.loads((tmp_path / "results.json").read_text())
+    document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert document["tables"][0]["mean"] == pytest.approx(np.mean(LOCAL))
-    assert len(list(csv.DictReader((tmp_path / "tests.csv").open()))) == len(document["tests"])
+    assert len(list(csv.DictReader((tmp_path / "tests.csv").open(encoding="utf-8")))) == len(
+        document["tests"]
+    )
 
 
 # --- the page ------------------------------------------------------------------------------------------

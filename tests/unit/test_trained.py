@@ -105,7 +105,7 @@ def test_labels_lie_on_the_grid_of_the_image(bundle: Path, tmp_path: Path) -> No
         written = nib.load(tmp_path / "out" / f"{name}.nii.gz")
         assert written.shape == SHAPE
         assert np.allclose(written.affine, OBLIQUE_FREE)
-    assert json.loads((tmp_path / "out/labels.json").read_text()) == {
+    assert json.loads((tmp_path / "out/labels.json").read_text(encoding="utf-8")) == {
         "background": 0,
         "liver": 1,
         "spleen": 2,
@@ -183,13 +183,13 @@ def test_the_commands_predict_and_evaluate(bundle: Path, tmp_path: Path) -> None
     label = np.zeros(SHAPE, np.uint8)
     label[5:9, 5:9, 5:9] = 1
     nib.save(nib.Nifti1Image(label, OBLIQUE_FREE), tmp_path / "seg.nii.gz")
-    (tmp_path / "cases.csv").write_text("image,label\nct.nii.gz,seg.nii.gz\n")
+    (tmp_path / "cases.csv").write_text("image,label\nct.nii.gz,seg.nii.gz\n", encoding="utf-8")
     files = ["--csv", str(tmp_path / "rows.csv"), "--json", str(tmp_path / "all.json")]
     done = CliRunner().invoke(evaluate, [str(bundle), str(tmp_path), "--organ", "liver=1", *files])
     assert done.exit_code == 0, done.output
-    header, row = (tmp_path / "rows.csv").read_text().splitlines()
+    header, row = (tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()
     assert header == "case,organ,dice,hd95,nsd,missed"
-    summary = json.loads((tmp_path / "all.json").read_text())
+    summary = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert row.split(",")[:3] == ["ct", "liver", repr(summary["liver"]["mean"])]
 
 
@@ -237,7 +237,7 @@ def test_the_model_card_names_sites_cases_and_limits(bundle: Path) -> None:
 
 
 def test_the_metadata_has_what_monais_schema_requires(bundle: Path) -> None:
-    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    metadata = json.loads((bundle / "configs/metadata.json").read_text(encoding="utf-8"))
     required = {
         "version",
         "monai_version",

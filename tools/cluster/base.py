@@ -46,7 +46,7 @@ def torch_base() -> str:
     try:
         root = run("buildah", "mount", container).strip()
         names = Path(root, "etc", "resolv.conf")
-        names.write_text(Path("/etc/resolv.conf").read_text())
+        names.write_text(Path("/etc/resolv.conf").read_text(encoding="utf-8"), encoding="utf-8")
         # A mirror may be a snapshot of an earlier day.
         apt = ("chroot", root, "apt-get", "-q", "-o", "Acquire::Check-Valid-Until=false")
         run(*apt, "update")

@@ -70,7 +70,7 @@ def make_certificates(layout: Layout) -> None:
         if identity.file not in ("apiserver", "apiserver-kubelet", "kubelet-server"):
             write_kubeconfig(layout, identity.file)
     layout.kubeconfig.touch(mode=0o600)
-    layout.kubeconfig.write_text((folder / "admin.kubeconfig").read_text())
+    layout.kubeconfig.write_text((folder / "admin.kubeconfig").read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "done").touch()
 
 
@@ -99,7 +99,7 @@ def write_kubeconfig(layout: Layout, name: str) -> Path:
     }
     path = folder / f"{name}.kubeconfig"
     path.touch(mode=0o600)
-    path.write_text(json.dumps(settings, indent=2))  # JSON is YAML
+    path.write_text(json.dumps(settings, indent=2), encoding="utf-8")  # JSON is YAML
     return path
 
 
@@ -107,7 +107,7 @@ def _sign(folder: Path, identity: Identity, curve: Sequence[str]) -> None:
     organisation = f"/O={identity.organisation}" if identity.organisation else ""
     request, extensions = folder / f"{identity.file}.csr", folder / f"{identity.file}.ext"
     names = f"subjectAltName={','.join(identity.subject_names)}\n" if identity.subject_names else ""
-    extensions.write_text(f"{names}{LEAF_EXTENSIONS}")
+    extensions.write_text(f"{names}{LEAF_EXTENSIONS}", encoding="utf-8")
     subject = f"{organisation}/CN={identity.name}"
     key = folder / f"{identity.file}.key"
     run("openssl", "req", "-new", *curve, "-keyout", key, "-out", request, "-subj", subject)

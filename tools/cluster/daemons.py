@@ -55,7 +55,7 @@ class Daemons:
         }
         path = self._record(name)
         path.touch(mode=0o600)  # the store's password is in its environment
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(record), encoding="utf-8")
 
     def is_running(self, name: str) -> bool:
         return self._process(name) is not None
@@ -76,7 +76,7 @@ class Daemons:
 
     def command_of(self, name: str) -> Command:
         """How it was started."""
-        record = json.loads(self._record(name).read_text())
+        record = json.loads(self._record(name).read_text(encoding="utf-8"))
         return Command(tuple(record["command"]), record["env"])
 
     def wait(self, name: str, ready: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -84,13 +84,13 @@ class Daemons:
         while not ready():
             if not self.is_running(name) or time.monotonic() > give_up:
                 log = self.layout.logs / f"{name}.log"
-                lines = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                lines = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
                 raise ClusterFailed(f"{name} is not ready after {seconds:.0f} s; the end of {log}:\n{lines}")
             time.sleep(0.1)
 
     def _process(self, name: str) -> psutil.Process | None:
         try:
-            record = json.loads(self._record(name).read_text())
+            record = json.loads(self._record(name).read_text(encoding="utf-8"))
             process = psutil.Process(record["pid"])
             # A number may have gone to another process since.
             if abs(process.create_time() - record["created"]) > 0.05:

@@ -27,7 +27,8 @@ MANIFESTS = (ROLE, BINDING)
 
 def start_dns(layout: Layout, daemons: Daemons) -> None:
     zones = layout.settings / "Corefile"
-    zones.write_text(f"""\
+    zones.write_text(
+        f"""\
 {DOMAIN}:53 {{
     bind {NODE_IP}
     errors
@@ -35,5 +36,7 @@ def start_dns(layout: Layout, daemons: Daemons) -> None:
         kubeconfig {layout.certificates / "coredns.kubeconfig"}
     }}
 }}
-""")
+""",
+        encoding="utf-8",
+    )
     daemons.start("coredns", binary("coredns"), "-conf", zones)

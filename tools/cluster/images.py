@@ -121,15 +121,17 @@ def size_mebibytes(name: str) -> int:
 def load(layout: Layout) -> dict[str, str]:
     """Each role's image on the node, by its digest."""
     loaded_file = layout.settings / "images.json"
-    with (layout.settings / "images.lock").open("w") as lock:
+    with (layout.settings / "images.lock").open("w", encoding="utf-8") as lock:
         # Two checkouts would build into the same names.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        loaded: dict[str, list[str]] = json.loads(loaded_file.read_text()) if loaded_file.exists() else {}
+        loaded: dict[str, list[str]] = (
+            json.loads(loaded_file.read_text(encoding="utf-8")) if loaded_file.exists() else {}
+        )
         for role, name in build_for_tests().items():
             identity = run("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name).strip()
             if loaded.get(role, [""])[0] != identity:
                 loaded[role] = [identity, import_image(layout, name)]
-                loaded_file.write_text(json.dumps(loaded, indent=2))
+                loaded_file.write_text(json.dumps(loaded, indent=2), encoding="utf-8")
     return {role: reference for role, (_, reference) in loaded.items()}
 
 
@@ -154,7 +156,7 @@ def import_image(layout: Layout, name: str) -> str:
 
 def _pack(layout_folder: Path, name: str, known: set[str], archive: Path) -> None:
     """The image as an OCI archive without the layers that the node has already: a base is 1.5 GB."""
-    index = json.loads((layout_folder / "index.json").read_text())
+    index = json.loads((layout_folder / "index.json").read_text(encoding="utf-8"))
     named = "org.opencontainers.image.ref.name"
     found = [each for each in index["manifests"] if each.get("annotations", {}).get(named) == name]
     blobs = layout_folder / "blobs" / "sha256"
@@ -214,7 +216,7 @@ def _lock(role: Role, file: Path, python_version: str, has_torch: bool) -> None:
     command += [f"--extra={extra}" for extra in role.extras]
     if has_torch:
         overrides = file.with_name("overrides.txt")
-        overrides.write_text("torch ; python_version < '3'\n")  # never
+        overrides.write_text("torch ; python_version < '3'\n", encoding="utf-8")  # never
         command.append(f"--overrides={overrides}")
     run(*command, ROOT / "pyproject.toml")
 

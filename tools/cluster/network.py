@@ -23,8 +23,8 @@ def make_network(layout: Layout) -> None:
     layout.settings.mkdir(parents=True, exist_ok=True)
     before = layout.settings / "ip_forward"
     if not before.exists():
-        before.write_text(FORWARDING.read_text())
-    FORWARDING.write_text("1\n")
+        before.write_text(FORWARDING.read_text(encoding="utf-8"), encoding="utf-8")
+    FORWARDING.write_text("1\n", encoding="utf-8")
     bridge = {
         "type": "bridge",
         "bridge": POD_BRIDGE,
@@ -42,7 +42,7 @@ def make_network(layout: Layout) -> None:
     folder = layout.root / "cni" / "net.d"
     folder.mkdir(parents=True, exist_ok=True)
     network = {"cniVersion": "0.4.0", "name": "segviz", "plugins": [bridge]}
-    (folder / "10-segviz.conflist").write_text(json.dumps(network))
+    (folder / "10-segviz.conflist").write_text(json.dumps(network), encoding="utf-8")
 
 
 def remove_network(layout: Layout) -> None:
@@ -53,5 +53,5 @@ def remove_network(layout: Layout) -> None:
         subprocess.run(["nft", "delete", "table", family, table], capture_output=True)
     before = layout.settings / "ip_forward"
     if before.exists():
-        FORWARDING.write_text(before.read_text())
+        FORWARDING.write_text(before.read_text(encoding="utf-8"), encoding="utf-8")
     shutil.rmtree(layout.root / "cni", ignore_errors=True)

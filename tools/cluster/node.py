@@ -23,7 +23,8 @@ READY_SECONDS = 90.0
 
 def start_runtime(layout: Layout, daemons: Daemons) -> None:
     settings = layout.settings / "containerd.toml"
-    settings.write_text(f"""\
+    settings.write_text(
+        f"""\
 version = 2
 root = "{layout.root / "containerd" / "root"}"
 state = "{layout.root / "containerd" / "state"}"
@@ -42,7 +43,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "{layout.root / "cni" / "net.d"}"
-""")
+""",
+        encoding="utf-8",
+    )
     (layout.root / "containerd").mkdir(parents=True, exist_ok=True)
     daemons.start("containerd", "containerd", "--config", settings)
     daemons.wait("containerd", lambda: succeeds([*ctr(layout), "version"]))
@@ -87,7 +90,7 @@ def start_node(layout: Layout, daemons: Daemons) -> None:
         "shutdownGracePeriod": "0s",
     }
     settings = layout.settings / "kubelet.json"
-    settings.write_text(json.dumps(kubelet))
+    settings.write_text(json.dumps(kubelet), encoding="utf-8")
     daemons.start(
         "kubelet",
         binary("kubelet"),
@@ -109,7 +112,7 @@ def start_node(layout: Layout, daemons: Daemons) -> None:
         "conntrack": {"maxPerCore": 0},
     }
     settings = layout.settings / "kube-proxy.json"
-    settings.write_text(json.dumps(proxy))
+    settings.write_text(json.dumps(proxy), encoding="utf-8")
     daemons.start("kube-proxy", binary("kube-proxy"), f"--config={settings}")
 
 
@@ -142,7 +145,7 @@ def remove_pods(layout: Layout) -> None:
             shim.kill()
             shim.wait(10)
     below = f"{layout.root}/"
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     for mount in sorted((point for point in mounts if point.startswith(below)), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True)
     # The host's own is no file of that folder.

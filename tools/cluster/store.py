@@ -19,8 +19,8 @@ def start_store(layout: Layout, daemons: Daemons) -> None:
     if not file.exists():
         file.touch(mode=0o600)
         keys = {"accessKey": secrets.token_hex(8), "secretKey": secrets.token_hex(16)}
-        file.write_text(json.dumps({"endpoint": ENDPOINT, **keys}, indent=2))
-    written = json.loads(file.read_text())
+        file.write_text(json.dumps({"endpoint": ENDPOINT, **keys}, indent=2), encoding="utf-8")
+    written = json.loads(file.read_text(encoding="utf-8"))
     daemons.start(
         "minio",
         binary("minio"),

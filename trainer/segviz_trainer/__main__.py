@@ -231,7 +231,7 @@ def read_site_spec(path: Path) -> SiteSpec:
 def lock(state: Path) -> None:
     """Wait until an earlier self has let go of the folder; the lock ends with the process."""
     state.mkdir(parents=True, exist_ok=True)
-    file = state.joinpath("lock").open("w")
+    file = state.joinpath("lock").open("w", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -221,4 +221,4 @@ def _channels(trained: TrainedModel, script: Probabilities) -> list[str]:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

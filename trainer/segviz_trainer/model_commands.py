@@ -225,7 +225,7 @@ def _print(rows: Sequence["CaseScore"]) -> None:
 
 
 def _write_csv(rows: Sequence["CaseScore"], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["case", "organ", "dice", "hd95", "nsd", "missed"])
         writer.writerows([r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed] for r in rows)
@@ -241,4 +241,4 @@ def _write_json(rows: Sequence["CaseScore"], path: Path) -> None:
         organ: msgspec.to_builtins(dice) | msgspec.to_builtins(surfaces[organ])
         for organ, dice in summary(rows).items()
     }
-    path.write_text(json.dumps(organs, indent=2) + "\n")
+    path.write_text(json.dumps(organs, indent=2) + "\n", encoding="utf-8")

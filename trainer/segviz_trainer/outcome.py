@@ -100,6 +100,6 @@ def salt_of(site: Site) -> str:
     path = site.state / "salt"
     if not path.exists():
         partial = path.with_suffix(".partial")
-        partial.write_text(secrets.token_hex(16))
+        partial.write_text(secrets.token_hex(16), encoding="utf-8")
         partial.rename(path)
-    return path.read_text()
+    return path.read_text(encoding="utf-8")

@@ -211,7 +211,7 @@ def _write_listing(target: Path, phantom_set: PhantomSet, count: int) -> None:
         "training": [{"image": f"./{image}", "label": f"./{label}"} for image, label in pairs],
         "test": [],
     }
-    (target / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
+    (target / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
 
 
 def _write(path: Path, image: nib.Nifti1Image) -> None:

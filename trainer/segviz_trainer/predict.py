@@ -49,7 +49,9 @@ def predict_files(
         raise Refusal(f"{', '.join(twice)}: the name of two images. Predict them into different folders.")
     output.mkdir(parents=True, exist_ok=True)
     ids = {organ: index for index, organ in enumerate(model.trained.organs, start=1)}
-    (output / "labels.json").write_text(json.dumps({"background": 0} | ids, indent=2) + "\n")
+    (output / "labels.json").write_text(
+        json.dumps({"background": 0} | ids, indent=2) + "\n", encoding="utf-8"
+    )
     for image, name in zip(images, names, strict=True):
         with as_nifti(image) as file:
             prepared = prepare_image(file, model.preprocessing, MAX_MEBIBYTES)

@@ -50,7 +50,7 @@ def _template() -> Template:
     )
     environment.filters |= {"cell": text, "seconds": _seconds, "bytes": _bytes, "p": _p, "signed": _signed}
     environment.globals |= {"IN_FEDERATION": IN_FEDERATION}
-    source = (files("segviz_trainer.study") / "report.html.j2").read_text()
+    source = (files("segviz_trainer.study") / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
 
 
