@@ -5,28 +5,30 @@ end.
 """
 
 import contextlib
-import os
 import secrets
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from Crypto.PublicKey import RSA
 from kubernetes import client
 from minio import Minio
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
-sys.path.insert(0, str(TOOLS))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 from build import tool_path  # noqa: E402
 
+from integration.apiserver import (  # type: ignore[import-not-found]  # noqa: E402
+    etcd_command,
+    free_ports,
+    running_process,
+    server_command,
+)
+
 READY_SECONDS = 120.0
-STOP_SECONDS = 15.0
 BUCKET = "fleet"
 # Requests by who made them: that is how the operator's are told from the bench's.
 AUDIT = {
@@ -111,78 +113,48 @@ class Fleet:
 
 @contextlib.contextmanager
 def running_fleet(folder: Path) -> Iterator[Fleet]:
-    etcd_port, peer_port, api_port, store_port = _free_ports(4)
+    etcd_port, peer_port, api_port, store_port = free_ports(4)
     etcd, url = f"http://127.0.0.1:{etcd_port}", f"https://127.0.0.1:{api_port}"
     fleet = Fleet(folder, url, f"127.0.0.1:{store_port}", secrets.token_hex(8), secrets.token_hex(16))
-    _write_settings(fleet)
+    tokens = {user: secrets.token_hex() for user in ("admin", "operator")}
+    _write_settings(fleet, tokens)
     with contextlib.ExitStack() as processes:
 
-        def start(name: str, *arguments: str, **environment: str) -> None:
-            processes.enter_context(_process(folder, name, arguments, environment))
+        def run(command: list[str], **environment: str) -> None:
+            log = processes.enter_context(
+                (folder / f"{Path(command[0]).name}.log").open("w", encoding="utf-8")
+            )
+            processes.enter_context(running_process(command, log, **environment))
 
-        peer = f"http://127.0.0.1:{peer_port}"
-        start(
-            "etcd",
-            f"--data-dir={folder / 'etcd'}",
-            "--unsafe-no-fsync",
-            "--log-level=warn",
-            f"--listen-client-urls={etcd}",
-            f"--advertise-client-urls={etcd}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-        )
-        accounts = folder / "accounts.pem"
-        start(
-            "kube-apiserver",
-            f"--etcd-servers={etcd}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            f"--secure-port={api_port}",
-            f"--cert-dir={folder / 'certs'}",
-            f"--token-auth-file={folder / 'tokens.csv'}",
-            "--authorization-mode=RBAC",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={accounts}",
-            f"--service-account-signing-key-file={accounts}",
-            "--service-cluster-ip-range=10.0.0.0/16",
-            f"--audit-policy-file={folder / 'audit.yaml'}",
-            f"--audit-log-path={folder / 'audit.log'}",
-            "--max-requests-inflight=0",
-            "--max-mutating-requests-inflight=0",
-            "--enable-priority-and-fairness=false",
+        run(etcd_command(tool("etcd"), folder, etcd, peer_port))
+        server = server_command(tool("kube-apiserver"), folder, etcd, api_port, tokens)
+        run(
+            [
+                *server,
+                f"--audit-policy-file={folder / 'audit.yaml'}",
+                f"--audit-log-path={folder / 'audit.log'}",
+                "--max-requests-inflight=0",
+                "--max-mutating-requests-inflight=0",
+                "--enable-priority-and-fairness=false",
+            ]
         )
         _until("the API server is ready", lambda: client.VersionApi(fleet.client()).get_code() is not None)
         kubeconfig = f"--kubeconfig={fleet.kubeconfig('admin')}"
-        start(
-            "kube-controller-manager",
-            kubeconfig,
-            "--controllers=job,serviceaccount,namespace,garbagecollector,persistentvolume-binder",
-            f"--service-account-private-key-file={accounts}",
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--kube-api-qps=500",
-            "--kube-api-burst=1000",
-            "--concurrent-job-syncs=20",
+        unhurried = ("--leader-elect=false", "--secure-port=0", "--kube-api-qps=500", "--kube-api-burst=1000")
+        run(
+            [
+                *(str(tool("kube-controller-manager")), kubeconfig, *unhurried),
+                "--controllers=job,serviceaccount,namespace,garbagecollector,persistentvolume-binder",
+                f"--service-account-private-key-file={folder / 'accounts.pem'}",
+                "--concurrent-job-syncs=20",
+            ]
         )
-        start(
-            "kube-scheduler",
-            kubeconfig,
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--kube-api-qps=500",
-            "--kube-api-burst=1000",
-        )
-        start(
-            "kwok",
-            kubeconfig,
-            f"--config={folder / 'kwok.yaml'}",
-            "--manage-all-nodes=true",
-            "--server-address=",
-        )
-        start(
-            "minio",
-            *("server", "--quiet", "--address", fleet.store_address, str(folder / "store")),
+        run([str(tool("kube-scheduler")), kubeconfig, *unhurried])
+        kwok = (f"--config={folder / 'kwok.yaml'}", "--manage-all-nodes=true", "--server-address=")
+        run([str(tool("kwok")), kubeconfig, *kwok])
+        store = ("server", "--quiet", "--address", fleet.store_address, str(folder / "store"))
+        run(
+            [str(tool("minio")), *store],
             MINIO_ROOT_USER=fleet.access_key,
             MINIO_ROOT_PASSWORD=fleet.secret_key,
             MINIO_BROWSER="off",
@@ -195,11 +167,7 @@ def running_fleet(folder: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-def _write_settings(fleet: Fleet) -> None:
-    tokens = {user: secrets.token_hex() for user in ("admin", "operator")}
-    rows = [f"{token},{user},{user},system:masters" for user, token in tokens.items()]
-    (fleet.folder / "tokens.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (fleet.folder / "accounts.pem").write_bytes(RSA.generate(2048).export_key())
+def _write_settings(fleet: Fleet, tokens: Mapping[str, str]) -> None:
     (fleet.folder / "audit.yaml").write_text(yaml.safe_dump(AUDIT), encoding="utf-8")
     stages = [{"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", **stage} for stage in STAGES]
     (fleet.folder / "kwok.yaml").write_text(yaml.safe_dump_all(stages), encoding="utf-8")
@@ -228,30 +196,15 @@ def _create_node(fleet: Fleet) -> None:
     room = {"cpu": "100000", "memory": "1000Ti", "pods": "1000000"}
     ready = {"type": "Ready", "status": "True", "reason": "Fake", "message": "kwok answers"}
     core.patch_node_status("fake", {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}})
-    with contextlib.suppress(client.ApiException):
-        core.patch_node("fake", {"spec": {"taints": None}})
+    # The API server makes every node one that is not ready yet.
+    core.patch_node("fake", {"spec": {"taints": None}})
 
 
-@contextlib.contextmanager
-def _process(
-    folder: Path, name: str, arguments: tuple[str, ...], environment: dict[str, str]
-) -> Iterator[None]:
+def tool(name: str) -> Path:
     binary = tool_path(name)
     if binary is None:
         raise SystemExit(f"{name} is not built. Run: .venv/bin/python tools/build.py {name}")
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [binary, *arguments], stdout=log, stderr=log, cwd=folder, env={**os.environ, **environment}
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    return binary
 
 
 def _until(what: str, holds: Callable[[], bool]) -> None:
@@ -265,12 +218,3 @@ def _until(what: str, holds: Callable[[], bool]) -> None:
             if time.monotonic() > deadline:
                 raise SystemExit(f"not in {READY_SECONDS:.0f} s: {what} ({error})") from error
         time.sleep(0.2)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Held all at once, so that they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 import yaml
-from fleet import BUCKET, TOOLS, Fleet, running_fleet
+from fleet import BUCKET, ROOT, Fleet, running_fleet
 from kubernetes import client, watch
 from minio.credentials.providers import StaticProvider
 
@@ -126,7 +126,7 @@ def main() -> None:
 
 def create_definitions(fleet: Fleet) -> None:
     extensions = client.ApiextensionsV1Api(fleet.client())
-    for path in sorted((TOOLS.parent / "crds").glob("*.yaml")):
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
         extensions.create_custom_resource_definition(yaml.safe_load(path.read_text(encoding="utf-8")))
     time.sleep(3)  # until both are served
 

@@ -3,12 +3,13 @@
 import contextlib
 import importlib.util
 import json
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -60,14 +61,14 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("apiserver")
     with contextlib.ExitStack() as running:
         log = running.enter_context((folder / "log").open("w", encoding="utf-8"))
-        client_port, peer_port, secure_port = _free_ports(3)
+        client_port, peer_port, secure_port = free_ports(3)
         store = f"http://127.0.0.1:{client_port}"
-        running.enter_context(_process(_etcd_command(etcd, folder, store, peer_port), log))
+        running.enter_context(running_process(etcd_command(etcd, folder, store, peer_port), log))
         there = ApiServer(
             f"https://127.0.0.1:{secure_port}", secrets.token_hex(), folder / "certs" / "apiserver.crt"
         )
         process = running.enter_context(
-            _process(_server_command(server, folder, store, secure_port, there.token), log)
+            running_process(server_command(server, folder, store, secure_port, {"admin": there.token}), log)
         )
         _wait_until_ready(there, process, folder / "log")
         yield there
@@ -104,7 +105,7 @@ def controllers(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) 
     """The garbage collector, and the one that fills the ClusterRoles admin, edit and view."""
     manager = built_tool("kube-controller-manager")
     folder = tmp_path_factory.mktemp("controllers")
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = [
         str(manager),
         f"--kubeconfig={apiserver.write_kubeconfig(folder / 'kubeconfig')}",
@@ -114,7 +115,7 @@ def controllers(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) 
         f"--secure-port={port}",
         f"--cert-dir={folder / 'certs'}",
     ]
-    with (folder / "log").open("w", encoding="utf-8") as log, _process(command, log):
+    with (folder / "log").open("w", encoding="utf-8") as log, running_process(command, log):
         yield
 
 
@@ -133,7 +134,7 @@ def built_tool(name: str) -> Path:
     return path
 
 
-def _etcd_command(binary: Path, folder: Path, store: str, peer_port: int) -> list[str]:
+def etcd_command(binary: Path, folder: Path, store: str, peer_port: int) -> list[str]:
     peer = f"http://127.0.0.1:{peer_port}"
     return [
         str(binary),
@@ -147,10 +148,12 @@ def _etcd_command(binary: Path, folder: Path, store: str, peer_port: int) -> lis
     ]
 
 
-def _server_command(binary: Path, folder: Path, store: str, port: int, token: str) -> list[str]:
+def server_command(binary: Path, folder: Path, store: str, port: int, tokens: Mapping[str, str]) -> list[str]:
+    """`tokens` of administrators, by user."""
     from Crypto.PublicKey import RSA
 
-    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n", encoding="utf-8")
+    rows = [f"{token},{user},{user},system:masters\n" for user, token in tokens.items()]
+    (folder / "tokens.csv").write_text("".join(rows), encoding="utf-8")
     (folder / "accounts.pem").write_bytes(RSA.generate(2048).export_key())
     return [
         str(binary),
@@ -169,8 +172,12 @@ def _server_command(binary: Path, folder: Path, store: str, port: int, token: st
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+def running_process(
+    command: list[str], log: IO[str], **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+    )
     try:
         yield process
     finally:
@@ -201,7 +208,7 @@ def _end_of(log: Path) -> str:
     return "Its last lines:\n" + "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Held all at once, so that they differ."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
