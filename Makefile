@@ -61,7 +61,7 @@ hippocampus: .venv/installed ## Compare the methods on real images (DATA=folder 
 
 .PHONY: test
 test: .venv/installed tools ## Run unit, property and integration tests
-	PYTHONWARNDEFAULTENCODING=1 $(RUN)/pytest -n 2 --dist loadfile
+	$(RUN)/pytest -n 2 --dist loadfile
 
 .PHONY: lint
 lint: .venv/installed ## ruff, mypy --strict, import-linter, copies in the charts

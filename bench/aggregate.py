@@ -99,7 +99,7 @@ def measured_row(name: str, files: list[Path], flwr_python: Path | None) -> tupl
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     runs = []
     for _ in range(REPEATS):
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8", env=environment)
         runs.append(json.loads(done.stdout.splitlines()[-1]))
         print(f"{len(files):3} {name:20} {runs[-1]}", file=sys.stderr)
     seconds = statistics.median(run["seconds"] for run in runs)

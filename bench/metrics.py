@@ -98,7 +98,7 @@ def peer_seconds(python: Path, case: dict[str, tuple[Mask, Mask]], repeats: int)
         masks |= {f"{organ}/truth": truth for organ, (_, truth) in case.items()}
         np.savez(path, **masks)
         command = [str(python), "-c", PEER, str(path), str(repeats), json.dumps(list(case))]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     seconds: dict[str, list[float]] = {organ: [] for organ in case}
     for line in output.splitlines():
         organ, taken = json.loads(line)

@@ -202,7 +202,7 @@ def _helm(arguments: tuple[str, ...], values: str) -> str:
         [str(built_tool("helm")), *arguments, "--values", "-"],
         input=values,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     if done.returncode:

@@ -94,7 +94,9 @@ def run_go(go: str, *arguments: str, folder: Path) -> str:
     settings = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     command = [go, "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, env=os.environ | settings, stdout=PIPE, stderr=STDOUT, text=True)
+        done = subprocess.run(
+            command, env=os.environ | settings, stdout=PIPE, stderr=STDOUT, encoding="utf-8"
+        )
     except OSError as error:
         raise BuildFailed(f'Cannot run "{go}": {error.strerror}. Pass another with --go PATH.') from error
     if done.returncode != 0:

@@ -88,6 +88,11 @@ def make(kube: Kube, store: StoreAddress, scene: Scene, request: pytest.FixtureR
         federation.delete()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uninstalls the session's installation comes last."""
+    items.sort(key=lambda item: item.path.stem == "test_uninstall")
+
+
 FAILED = pytest.StashKey[bool]()
 
 
@@ -102,7 +107,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _tool(name: str) -> str:
     """The one that the cluster was made with, else the machine's."""
     build = Path(__file__).parents[2] / "tools" / "build.py"
-    found = subprocess.run([sys.executable, str(build), "--print-path", name], capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, str(build), "--print-path", name], capture_output=True, encoding="utf-8"
+    )
     path = found.stdout.strip() or shutil.which(name)
     if not path:
         pytest.exit(f"no {name}: {found.stderr}", returncode=4)

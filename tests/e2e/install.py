@@ -96,7 +96,7 @@ class Helm:
         )
 
     def run(self, *arguments: str) -> str:
-        done = subprocess.run([self.helm, *arguments], capture_output=True, text=True, timeout=240)
+        done = subprocess.run([self.helm, *arguments], capture_output=True, encoding="utf-8", timeout=240)
         assert done.returncode == 0, f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done.stdout
 

@@ -76,16 +76,16 @@ def test_a_deletion_policy_of_delete_empties_the_bucket(make: Make) -> None:
 def test_a_site_that_loses_its_state_joins_again(
     make: Make, installation: Installation, scene: Scene, kube: Kube
 ) -> None:
-    """bern's state is deleted mid-run, with its Pod. With a new claim it goes on from the newest model.
+    """bern's state is deleted mid-run, with its Pods. With a new claim it goes on from the newest model.
 
-    Pods of other federations, ended ones too, would keep Kubernetes from deleting the claim."""
+    All its Pods: an ended one, as that of preflight, keeps Kubernetes from deleting the claim too."""
     federation = make("state-lost", **FIRST_ROUNDS)
     federation.apply()
     federation.wait_for_round(1)
     bern = next(each for each in scene.hospitals if each.name == "bern")
     claim = kube.get("segvizsites.segviz.dev", "bern", "bern")["spec"]["state"]["persistentVolumeClaim"]
     kube.delete("pvc", claim["claimName"], "bern")
-    federation.kill("trainer", "bern")
+    kube.run("delete", "pods", "--all", "--namespace=bern", "--grace-period=0", "--force")
     uid = federation.uid()
 
     def claim_is_gone() -> bool:

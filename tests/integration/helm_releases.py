@@ -37,7 +37,7 @@ class Helm:
             input=json.dumps(values),
             env={"HOME": str(self.home)},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
         )
         if done.returncode:

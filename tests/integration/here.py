@@ -74,7 +74,7 @@ class Here:
     def start(self) -> subprocess.Popen[str]:
         words = (sys.executable, RUN_HERE, self.manifest, self.workdir.root, self.root / "data")
         runner = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", start_new_session=True
         )
         self.runners.append(runner)
         return runner
@@ -129,4 +129,4 @@ def round_is(number: int) -> Callable[[FederationRecords], bool]:
 
 def segviz(*words: object) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("segviz")
-    return subprocess.run((program, *map(str, words)), capture_output=True, text=True, timeout=60)
+    return subprocess.run((program, *map(str, words)), capture_output=True, encoding="utf-8", timeout=60)

@@ -76,13 +76,13 @@ def test_a_second_process_waits_for_the_first_one_s_scratch(tmp_path: Path) -> N
     (scratch / ("a" * 64)).write_bytes(b"the first one's")
     with (scratch / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, encoding="utf-8") as process:
             assert process.stderr is not None
             assert "waiting for another aggregator" in process.stderr.readline()
             process.terminate()
             assert process.wait(timeout=10) == Exit.STOPPED
         assert (scratch / ("a" * 64)).read_bytes() == b"the first one's"
-        with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, encoding="utf-8") as process:
             assert process.stderr is not None
             process.stderr.readline()
             fcntl.flock(lock, fcntl.LOCK_UN)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def promtool(*words: object) -> subprocess.CompletedProcess[str]:
     command = [str(tool("promtool")), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
 
 
 def test_the_rules_are_sound() -> None:

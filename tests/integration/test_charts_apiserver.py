@@ -58,7 +58,7 @@ def kubeconform(objects: list[Object], schemas: Path) -> list[Object]:
         ],
         input=yaml.safe_dump_all(objects),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     assert done.stdout, done.stderr

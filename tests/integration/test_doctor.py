@@ -47,7 +47,7 @@ class Clinic:
                 "COLUMNS": "500",
             },
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
         )
         return done.returncode, done.stdout + done.stderr

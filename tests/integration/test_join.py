@@ -121,7 +121,7 @@ class Federation:
             (SEGVIZ, *map(str, words)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             env={**own, "OMP_NUM_THREADS": "1", **settings},
             start_new_session=True,
         )

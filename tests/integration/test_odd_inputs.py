@@ -140,7 +140,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, ob
     listing = folder / "cases.json"
     listing.write_text(json.dumps(listed), encoding="utf-8")
     worker = subprocess.run(
-        [sys.executable, str(WORKER), str(listing)], capture_output=True, text=True, timeout=240
+        [sys.executable, str(WORKER), str(listing)], capture_output=True, encoding="utf-8", timeout=240
     )
     idle, *lines = [json.loads(line) for line in worker.stdout.splitlines()]
     assert worker.returncode == 0, f"after {len(lines)} of {len(listed)} cases:\n{worker.stderr[-2000:]}"

@@ -20,7 +20,9 @@ def participate(rig: Rig, alias: str, spec: object) -> subprocess.CompletedProce
     words += ["--prefix", "bucket/", "--site", alias, "--site-spec", str(file), "--poll-seconds", "0.1"]
     words += ["--data-root", str(rig.folder / "data" / alias), "--state", str(rig.folder / "state" / alias)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    return subprocess.run(
+        words, capture_output=True, encoding="utf-8", timeout=120, check=False, env=environment
+    )
 
 
 def test_a_bad_case_refuses_the_site_by_name_without_a_traceback(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_a_store_that_is_none_refuses_the_process(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "segviz_trainer", "participate", "--store", "gopher://nowhere"]
     words += ["--prefix", "x/", "--site", "basel", "--site-spec", str(file)]
     words += ["--data-root", str(tmp_path), "--state", str(tmp_path / "state")]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert ended.returncode == Exit.REFUSED, ended.stderr
     assert "gopher" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -99,7 +99,7 @@ def check(secure: Secure, *options: object) -> subprocess.CompletedProcess[str]:
     file.write_bytes(encode_credentials(secure.root))
     words = (SEGVIZ, "store", "check", secure.url, "--credentials", file, *options)
     own = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "SEGVIZ_"))}
-    return subprocess.run(tuple(map(str, words)), capture_output=True, text=True, env=own, timeout=120)
+    return subprocess.run(tuple(map(str, words)), capture_output=True, encoding="utf-8", env=own, timeout=120)
 
 
 def test_an_authority_that_is_named_is_trusted_and_no_other(secure: Secure) -> None:

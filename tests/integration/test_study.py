@@ -94,7 +94,7 @@ def write_manifests(path: Path) -> None:
 def start(root: Path) -> subprocess.Popen[str]:
     words = [PROGRAM, "study", root / "small.yaml", "--data", root / "data", "--workdir", root / "study"]
     return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", start_new_session=True
     )
 
 

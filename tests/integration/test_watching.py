@@ -91,7 +91,7 @@ def watched_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prom
     for alias in SITES:
         command += ["--data", f"{alias}={folder / alias}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=LONGEST_SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
         yield prometheus, workdir, time.monotonic() - began
     finally:
@@ -169,7 +169,7 @@ class serving:  # noqa: N801 - a context, as open is
         self._command = segviz("status", workdir, "--web", "--port", 0, *options)
 
     def __enter__(self) -> str:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, encoding="utf-8")
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)

@@ -88,7 +88,7 @@ def test_every_command_says_what_it_does():
 def test_help_imports_no_role():
     script = "import sys; from segviz_exchange.cli import main; main(['--help'], standalone_mode=False); "
     script += "print([m for m in sys.modules if m.startswith(('torch', 'numpy', 'kubernetes', 'segviz_op'))])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.endswith("[]\n")
 
 

@@ -25,7 +25,7 @@ with logs.speaking_of("oncology/chest"):
 
 def said(end: str = "", **environment: str) -> str:
     words = [sys.executable, "-c", PROGRAM.format(end=end)]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, timeout=60).stderr
+    return subprocess.run(words, capture_output=True, encoding="utf-8", env=environment, timeout=60).stderr
 
 
 def test_a_terminal_gets_lines_for_people_that_say_whose_they_are() -> None:

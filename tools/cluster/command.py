@@ -13,7 +13,7 @@ def run(*arguments: str | Path, text: str | None = None, env: dict[str, str] | N
     """Its stdout. Whatever it says on failure is in the exception."""
     command = [str(argument) for argument in arguments]
     try:
-        done = subprocess.run(command, input=text, env=env, capture_output=True, text=True)
+        done = subprocess.run(command, input=text, env=env, capture_output=True, encoding="utf-8")
     except FileNotFoundError as error:
         raise ClusterFailed(
             f"{command[0]} is not on this machine. Install it, or run make as root."
