@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
@@ -94,15 +94,35 @@ def test_any_two_masks_score_what_the_definition_says(
     assert not ours.missed
 
 
+def carved() -> tuple[Mask, Mask]:
+    """A full cube, and one with seven holes in a row: the 95th percentile falls into a gap."""
+    truth = np.ones((7, 7, 7), bool)
+    prediction = truth.copy()
+    prediction[1, 1, 1:6] = prediction[1, 2, 1:3] = False
+    return prediction, truth
+
+
 @settings(max_examples=100, deadline=None)
 @given(pairs(), SPACINGS, TOLERANCES)
+@example(carved(), (0.6, 0.6, 0.6), 0.0)
 def test_any_two_masks_score_what_monai_says(
     masks: tuple[Mask, Mask], spacing: tuple[float, ...], tolerance: float
 ) -> None:
     ours = agreement(*masks, spacing, tolerance)
     hd95, nsd = monai(*masks, spacing, tolerance)
-    assert ours.hd95 == pytest.approx(hd95, rel=1e-6, abs=1e-6)
+    assert ours.hd95 == pytest.approx(hd95, rel=1e-6, abs=1e-6 + rank_error(*masks, spacing))
     assert ours.nsd == pytest.approx(nsd, abs=1e-6)
+
+
+def rank_error(prediction: Mask, truth: Mask, spacing: tuple[float, ...]) -> float:
+    """How far torch.quantile may be off: it rounds the rank 0.95 (n - 1) to float32, and so where
+    between two neighbours it looks. It shows where few distances leave wide gaps."""
+    found = 0.0
+    for distances in surface_distances(prediction, truth, spacing):
+        rank = 0.95 * (len(distances) - 1)
+        low, high = np.sort(distances)[[int(np.floor(rank)), int(np.ceil(rank))]]
+        found = max(found, float(high - low) * rank * float(np.finfo(np.float32).eps))
+    return found
 
 
 def organ(seed: int, shape: tuple[int, int, int] = (60, 50, 24)) -> tuple[Mask, Mask]:
