@@ -154,18 +154,16 @@ def check_gpu(facts: Facts) -> Iterator[Finding]:
         return
     resources = facts.site.spec.trainer.resources
     asked = [name for name in (resources.limits or {} if resources else {}) if name.startswith("nvidia.com/")]
-    wanted = os.environ.get("SEGVIZ_DEVICE", "").startswith("cuda")
-    if not asked and not wanted:
+    if not asked:
         yield Finding("GPU", Severity.INFO, "none asked for; training on the CPU")
         return
-    asker = "SEGVIZ_DEVICE" if wanted else f"spec.trainer.resources.limits ({', '.join(asked)})"
     what = (
-        f"{asker} asks for a GPU, and torch sees none. Check the driver, spec.trainer.runtimeClassName "
-        "and the image's CUDA"
+        f"spec.trainer.resources.limits ({', '.join(asked)}) asks for a GPU, and torch sees none. Check the "
+        "driver, spec.trainer.runtimeClassName and the image's CUDA"
     )
     # On a machine of one's own the manifest's resources are only what a Pod would get.
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
-    yield Finding("GPU", Severity.ERROR if wanted or in_pod else Severity.WARNING, what)
+    yield Finding("GPU", Severity.ERROR if in_pod else Severity.WARNING, what)
 
 
 CHECKS = (check_data, check_clock, check_disk, check_bandwidth, check_gpu)
