@@ -73,16 +73,23 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter, copies in the chart
 	$(RUN)/lint-imports
 	$(PYTHON) tools/charts.py --check
 
-# A peer of the aggregation bench, which must not share our environment.
+# Peers of the benches, which must not share our environment.
 .flwr/installed: .venv/installed
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .flwr
 	$(UV) pip install --quiet --python .flwr/bin/python flwr==1.41.0 safetensors
 	@touch $@
 
+.surface/installed: .venv/installed
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .surface
+	$(UV) pip install --quiet --python .surface/bin/python surface-distance==0.1
+	@touch $@
+
 .PHONY: bench
-bench: .flwr/installed ## Measure aggregation and training beside their peers
+bench: .flwr/installed .surface/installed ## Measure beside peers: aggregation, training, metrics, a scrape
 	$(PYTHON) bench/aggregate.py --sites 4 --sites 16 --sites 64 --flwr-python .flwr/bin/python
 	$(PYTHON) bench/train.py
+	$(PYTHON) bench/metrics.py --surface-distance-python .surface/bin/python
+	$(PYTHON) bench/metrics_page.py
 
 CLUSTER := PYTHONPATH=tools $(PYTHON) -m cluster
 
@@ -108,6 +115,6 @@ sbom: .venv/installed ## Write each image's bill of materials to dist/sbom
 
 .PHONY: clean
 clean: ## Remove what make has made; other runs under runs/ stay
-	rm -rf .venv .uv .flwr runs/demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv .uv .flwr .surface runs/demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rmdir runs 2>/dev/null || true
