@@ -64,14 +64,15 @@ class Daemons:
         return sorted(path.stem for path in self.layout.processes.glob("*.json"))
 
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        process = self._process(name)
-        if process is not None:
-            process.send_signal(how)
-            try:
-                process.wait(STOP_SECONDS)
-            except psutil.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_SECONDS)
+        for signal_ in (how, signal.SIGKILL):
+            process = self._process(name)
+            if process is None:
+                break
+            process.send_signal(signal_)
+            give_up = time.monotonic() + STOP_SECONDS
+            # Not process.wait(): a zombie, where the command that started it still runs, would be waited for.
+            while self.is_running(name) and time.monotonic() < give_up:
+                time.sleep(0.05)
         self._record(name).unlink(missing_ok=True)
 
     def command_of(self, name: str) -> Command:
