@@ -168,3 +168,7 @@ def check_report(study: Path, said: str) -> None:
     assert page.count("data:image/png;base64,") == 2 * 2 * 9, "tables × organs × planes × three pictures"
     assert "data:image" not in shareable
     assert "://" not in page
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert style.count("{") == style.count("}"), (
+        "a block left open would take the rest of the page's style along"
+    )

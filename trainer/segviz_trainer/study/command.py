@@ -79,9 +79,14 @@ def read_index(path: Path) -> StudyIndex:
 def _printed(table: Table) -> RichTable:
     title = f"{table.title}, mean (SD)"
     printed = RichTable(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    printed.add_column("")
+    printed.add_column("", overflow="fold")  # two names may differ at their ends alone
     for organ in table.organs:
         printed.add_column(organ, justify="right", no_wrap=True)
     for method, cells in table.rows:
