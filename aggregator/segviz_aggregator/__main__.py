@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from segviz_aggregator.loop import Aggregator, run
 from segviz_aggregator.pulse import Pulse
-from segviz_aggregator.scratch import locked
 from segviz_exchange import keys, logs
 from segviz_exchange.errors import Refusal
 from segviz_exchange.exits import Exit
 from segviz_exchange.http_pages import serve_metrics
+from segviz_exchange.lock import lock
 from segviz_exchange.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.patient import PatientStore
 from segviz_exchange.probe import probe
@@ -50,7 +50,7 @@ def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdi
         with stop.interrupting():
             store.now()  # a store that is away is waited for here, where a stop need not wait for threads
             probe(hasty.scoped("global/"))  # no other place is sure to be the aggregator's
-        with locked(scratch, stop):
+        with lock(scratch, stop, "another aggregator"):
             code = run(Aggregator(store, scratch, Pulse(namespace, name, registry)), stop, poll_seconds)
     except Stopped:
         code = Exit.STOPPED

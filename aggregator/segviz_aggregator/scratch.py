@@ -1,48 +1,14 @@
 """Local copies of blobs, each verified once, as it came. Disposable: all of it can be fetched again."""
 
-import fcntl
-import logging
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from segviz_exchange.codec import TensorFile, open_tensors
-from segviz_exchange.stopping import Stop, Stopped
 from segviz_exchange.store import MAX_BLOB_BYTES, Store, download
 
 _OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging|stepping|state")
-
-_LOCK_SECONDS = 0.2
-
-log = logging.getLogger(__name__)
-
-
-@contextmanager
-def locked(folder: Path, stop: Stop) -> Iterator[None]:
-    """Keep a folder to this process; an earlier one that still uses it is waited for.
-
-    Raises:
-        Stopped: a stop was requested meanwhile.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w", encoding="utf-8") as lock:
-        if not _took(lock):
-            log.info("waiting for another aggregator, which still uses %s", folder)
-            # Tried again and again: a signal just before a blocking flock would not be heard until it ends.
-            while not _took(lock):
-                if stop.wait(_LOCK_SECONDS):
-                    raise Stopped
-        yield
-
-
-def _took(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class Blob(NamedTuple):

@@ -4,7 +4,6 @@ torch and MONAI take seconds to import, and a process must be able to stop from 
 commands import them inside, once signals and stdin are watched.
 """
 
-import fcntl
 import logging
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from segviz_exchange import keys, logs
 from segviz_exchange.errors import Refusal
 from segviz_exchange.exits import Exit
 from segviz_exchange.http_pages import serve_metrics
+from segviz_exchange.lock import lock
 from segviz_exchange.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.patient import PatientStore
 from segviz_exchange.records import Control, Phase, newest_control
@@ -193,7 +193,7 @@ def run_site(
             raw = MeasuredStore(open_store(store).scoped(prefix), StoreMetrics(registry))
             patient = PatientStore(raw, PATIENCE_SECONDS)
             site = Site(alias, read_site_spec(site_spec), data_root, state)
-            lock(state)
+            _held.append(lock(state, stop, "an earlier process"))
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
         pulse = Pulse()
         PulseCollector(pulse, (namespace, name, alias), registry)
@@ -226,18 +226,6 @@ def exit_code_of(work: Callable[[], Exit]) -> Exit:
 
 def read_site_spec(path: Path) -> SiteSpec:
     return msgspec.json.decode(path.read_bytes(), type=SiteSpec)
-
-
-def lock(state: Path) -> None:
-    """Wait until an earlier self has let go of the folder; the lock ends with the process."""
-    state.mkdir(parents=True, exist_ok=True)
-    file = state.joinpath("lock").open("w", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("waiting for an earlier process to let go of %s", state)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    _held.append(file)
 
 
 _held: list[IO[str]] = []
