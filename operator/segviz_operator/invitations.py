@@ -15,7 +15,7 @@ from segviz_exchange.store import Store
 from segviz_operator.identities import site_access
 from segviz_operator.identity import Identity
 from segviz_operator.manifest import Site
-from segviz_operator.minting import Sts
+from segviz_operator.minting import Sts, newest_remote
 from segviz_operator.observe import FederationRecords
 from segviz_operator.remote import renew
 
@@ -44,10 +44,15 @@ class Invitations:
             file = self.file(alias)
             mint = partial(self._mint, alias, site, seconds)
             fresh = renew(self._store, alias, mint, seconds, records.now)
-            if fresh is not None:
-                if not file.exists():
+            known = file.exists()
+            if fresh is None and known:
+                continue
+            # A run killed between the two has left credentials in the store and no file.
+            credentials = fresh or newest_remote(self._store, alias)[1]
+            if credentials is not None:
+                if not known:
                     invited.append(alias)
-                self._write(file, alias, fresh)
+                self._write(file, alias, credentials)
         return tuple(invited)
 
     def file(self, alias: str) -> Path:
