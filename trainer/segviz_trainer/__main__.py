@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import msgspec
@@ -193,17 +193,18 @@ def run_site(
             raw = MeasuredStore(open_store(store).scoped(prefix), StoreMetrics(registry))
             patient = PatientStore(raw, PATIENCE_SECONDS)
             site = Site(alias, read_site_spec(site_spec), data_root, state)
-            _held.append(lock(state, stop, "an earlier process"))
+            held = lock(state, stop, "an earlier process")
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
         pulse = Pulse()
         PulseCollector(pulse, (namespace, name, alias), registry)
         serve_metrics(registry)
-        try:
-            return work(SiteProcess(site, patient, heartbeat, stop, pulse))
-        except Refusal as error:
-            # Also told in the bucket, where people look.
-            heartbeat.beat(Phase.FAILED, message=str(error))
-            raise
+        with held:
+            try:
+                return work(SiteProcess(site, patient, heartbeat, stop, pulse))
+            except Refusal as error:
+                # Also told in the bucket, where people look.
+                heartbeat.beat(Phase.FAILED, message=str(error))
+                raise
 
     sys.exit(exit_code_of(begin_and_work))
 
@@ -226,10 +227,6 @@ def exit_code_of(work: Callable[[], Exit]) -> Exit:
 
 def read_site_spec(path: Path) -> SiteSpec:
     return msgspec.json.decode(path.read_bytes(), type=SiteSpec)
-
-
-_held: list[IO[str]] = []
-"""Keeps the lock's file open as long as the process lives."""
 
 
 if __name__ == "__main__":
