@@ -1,4 +1,4 @@
-"""Write the chart's dashboards from `segviz_operator.panels`, with Grafana's own builders."""
+"""Write the chart's dashboards from `segviz_operator.dashboards`, with Grafana's own builders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from grafana_foundation_sdk.models import common as choices
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from segviz_operator.panels import DASHBOARDS, F, Panel, Row, Shape
+from segviz_operator.dashboards import DASHBOARDS
+from segviz_operator.dashboards.panel import F, Panel, Row, Shape
 
 FOLDER = Path(__file__).resolve().parent.parent / "charts" / "segviz-operator" / "dashboards"
 RUNBOOKS = "https://github.com/segviz/segviz/blob/main/docs/runbooks"

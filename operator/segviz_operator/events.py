@@ -8,6 +8,7 @@ from typing import Any
 
 from segviz_operator import conditions as c
 from segviz_operator.names import MANAGER, Subject
+from segviz_operator.phase import SitePhase
 
 ROUND_COMMITTED = "RoundCommitted"
 SITE_READY = "SiteReady"
@@ -79,7 +80,7 @@ def _of_sites(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Eve
         yield Event(SITE_LEFT, f"{alias} is no longer in the federation")
     for alias, site in sorted(new.items()):
         was = old.get(alias, {})
-        left_out, was_left_out = site.get("phase") == "LeftOut", was.get("phase") == "LeftOut"
+        left_out, was_left_out = (each.get("phase") == SitePhase.LEFT_OUT for each in (site, was))
         if left_out and not was_left_out:
             yield Event(SITE_LEFT_OUT, f"{alias}: {site.get('message', '')}", warning=True)
         elif was_left_out and not left_out:

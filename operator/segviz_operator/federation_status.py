@@ -12,7 +12,7 @@ from segviz_operator import conditions as c
 from segviz_operator.attendance import Absence
 from segviz_operator.conditions import Fact, build_conditions
 from segviz_operator.observe import FederationRecords
-from segviz_operator.phase import FederationPhase
+from segviz_operator.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.status import FederationStatus, SiteStatus, dice_by_round
 
 Status = dict[str, Any]
@@ -21,7 +21,7 @@ HEARTBEAT_SECONDS = 60
 """A status in which only times have moved on is written once in so long."""
 _MESSAGE_LENGTH = 4000
 _PREFLIGHT_LENGTH = 1000
-_NOT_READY = ("LeftOut", "Silent", "Suspended", "Starting", "Restarting", "Failed")
+_NOT_READY = (*BROKEN, *HELD_UP, SitePhase.STARTING)
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ def _degraded(picture: Picture, begun: bool) -> Fact:
             (c.SITE_ABSENT, f"{alias}: {each.message}") for alias, each in sorted(picture.absent.items())
         ]
         for site in picture.summary.sites if picture.summary else ():
-            if site.phase == "LeftOut":
+            if site.phase == SitePhase.LEFT_OUT:
                 found.append((c.SITE_LEFT_OUT, f"{site.alias}: {site.message}"))
-            elif site.phase == "Silent":
+            elif site.phase == SitePhase.SILENT:
                 found.append((c.SITE_SILENT, f"{site.alias}: {site.message}"))
         found += [(c.POD_WAITING, f"{who}: {why}") for who, why in sorted(picture.troubles.items())]
     if not found:
@@ -207,7 +207,7 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "phase": "Absent" if absence else site.phase,
         "ready": absence is None
         and site.phase not in _NOT_READY
-        and (heard is not None or site.phase == "Done"),
+        and (heard is not None or site.phase == SitePhase.DONE),
         "round": facts.newest_update if facts else None,
         "epoch": site.epoch,
         "etaSeconds": None if site.eta_seconds is None else round(site.eta_seconds),

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from segviz_exchange.errors import Refusal
 from segviz_operator.charts import Chart, Series
-from segviz_operator.panels import MAIN, Panel, Shape
+from segviz_operator.dashboards.federation import MAIN
+from segviz_operator.dashboards.panel import Panel, Shape
 from segviz_operator.samples import Watched
 
 _POINTS = 200

@@ -12,16 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segviz_exchange.http_pages import NOT_FOUND, Answer
 from segviz_operator.charts import HEIGHT, WIDTH, Chart, charts_of, draw
+from segviz_operator.phase import BROKEN, BUSY, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.samples import Watched
 from segviz_operator.screen import duration
 
-_TONES = {
-    **dict.fromkeys(("Training", "FineTuning", "Scoring", "Testing", "Evaluating"), "busy"),
-    **dict.fromkeys(("Complete", "Done"), "good"),
-    **dict.fromkeys(("Failed", "LeftOut"), "bad"),
-    **dict.fromkeys(("Restarting", "Suspended", "Silent"), "warn"),
+_TONES: dict[str, str] = {
+    **dict.fromkeys((*BUSY, FederationPhase.EVALUATING), "busy"),
+    **dict.fromkeys((FederationPhase.COMPLETE, SitePhase.DONE), "good"),
+    **dict.fromkeys(BROKEN, "bad"),
+    **dict.fromkeys(HELD_UP, "warn"),
 }
-_TOLD = ("LeftOut", "Restarting", "Failed", "Silent", "Suspended", "Waiting", "Preparing")
+_TOLD = (*BROKEN, *HELD_UP, SitePhase.WAITING, SitePhase.PREPARING)
 """Phases whose message says more than the table."""
 _MOST_INCIDENTS = 20
 

@@ -25,6 +25,32 @@ class FederationPhase(StrEnum):
     SUSPENDED = "Suspended"
 
 
+class SitePhase(StrEnum):
+    """What a site does, as its heartbeat says, and what only its coordinator can say of it."""
+
+    STARTING = "Starting"
+    """It has said nothing yet."""
+    PREPARING = "Preparing"
+    WAITING = "Waiting"
+    SCORING = "Scoring"
+    TRAINING = "Training"
+    FINE_TUNING = "FineTuning"
+    TESTING = "Testing"
+    DONE = "Done"
+    RESTARTING = "Restarting"
+    SILENT = "Silent"
+    SUSPENDED = "Suspended"
+    LEFT_OUT = "LeftOut"
+    FAILED = "Failed"
+
+
+BUSY = (SitePhase.SCORING, SitePhase.TRAINING, SitePhase.FINE_TUNING, SitePhase.TESTING)
+IDLE = (SitePhase.SUSPENDED, SitePhase.SILENT)
+"""The site does nothing, though it may be awaited."""
+HELD_UP = (SitePhase.RESTARTING, *IDLE)
+BROKEN = (SitePhase.LEFT_OUT, SitePhase.FAILED)
+
+
 def phase_of(observed: Observed) -> tuple[FederationPhase, str]:
     """The phase and what it waits for or why it is so."""
     control = observed.control

@@ -11,7 +11,7 @@ from segviz_exchange.records import Control, VariantOutcome
 from segviz_operator import measures as m
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, SiteFacts
-from segviz_operator.phase import FederationPhase
+from segviz_operator.phase import FederationPhase, SitePhase
 from segviz_operator.status import FederationStatus, SiteStatus, mean_dice_by_organ
 from segviz_operator.workload import Workload
 
@@ -102,7 +102,7 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
         "all": len(training),
         "active": len(control.active),
         "delivered": sum(_delivered(watched.records, site.alias, open_round) for site in training),
-        "silent": sum(site.phase == "Silent" for site in training),
+        "silent": sum(site.phase == SitePhase.SILENT for site in training),
     }
     yield Sample(m.INFO, (str(spec.algorithm.name), str(spec.objective)), 1)
     yield Sample(m.CONTROL, (), control.number)

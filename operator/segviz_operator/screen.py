@@ -6,20 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from segviz_exchange.records import Severity
-from segviz_operator.status import IDLE, FederationStatus, SiteStatus
+from segviz_operator.phase import BROKEN, BUSY, HELD_UP, IDLE, FederationPhase, SitePhase
+from segviz_operator.status import FederationStatus, SiteStatus
 
-_STYLES = {
-    "Training": "cyan",
-    "FineTuning": "cyan",
-    "Scoring": "cyan",
-    "Testing": "cyan",
-    "Complete": "green",
-    "Done": "green",
-    "Failed": "red",
-    "LeftOut": "red",
-    "Restarting": "yellow",
-    "Suspended": "yellow",
-    "Silent": "yellow",
+_STYLES: dict[str, str] = {
+    **dict.fromkeys(BUSY, "cyan"),
+    **dict.fromkeys((FederationPhase.COMPLETE, SitePhase.DONE), "green"),
+    **dict.fromkeys(BROKEN, "red"),
+    **dict.fromkeys(HELD_UP, "yellow"),
 }
 _BAR_WIDTH = 10
 _FULL_BAR_WIDTH = 24
@@ -37,7 +31,9 @@ def render_status(status: FederationStatus) -> RenderableType:
         for finding in site.preflight
         if finding.severity is not Severity.INFO
     ]
-    if status.phase in ("Failed", "Suspended") or any(site.phase in IDLE for site in status.sites):
+    if status.phase in (FederationPhase.FAILED, FederationPhase.SUSPENDED) or any(
+        site.phase in IDLE for site in status.sites
+    ):
         parts.append(_line(status.phase.lower(), status.reason, _STYLES.get(status.phase, "dim")))
     return Group(*parts)
 
@@ -114,7 +110,7 @@ def dice_text(site: SiteStatus) -> str:
 
 
 def _matters(site: SiteStatus) -> bool:
-    return site.phase in ("LeftOut", "Restarting", "Failed", *IDLE)
+    return site.phase in (*BROKEN, *HELD_UP)
 
 
 def _line(name: str, text: str, style: str = "dim") -> Text:

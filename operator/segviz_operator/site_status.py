@@ -7,6 +7,7 @@ from typing import Any
 from segviz_operator.attendance import SITE_INCOMPLETE, missing_fields
 from segviz_operator.conditions import ACCEPTED, DEGRADED, FITS, Fact, build_conditions
 from segviz_operator.manifest import Site
+from segviz_operator.phase import SitePhase
 
 TAKES_PART = "TakesPart"
 """Nothing keeps it from taking part in the federations that it allows."""
@@ -63,7 +64,7 @@ def _accepted(site: Site) -> Fact:
 
 
 def _degraded(uses: list[Status]) -> Fact:
-    for phase, reason in (("LeftOut", LEFT_OUT), ("NotAllowed", NOT_ALLOWED)):
+    for phase, reason in ((SitePhase.LEFT_OUT, LEFT_OUT), ("NotAllowed", NOT_ALLOWED)):
         found = [
             f"{use['federation']}: {use.get('message', '')}" for use in uses if use.get("phase") == phase
         ]

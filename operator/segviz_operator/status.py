@@ -10,13 +10,11 @@ import msgspec
 from segviz_exchange.records import Control, Finding, Phase, Progress, Spent
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, Heartbeat, SiteFacts
-from segviz_operator.phase import FederationPhase, phase_of
+from segviz_operator.phase import IDLE, FederationPhase, SitePhase, phase_of
 from segviz_operator.workload import Workload
 
 _SILENT_SECONDS = 300.0
 """Without a heartbeat; between two, a CPU may predict a large case."""
-IDLE = ("Suspended", "Silent")
-"""Phases of a site that does nothing, though it may be awaited."""
 _ENDED = (FederationPhase.COMPLETE, FederationPhase.FAILED, FederationPhase.SUSPENDED)
 
 
@@ -76,7 +74,7 @@ def build_status(
     sites = () if records.control is None else _sites(records.control, records, workloads, paused)
     held_up = "" if phase in _ENDED else _held_up(sites, records)
     rounds = 0 if records.control is None else records.control.spec.rounds
-    training = [site for site in sites if not site.external and site.phase != "LeftOut"]
+    training = [site for site in sites if not site.external and site.phase != SitePhase.LEFT_OUT]
     within = fmean([_share_of_next_round(site, records) for site in training]) if training else 0.0
     rests = [site.eta_seconds for site in training if site.eta_seconds is not None]
     return FederationStatus(
@@ -185,7 +183,7 @@ def _site(case: _Case) -> SiteStatus:
     return SiteStatus(
         alias=case.alias,
         external=case.external,
-        phase=phase,
+        phase=str(phase),
         message=message,
         round=beat.round if beat and busy else None,
         epoch=min(beat.epoch + 1, epochs) if beat and busy and epochs and beat.epoch is not None else None,
@@ -204,23 +202,23 @@ def _site(case: _Case) -> SiteStatus:
 def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
     workload = case.workloads.get(case.alias)
     if case.excluded:
-        return "LeftOut", case.excluded
+        return SitePhase.LEFT_OUT, case.excluded
     if case.done:
-        return "Done", ""
+        return SitePhase.DONE, ""
     if case.paused:
-        return "Suspended", "suspended by its owner"
+        return SitePhase.SUSPENDED, "suspended by its owner"
     if workload is not None and not workload.running:
-        return ("Failed" if workload.remote else "Restarting"), workload.message
+        return (SitePhase.FAILED if workload.remote else SitePhase.RESTARTING), workload.message
     if workload is not None and workload.remote and beat is None:
-        return "Waiting", "for `segviz join` at the site"
+        return SitePhase.WAITING, "for `segviz join` at the site"
     if case.external and workload is None and beat is None:
-        return "Waiting", "for the exported model"
+        return SitePhase.WAITING, "for the exported model"
     if case.control.suspend:
-        return "Suspended", ""
+        return SitePhase.SUSPENDED, ""
     if case.heartbeat is not None and (_age_seconds(case) or 0.0) > _SILENT_SECONDS:
-        return "Silent", f"silent since {_utc(case.heartbeat.modified)}"
+        return SitePhase.SILENT, f"silent since {_utc(case.heartbeat.modified)}"
     if beat is None:
-        return "Starting", "" if workload is None else workload.message
+        return SitePhase.STARTING, "" if workload is None else workload.message
     return str(beat.phase), beat.message
 
 

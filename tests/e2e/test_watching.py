@@ -11,8 +11,9 @@ import pytest
 from federation import Federation, Make
 from install import COORDINATOR, SYSTEM
 
+from segviz_operator.dashboards import DASHBOARDS, panels
+from segviz_operator.dashboards.panel import Marker
 from segviz_operator.from_prometheus import filled_in
-from segviz_operator.panels import DASHBOARDS, Marker, panels
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts/segviz-operator/alerts/segviz.rules.yaml"

@@ -19,8 +19,9 @@ from integration.prometheus_server import Prometheus, free_port
 from rig import write_cases
 from segviz_exchange import keys
 from segviz_exchange.records import Environment, Update, encode
+from segviz_operator.dashboards import DASHBOARDS, panels
+from segviz_operator.dashboards.panel import Marker, Panel
 from segviz_operator.from_prometheus import filled_in
-from segviz_operator.panels import DASHBOARDS, Marker, Panel, panels
 
 RULES = Path(__file__).parents[2] / "charts/segviz-operator/alerts/segviz.rules.yaml"
 SITES = {"basel": "liver", "bern": "spleen"}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from segviz_operator.panels import DASHBOARDS, Panel, panels
+from segviz_operator.dashboards import DASHBOARDS, panels
+from segviz_operator.dashboards.panel import Panel
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts/segviz-operator/alerts/segviz.rules.yaml"
