@@ -117,7 +117,7 @@ class Applier:
 
     def _create(self, action: CreateWorkload) -> None:
         def make() -> None:
-            self._keep_secret(action.role, action.site)
+            self._keep_secret(action.role, action.site, begins=True)
             self.cluster.apply(JOBS, self._job(action))
 
         self._attempt(action.role, action.site, make)
@@ -159,8 +159,12 @@ class Applier:
 
     # --- Secrets ----------------------------------------------------------------------------------
 
-    def _keep_secret(self, role: WorkloadRole, alias: str | None) -> None:
-        """The Pod's Secret is there, holds what it should, and is not half-way to its end."""
+    def _keep_secret(self, role: WorkloadRole, alias: str | None, begins: bool = False) -> None:
+        """The Pod's Secret is there, holds what it should, and is not half-way to its end.
+
+        Where a Pod begins, credentials that never expire are read anew: the last attempt may have failed
+        for old ones.
+        """
         host = None if alias is None else self.hosts.get(alias)
         if alias is not None and host is None:
             return
@@ -169,7 +173,8 @@ class Applier:
         name = names.secret_name(self.subject, alias, role)
         wanted, now = content_hash(site, self.access.ca_pem), datetime.now(UTC)
         known = self.memory.secret(self.cluster, namespace, name)
-        if known is not None and not known.is_due(now, wanted):
+        anew = begins and known is not None and known.expires_at is None
+        if known is not None and not anew and not known.is_due(now, wanted):
             return
         granted = self._grant(role, alias, host, site, now)
         owner = self.owner if host is None else host.consent

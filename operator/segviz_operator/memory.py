@@ -11,11 +11,9 @@ from segviz_operator.cluster import PODS, SECRETS, Cluster, ClusterError, Forbid
 from segviz_operator.jobs import End, JobSeen, end_of, waiting_reason
 from segviz_operator.names import Subject
 from segviz_operator.observe import FederationRecords, Observer
-from segviz_operator.store_access import StoreAccess, read_access
+from segviz_operator.store_access import LOOK_SECONDS, StoreAccess, read_access
 from segviz_operator.store_secret import SecretSeen, secret_seen
 
-ACCESS_SECONDS = 300.0
-"""How long a Secret of the store is not read again, unless the store refuses it."""
 SECRETS_SECONDS = 600.0
 """After this the operator looks whether the Secrets it made are still there."""
 WAITING_SECONDS = 5.0
@@ -31,6 +29,10 @@ class Memory:
     """By namespace and name, with the time of the look."""
     forgotten: set[str] = field(default_factory=set)
     """UIDs of Jobs that were deleted, which the watch may still show."""
+    ending_since: float | None = None
+    """When this process first met the federation's deletion (monotonic)."""
+    purge_fails_since: float | None = None
+    """When the store first refused to be emptied, and has ever since."""
     records: FederationRecords | None = None
     read_at: float = float("-inf")
     _access: StoreAccess | None = None
@@ -49,7 +51,7 @@ class Memory:
             access = read_access(cluster, self.subject, spec)
             if access != self._access:
                 self._store = None
-            self._access, self._access_until = access, now + ACCESS_SECONDS
+            self._access, self._access_until = access, now + LOOK_SECONDS
         return self._access
 
     def open(self, access: StoreAccess) -> tuple[Store, Observer]:

@@ -46,12 +46,15 @@ def renew(
 ) -> Credentials | None:
     """Leave a remote site its next credentials if they are due; returns what was left.
 
-    The ones before the last go: a key that nobody will use any more should not lie about.
+    Those that never expire are due when whoever gives them out has changed them. The ones before the last
+    go: a key that nobody will use any more should not lie about.
     """
     number, newest = newest_remote(store, alias)
-    if newest is not None and not is_due(newest, lifetime_seconds, now):
+    if newest is not None and newest.expiration and not is_due(newest, lifetime_seconds, now):
         return None
     fresh = mint()
+    if fresh == newest:
+        return None
     hand_over(store, alias, number + 1, fresh)
     if number > 1:
         store.delete(keys.credential(alias, number - 1))

@@ -21,6 +21,9 @@ SECRET_NOT_FOUND = "SecretNotFound"
 SECRET_INVALID = "SecretInvalid"
 """A Secret or ConfigMap that a manifest names does not hold what it should."""
 
+LOOK_SECONDS = 300.0
+"""How long a Secret that a person keeps is not read again, unless the store refuses what it held."""
+
 
 class NoCredentials(Exception):
     """A person must make or mend a Secret."""
@@ -33,8 +36,8 @@ class NoCredentials(Exception):
 @dataclass(frozen=True)
 class Granted:
     credentials: Credentials
-    renew_at: datetime | None
-    """Half-way to their end."""
+    renew_at: datetime
+    """Half-way to their end; of those that have none, when to look whether somebody has changed them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class StoreAccess:
     def _mints(self) -> bool:
         return self.spec.credentials is CredentialSource.ASSUME_ROLE
 
-    def open(self, now: datetime) -> tuple[Store, datetime | None]:
+    def open(self, now: datetime) -> tuple[Store, datetime]:
         """The federation's prefix with the operator's own rights, and when to open it anew."""
         granted = self._grant(OPERATOR, "operator", now)
         credentials = granted.credentials
@@ -71,15 +74,18 @@ class StoreAccess:
                 SECRET_NOT_FOUND,
                 "spec.storeSecret is missing, which credentials ExistingSecrets need. Its owner can add it",
             )
-        return Granted(read_secret(cluster, namespace, site.store_secret), None)
+        return self._unending(read_secret(cluster, namespace, site.store_secret), now)
 
     def _grant(self, access: Access, session: str, now: datetime) -> Granted:
         if not self._mints:
-            return Granted(self.parent, None)
+            return self._unending(self.parent, now)
         sts = Sts(self.spec.endpoint, self.parent, self.spec.region, self.ca_pem)
         seconds = self.spec.credential_seconds
         minted = sts.mint(access, self.spec.bucket, self.subject.prefix, seconds, f"segviz-{session}")
         return Granted(minted, now + timedelta(seconds=seconds / 2))
+
+    def _unending(self, credentials: Credentials, now: datetime) -> Granted:
+        return Granted(credentials, now + timedelta(seconds=LOOK_SECONDS))
 
 
 def read_access(cluster: Cluster, subject: Subject, spec: StoreSpec) -> StoreAccess:

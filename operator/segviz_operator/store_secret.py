@@ -22,13 +22,13 @@ class SecretSeen:
     """What a Secret's annotations say, and all that is remembered of it: never what is in it."""
 
     renew_at: datetime | None
-    """None where its credentials do not expire."""
+    """When to look again, lest its credentials expire or be those of yesterday."""
     spec_hash: str
     alias: str = ""
     expires_at: datetime | None = None
 
     def is_due(self, now: datetime, wanted_hash: str) -> bool:
-        return self.spec_hash != wanted_hash or (self.renew_at is not None and now >= self.renew_at)
+        return self.spec_hash != wanted_hash or self.renew_at is None or now >= self.renew_at
 
 
 def secret_seen(secret: dict[str, Any]) -> SecretSeen:
@@ -61,7 +61,7 @@ def build_store_secret(
     role: WorkloadRole,
     alias: str | None,
     credentials: Credentials,
-    renew_at: datetime | None,
+    renew_at: datetime,
     site: SiteSpec | None,
     ca_pem: str | None,
 ) -> dict[str, Any]:
@@ -70,11 +70,12 @@ def build_store_secret(
         files[SITE_FILE] = msgspec.json.format(msgspec.json.encode(site)) + b"\n"
     if ca_pem is not None:
         files[CA_FILE] = ca_pem.encode()
-    annotations = {names.SPEC_HASH: content_hash(site, ca_pem)}
+    annotations = {
+        names.SPEC_HASH: content_hash(site, ca_pem),
+        names.RENEW_AT: renew_at.isoformat(timespec="seconds"),
+    }
     if credentials.expiration is not None:
         annotations[names.EXPIRES_AT] = credentials.expiration.isoformat(timespec="seconds")
-    if renew_at is not None:
-        annotations[names.RENEW_AT] = renew_at.isoformat(timespec="seconds")
     return {
         "apiVersion": "v1",
         "kind": "Secret",

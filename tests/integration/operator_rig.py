@@ -17,6 +17,7 @@ import yaml
 from integration.apiserver import ApiServer
 from integration.job_runner import JobRunner
 from integration.object_stores import Server
+from segviz_exchange.credentials import Credentials
 from segviz_exchange.store import Store
 from segviz_operator.cluster import (
     EVENTS,
@@ -100,9 +101,12 @@ class Rig:
     # --- objects ----------------------------------------------------------------------------------
 
     def give_store(self) -> None:
-        keys = {"accessKey": self.minio.access_key, "secretKey": self.minio.secret_key}
+        self.give_keys(self.tag, "bucket", Credentials(self.minio.access_key, self.minio.secret_key))
+
+    def give_keys(self, namespace: str, name: str, credentials: Credentials) -> None:
+        keys = {"accessKey": credentials.access_key, "secretKey": credentials.secret_key}
         data = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
-        metadata = {"name": "bucket", "namespace": self.tag}
+        metadata = {"name": name, "namespace": namespace}
         self.cluster.apply(
             SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
         )

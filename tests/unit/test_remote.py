@@ -84,3 +84,11 @@ def test_credentials_are_left_at_half_life_and_old_ones_taken_away(tmp_path: Pat
         assert len(minted) == number
     left = [entry.key for entry in store.list(keys.credentials(BERN))]
     assert left == [keys.credential(BERN, 3), keys.credential(BERN, 4)]
+
+
+def test_credentials_without_an_end_are_left_when_they_change(tmp_path: Path) -> None:
+    store, now = FolderStore(tmp_path), datetime(2026, 11, 24, 12, tzinfo=UTC)
+    old, new = Credentials("old", "s"), Credentials("new", "s")
+    left = [renew(store, BERN, lambda each=each: each, 3600, now) for each in (old, old, new, new)]
+    assert left == [old, None, new, None]
+    assert newest_remote(store, BERN) == (2, new)
