@@ -1,9 +1,9 @@
 """A federation's end: it always comes, whatever is away by then."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from segviz_exchange.errors import Refusal
@@ -21,7 +21,7 @@ from segviz_operator.store_access import NoCredentials
 WRITERS_SECONDS = 90.0
 """So long the bucket's contents wait for Pods that still write."""
 PATIENCE_SECONDS = 120.0
-"""After this, an object or a bucket that cannot be reached is left behind, and an Event says so."""
+"""After this, a bucket that cannot be reached is left behind, and an Event says so."""
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ def end(
         secrets: namespace and name of each that there may be.
     """
     subject = memory.subject
-    asked = datetime.fromisoformat(raw["metadata"]["deletionTimestamp"])
-    waited = (datetime.now(UTC) - asked).total_seconds()
+    now = time.monotonic()
+    # Not since somebody asked: the operator may have been away, and nothing was tried meanwhile.
+    memory.ending_since = began = now if memory.ending_since is None else memory.ending_since
     for job in jobs:
         if not job.deleting:
             _ignoring(cluster.delete, JOBS, job.namespace, job.name, "Foreground", job.uid)
@@ -59,16 +60,21 @@ def end(
     purges = federation is not None and federation.spec.deletion_policy is DeletionPolicy.DELETE
     events: tuple[Event, ...] = ()
     if purges and federation is not None:
-        if jobs and waited < WRITERS_SECONDS:
-            return Ending(released=False)
-        left = _purge(cluster, memory, federation)
-        if left and waited < PATIENCE_SECONDS:
+        if jobs and now < began + WRITERS_SECONDS:
             return Ending(released=False)
         where = f"{federation.spec.store.url if federation.spec.store else 'the store'}/{subject.prefix}"
-        if left:
-            events = (Event(PREFIX_LEFT, f"{where} was not deleted: {left}. Delete it by hand.", True),)
-        else:
+        try:
+            if _purge(cluster, memory, federation):
+                memory.purge_fails_since = None
+                return Ending(released=False)
             events = (Event(PREFIX_DELETED, f"{where} is deleted"),)
+        except (StoreError, NoCredentials, Refusal) as error:
+            memory.distrust_store()
+            memory.purge_fails_since = failing = memory.purge_fails_since or now
+            if now < failing + PATIENCE_SECONDS:
+                return Ending(released=False)
+            why = f"{type(error).__name__}: {error}"
+            events = (Event(PREFIX_LEFT, f"{where} was not deleted: {why}. Delete it by hand.", True),)
     release(cluster, raw)
     return Ending(True, events)
 
@@ -84,17 +90,12 @@ def release(cluster: Cluster, raw: dict[str, Any]) -> None:
         return
 
 
-def _purge(cluster: Cluster, memory: Memory, federation: Federation) -> str:
-    """What keeps the bucket's contents there, or nothing."""
+def _purge(cluster: Cluster, memory: Memory, federation: Federation) -> int:
+    """How many objects are left for the next turns. Raises StoreError, NoCredentials or Refusal."""
     if federation.spec.store is None:
-        return ""
-    try:
-        store, _ = memory.open(memory.access(cluster, federation.spec.store))
-        left = purge(store)
-    except (StoreError, NoCredentials, Refusal) as error:
-        memory.distrust_store()
-        return f"{type(error).__name__}: {error}"
-    return f"{left} objects are left" if left else ""
+        return 0
+    store, _ = memory.open(memory.access(cluster, federation.spec.store))
+    return purge(store)
 
 
 def _ignoring(act: Callable[..., None], *arguments: object) -> None:
