@@ -1,11 +1,11 @@
 """What a site lends a federation: the namespace, its consent there, and what its owner says of the Pod."""
 
-import hashlib
 from dataclasses import dataclass
 
 import msgspec
 
 from segviz_exchange.spec import SiteSpec
+from segviz_operator.fingerprint import fingerprint
 from segviz_operator.names import SPEC_HASH, Subject
 from segviz_operator.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
 
@@ -52,5 +52,4 @@ class Host:
 def spec_hash(spec: SiteSpec) -> str:
     """Changes with all that a Pod at the site is made of, or reads of its site's manifest."""
     # Who else may come and whether work rests are no matter of a running Pod.
-    pod = msgspec.structs.replace(spec, allowed_federations=(), suspend=False)
-    return hashlib.sha256(msgspec.json.encode(pod, order="deterministic")).hexdigest()[:16]
+    return fingerprint(msgspec.structs.replace(spec, allowed_federations=(), suspend=False))

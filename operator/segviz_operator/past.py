@@ -1,6 +1,5 @@
 """What a federation has been built upon so far: an edit is compared with it, and may not take it away."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from segviz_exchange.spec import SiteSpec
+from segviz_operator.fingerprint import fingerprint
 
 _FIXED = {
     "role": "role",
@@ -59,11 +59,7 @@ class DigestedSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 
 
 def _digests(spec: SiteSpec) -> dict[str, str]:
-    encoded = {
-        field: msgspec.json.encode(getattr(spec, name), order="deterministic")
-        for field, name in _FIXED.items()
-    }
-    return {field: hashlib.sha256(data).hexdigest()[:16] for field, data in encoded.items()}
+    return {field: fingerprint(getattr(spec, name)) for field, name in _FIXED.items()}
 
 
 @dataclass(frozen=True)
