@@ -7,6 +7,7 @@ from segviz_operator.acceptance import NOT_CONSENTED, SITE_NOT_FOUND
 from segviz_operator.hosting import Host
 from segviz_operator.manifest import Federation, Site
 from segviz_operator.pod import Owner
+from segviz_operator.problem import InvalidManifest
 
 SITE_INCOMPLETE = "SiteIncomplete"
 """A site's manifest lacks what a Pod needs in a cluster: its image, or the claim for its state."""
@@ -48,7 +49,9 @@ Consents = Callable[[str], Owner | None]
 
 
 def attend(
-    federation: Federation, sites_there: Mapping[tuple[str, str], Site], consent_in: Consents
+    federation: Federation,
+    sites_there: Mapping[tuple[str, str], Site | InvalidManifest],
+    consent_in: Consents,
 ) -> Attendance:
     """Args:
     sites_there: by namespace and name.
@@ -64,6 +67,8 @@ def attend(
             absent[member.alias] = Absence(
                 SITE_NOT_FOUND, f"there is no SegVizSite {ref.namespace}/{ref.name} that the operator may see"
             )
+        elif isinstance(site, InvalidManifest):
+            absent[member.alias] = Absence(site.problems[0].reason, str(site))
         elif federation.key not in site.spec.allowed_federations:
             absent[member.alias] = _not_consented(
                 site, f"its spec.allowedFederations does not name {federation.key}"

@@ -13,6 +13,7 @@ import kopf
 from segviz_operator.cluster import ClusterError
 from segviz_operator.jobs import JobSeen
 from segviz_operator.manifest import Site
+from segviz_operator.problem import InvalidManifest
 from segviz_operator.queue import WorkQueue
 from segviz_operator.reconcile import Reconciler
 from segviz_operator.seen import Seen
@@ -36,7 +37,7 @@ class Indices:
     """By UID."""
     users: kopf.Index[tuple[str, str], str]
     """UIDs of the federations that name a site, by the site's namespace and name."""
-    sites: kopf.Index[tuple[str, str], Site]
+    sites: kopf.Index[tuple[str, str], Site | InvalidManifest]
     jobs: kopf.Index[str, JobSeen]
     """By the federation's UID."""
 
@@ -47,6 +48,8 @@ class Controller:
     queue: WorkQueue = field(default_factory=WorkQueue)
     _seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """What was last looked at of each federation: its own status comes back as an event, and is no news."""
+    _named: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    """The sites that each federation names: they are told when it lets them go."""
     _ended: dict[str, float] = field(default_factory=dict)
     """When the newest Job of a federation was seen to have ended, or to have gone."""
     _failures: dict[str, int] = field(default_factory=dict)
@@ -74,9 +77,17 @@ class Controller:
             self._ended.pop(uid, None)
             self._failures.pop(uid, None)
             self.reconciler.forget(uid)
+            self._tell_dropped(uid, set())
         elif self._seen.get(uid) != (news := _news_in(metadata)):
             self._seen[uid] = news
+            self._tell_dropped(uid, site_references(body))
             self.queue.add(uid)
+
+    def _tell_dropped(self, uid: str, named: set[tuple[str, str]]) -> None:
+        for place in self._named.pop(uid, set()) - named:
+            self.queue.add_soon(_site_key(place), SITE_SECONDS)
+        if named:
+            self._named[uid] = named
 
     def job_changed(self, uid: str, gone_or_ended: bool) -> None:
         if gone_or_ended:
@@ -137,7 +148,7 @@ class Controller:
         site = next(iter(indices.sites.get((namespace, name), ())), None)
         users = indices.users.get((namespace, name), ())
         raws = [raw for uid in users for raw in indices.federations.get(uid, ())]
-        if site is not None:
+        if isinstance(site, Site):
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self.reconciler.tell_site, site, raws)
 

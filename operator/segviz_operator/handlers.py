@@ -6,7 +6,6 @@ No change handlers, timers or daemons: kopf keeps neither finalizers nor annotat
 and a turn is level-based, woken by events and by its own clock (controller.py).
 """
 
-import logging
 from typing import Any
 
 import kopf
@@ -15,8 +14,7 @@ from segviz_operator import names
 from segviz_operator.controller import Controller, Indices, site_references
 from segviz_operator.jobs import JobSeen, job_seen
 from segviz_operator.manifest import Site, from_server
-
-log = logging.getLogger(__name__)
+from segviz_operator.problem import InvalidManifest
 
 FEDERATION = ("segviz.dev", "v1alpha1", "segvizfederations")
 SITE = ("segviz.dev", "v1alpha1", "segvizsites")
@@ -64,8 +62,14 @@ def register(registry: kopf.OperatorRegistry) -> None:
         return dict.fromkeys(site_references(body), uid)
 
     @kopf.index(*SITE, registry=registry, id="sites")
-    def sites(body: kopf.Body, namespace: str, name: str, **_: object) -> dict[tuple[str, str], Site]:
-        found = from_server(dict(body))
+    def sites(
+        body: kopf.Body, namespace: str, name: str, **_: object
+    ) -> dict[tuple[str, str], Site | InvalidManifest]:
+        try:
+            found = from_server(dict(body))
+        except InvalidManifest as error:
+            # Of what an owner has just said, the part that can be read is not enough; nor is what it was.
+            return {(namespace, name): error}
         assert isinstance(found, Site)
         return {(namespace, name): found}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from segviz_operator.jobs import JobSeen
 from segviz_operator.manifest import Site
+from segviz_operator.problem import InvalidManifest
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Seen:
     raw: Mapping[str, Any]
     """The federation as the API server holds it."""
     jobs: tuple[JobSeen, ...]
-    sites: Mapping[tuple[str, str], Site]
-    """By namespace and name: those of the sites it names that there are."""
+    sites: Mapping[tuple[str, str], Site | InvalidManifest]
+    """By namespace and name: those of the sites it names that there are, or why one cannot be read."""
     newer_than: float
     """Records read before this moment (monotonic) may lack what a Job wrote before it ended."""

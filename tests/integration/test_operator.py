@@ -6,11 +6,15 @@ import subprocess
 import sys
 
 from integration.job_runner import STAND_IN
+from integration.ministry import Ministry
 from integration.operator_rig import Rig
 from segviz_exchange import keys
 from segviz_exchange.credentials import encode_credentials
 from segviz_exchange.join import read_invitation
 from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, SITES
+from segviz_operator.deletion import end
+from segviz_operator.manifest import Federation, from_server
+from segviz_operator.memory import Memory
 from segviz_operator.names import ATTEMPT, FEDERATION_UID, FINALIZER, RENEW_AT, RETRY, SITE
 
 
@@ -82,6 +86,21 @@ def test_deletion_takes_the_bucket_along_where_the_policy_says_so(rig: Rig):
     rig.until(lambda: rig.federation() is None, seconds=120)
     assert store.list("") == []
     assert "PrefixDeleted" in rig.events()
+
+
+def test_deletion_empties_the_bucket_however_long_the_operator_was_away(rig: Rig):
+    rig.give_store()
+    raw = rig.describe("basel", "bern", deletionPolicy="Delete")
+    raw["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [FINALIZER]}
+    store = rig.store()
+    for number in range(250):
+        store.put(keys.site_blob("basel", f"{number:064x}"), b"update")
+    federation = from_server(raw)
+    assert isinstance(federation, Federation)
+    memory = Memory(rig.subject(), lambda store: store)
+    turns = [end(rig.cluster, memory, raw, federation, (), frozenset()).released for _ in range(3)]
+    assert turns == [False, False, True]
+    assert store.list("") == []
 
 
 def test_a_federation_waits_for_a_consent_that_it_cannot_do_without(rig: Rig):
@@ -212,6 +231,8 @@ def test_a_site_is_told_who_uses_it(rig: Rig):
         ("Accepted", "True"),
         ("Degraded", "False"),
     ]
+    rig.cluster.delete(FEDERATIONS, rig.tag, "abdomen")
+    rig.until(lambda: not rig.cluster.get(SITES, f"{rig.tag}-basel", "basel")["status"].get("federations"))
 
 
 def test_two_federations_share_sites_and_do_not_touch(rig: Rig):
@@ -259,6 +280,37 @@ def test_credentials_are_renewed_half_way_to_their_end_under_a_running_pod(rig: 
 
     rig.until(renewed)
     assert {name: job["metadata"]["uid"] for name, job in rig.jobs().items()} == jobs
+
+
+def test_a_key_that_somebody_has_changed_reaches_the_pod(rig: Rig):
+    (rig.data[f"{rig.tag}-basel"] / "seconds").write_text("3", encoding="utf-8")
+    ministry = Ministry(rig.minio)
+    old, new = ministry.user("readwrite"), ministry.user("readwrite")
+    rig.give_store()
+    rig.give_keys(f"{rig.tag}-basel", "mine", old)
+    rig.give_site("basel", storeSecret="mine")
+    rig.consent("basel")
+    store = {
+        "endpoint": f"http://{rig.minio.address}",
+        "bucket": rig.bucket,
+        "existingSecret": "bucket",
+        "credentials": "ExistingSecrets",
+    }
+    rig.describe("basel", rounds=10, store=store)
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound") is not None)
+
+    def held() -> str:
+        (secret,) = [each for each in rig.objects(SECRETS) if each["metadata"]["namespace"] != rig.tag]
+        return base64.b64decode(secret["data"]["credentials.json"]).decode()
+
+    assert old.access_key in held()
+    rig.give_keys(f"{rig.tag}-basel", "mine", new)
+    ministry.remove(old)
+    # Its trainer can do nothing any more; the attempt after it has what its owner says now.
+    rig.until(lambda: new.access_key in held())
+    round_ = rig.status()["currentRound"]
+    rig.until(lambda: rig.status()["currentRound"] > round_)
 
 
 def test_a_new_image_starts_a_sites_pod_anew_and_other_data_do_not(rig: Rig):

@@ -11,6 +11,7 @@ from segviz_exchange import spec as s
 from segviz_operator.attendance import attend
 from segviz_operator.manifest import Federation, Site
 from segviz_operator.pod import Owner
+from segviz_operator.problem import InvalidManifest, Problem
 
 CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "segviz:consent:radiology:abdomen", "rb")
 POD = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")
@@ -28,9 +29,13 @@ def federation(**participation: Any) -> Federation:
     return Federation("abdomen", "radiology", msgspec.structs.replace(spec, participation=changed), {})
 
 
-CASES: dict[str, tuple[Site | None, Owner | None, str | None]] = {
+UNREADABLE = InvalidManifest(
+    [Problem("SegVizSite basel/site", "spec", "does not fit", "Update the operator.")]
+)
+CASES: dict[str, tuple[Site | InvalidManifest | None, Owner | None, str | None]] = {
     "all is there": (site(), CONSENT, None),
     "no such site": (None, CONSENT, "SiteNotFound"),
+    "not readable": (UNREADABLE, CONSENT, "InvalidField"),
     "not allowed": (site(allowed_federations=("other/abdomen",)), CONSENT, "NotConsented"),
     "no RoleBinding": (site(), None, "NotConsented"),
     "no image": (site(trainer=msgspec.structs.replace(POD, image=None)), CONSENT, "SiteIncomplete"),
@@ -40,7 +45,7 @@ CASES: dict[str, tuple[Site | None, Owner | None, str | None]] = {
 
 
 @pytest.mark.parametrize(("there", "consent", "reason"), CASES.values(), ids=CASES)
-def test_attendance(there: Site | None, consent: Owner | None, reason: str | None):
+def test_attendance(there: Site | InvalidManifest | None, consent: Owner | None, reason: str | None):
     sites = {} if there is None else {("basel", "site"): there}
     found = attend(federation(), sites, lambda namespace: consent)
     absence = found.absent.get("basel")
