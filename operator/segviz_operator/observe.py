@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from segviz_exchange import keys
+from segviz_exchange.closing import MAX_ATTEMPTS
 from segviz_exchange.records import (
     AnyRecord,
     Closing,
@@ -33,6 +34,11 @@ from segviz_exchange.records import (
 from segviz_exchange.store import Entry, NotFound, Store
 from segviz_operator.plan import Observed
 from segviz_operator.workload import Workload
+
+MAX_ROUND_BYTES = 64 << 10
+"""Of what a site says of one round, and of a heartbeat. It is kept in memory, and any site may write it."""
+MAX_SITE_BYTES = 4 << 20
+"""Of what a site says once, such as the scores of all its cases."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,11 @@ def _numbered_keys(listed: Iterable[str], prefix: str) -> dict[int, str]:
     return {number: found[number] for number in sorted(each for each in found if each is not None)}
 
 
+def _check_size(entry: Entry, most: int) -> None:
+    if entry.size_bytes > most:
+        raise InvalidRecord(f"{entry.key}: is {entry.size_bytes} bytes long; at most {most} are read")
+
+
 def _is_numbered(key: str) -> bool:
     return keys.number_below(f"{key.rpartition('/')[0]}/", key) is not None
 
@@ -156,7 +167,8 @@ class Observer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._cache: dict[str, Record] = {}
-        self._invalid: dict[str, str] = {}
+        self._invalid: dict[Entry, str] = {}
+        """Why; one that was replaced meanwhile is another entry, and is looked at."""
         self.entries: tuple[Entry, ...] = ()
         """The newest listing, blobs included."""
 
@@ -168,12 +180,15 @@ class Observer:
         now = self._store.now()
         self.entries = tuple(self._store.list(""))
         listed = {entry.key: entry for entry in self.entries if entry.key.endswith(".json")}
+        self._invalid = {entry: why for entry, why in self._invalid.items() if listed.get(entry.key) == entry}
         controls = _numbered_keys(listed, keys.CONTROLS)
         round_keys = _numbered_keys(listed, keys.ROUNDS)
+        control = self._record(listed, controls[max(controls)], Control) if controls else None
+        rounds = 0 if control is None else control.spec.rounds
         sites = _by_site(listed)
         return FederationRecords(
             now=now,
-            control=self._record(listed, controls[max(controls)], Control) if controls else None,
+            control=control,
             first_control=self._record(listed, controls[min(controls)], Control) if controls else None,
             rounds=self._numbered(listed, keys.ROUNDS, Round),
             committed={number: listed[key].modified for number, key in round_keys.items()},
@@ -185,7 +200,7 @@ class Observer:
                 for variant in ("base", "tuned")
                 if (record := self._record(listed, keys.exported(variant), Exported))
             },
-            sites={alias: self._site(sites[alias], alias) for alias in sorted(sites)},
+            sites={alias: self._site(sites[alias], alias, rounds) for alias in sorted(sites)},
             aggregator=self._heartbeat(listed, keys.AGGREGATOR_PROGRESS),
             invalid=tuple(self._invalid.values()),
             closed={
@@ -193,27 +208,30 @@ class Observer:
             },
         )
 
-    def _site(self, listed: dict[str, Entry], alias: str) -> SiteFacts:
+    def _site(self, listed: dict[str, Entry], alias: str, rounds: int) -> SiteFacts:
         # Each round has a folder for its attempts, numbered as a record is.
         folders = {f"{key.rpartition('/')[0]}.json" for key in listed if _is_numbered(key)}
+        updates = [number for number in _numbered_keys(folders, keys.all_updates(alias)) if number <= rounds]
         return SiteFacts(
-            newest_update=max(_numbered_keys(folders, keys.all_updates(alias)), default=None),
-            scores=self._numbered(listed, keys.all_scores(alias), RoundScores),
+            newest_update=max(updates, default=None),
+            scores=self._numbered(listed, keys.all_scores(alias), RoundScores, rounds),
             heartbeat=self._heartbeat(listed, keys.progress(alias)),
             outcome=self._record(listed, keys.outcome(alias), Outcome),
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
             rejections=self._all(listed, keys.all_rejections(alias), Rejection),
             preflight=self._newest(listed, keys.preflights(alias), Preflight),
-            deliveries=self._deliveries(listed, alias),
+            deliveries=self._deliveries(listed, alias, rounds),
         )
 
-    def _deliveries(self, listed: dict[str, Entry], alias: str) -> dict[int, Delivery]:
+    def _deliveries(self, listed: dict[str, Entry], alias: str, rounds: int) -> dict[int, Delivery]:
         prefix = keys.all_updates(alias)
         found: dict[int, Delivery] = {}
         # In order, so that a higher attempt replaces a lower one.
         for key in sorted(key for key in listed if key.startswith(prefix) and _is_numbered(key)):
             round_ = keys.number_below(prefix, f"{key.rpartition('/')[0]}.json")
-            update = None if round_ is None else self._record(listed, key, Update)
+            if round_ is None or round_ > rounds or keys.number_of(key) > MAX_ATTEMPTS:
+                continue  # nobody asked for it
+            update = self._record(listed, key, Update)
             if update is not None and update.round == round_:
                 found[update.round] = Delivery(update, listed[key].modified)
         return found
@@ -224,13 +242,18 @@ class Observer:
         known = self._cache.get(key)
         if isinstance(known, kind):
             return known
+        entry = listed[key]
+        if entry in self._invalid:
+            return None
         try:
+            if key.startswith(keys.SITES):
+                _check_size(entry, MAX_ROUND_BYTES if kind in (RoundScores, Update) else MAX_SITE_BYTES)
             record = read(self._store, key, kind)
         except InvalidRecord as error:
             # One site's fault must not blind the coordinator; anybody else's is a bug or a version mismatch.
             if not key.startswith(keys.SITES):
                 raise
-            self._invalid[key] = str(error)
+            self._invalid[entry] = str(error)
             return None
         self._cache[key] = record
         return record
@@ -244,9 +267,13 @@ class Observer:
         found = (self._record(listed, key, kind) for key in ours)
         return tuple(record for record in found if record is not None)
 
-    def _numbered(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> dict[int, AnyRecord]:
+    def _numbered(
+        self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord], most: int | None = None
+    ) -> dict[int, AnyRecord]:
         found = {
-            number: self._record(listed, key, kind) for number, key in _numbered_keys(listed, prefix).items()
+            number: self._record(listed, key, kind)
+            for number, key in _numbered_keys(listed, prefix).items()
+            if most is None or number <= most
         }
         return {number: record for number, record in found.items() if record is not None}
 
@@ -254,6 +281,7 @@ class Observer:
         if key not in listed:
             return None
         try:
+            _check_size(listed[key], MAX_ROUND_BYTES)
             return Heartbeat(read(self._store, key, Progress), listed[key].modified)
         except (NotFound, InvalidRecord):
             return None  # removed since it was listed, or a site's mistake; it is replaced in a moment
