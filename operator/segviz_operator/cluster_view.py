@@ -11,7 +11,7 @@ from rich.text import Text
 
 from segviz_exchange.errors import Refusal
 from segviz_operator import conditions as c
-from segviz_operator.cluster import FEDERATIONS, JOBS, PODS, Cluster, ClusterError, Missing
+from segviz_operator.cluster import FEDERATIONS, JOBS, PODS, Away, Cluster, ClusterError, Missing
 from segviz_operator.connection import connect
 from segviz_operator.jobs import JobSeen, job_seen, newest
 from segviz_operator.names import FEDERATION_UID
@@ -19,7 +19,6 @@ from segviz_operator.screen import duration
 from segviz_operator.workload import workload_name
 
 WATCH_SECONDS = 2.0
-TAIL_LINES = 200
 
 Object = Mapping[str, Any]
 
@@ -37,13 +36,27 @@ def print_federation(namespace: str, name: str, watch: bool, as_json: bool, cons
     with Live(render_federation(found), console=console, auto_refresh=False) as live:
         while not _has_ended(found):
             time.sleep(WATCH_SECONDS)
-            found = read_federation(cluster, namespace, name)
-            live.update(render_federation(found), refresh=True)
+            try:
+                found = _read(cluster, namespace, name)
+                live.update(render_federation(found), refresh=True)
+            except Away as error:
+                live.update(Group(render_federation(found), Text(f"{error}; trying again")), refresh=True)
 
 
 def read_federation(cluster: Cluster, namespace: str, name: str) -> Object:
+    """Raises Refusal where it is not there, or the cluster does not answer."""
+    try:
+        return _read(cluster, namespace, name)
+    except Away as error:
+        raise Refusal(f"the cluster: {error}") from error
+
+
+def _read(cluster: Cluster, namespace: str, name: str) -> Object:
+    """Raises Away, or Refusal."""
     try:
         found = cluster.get(FEDERATIONS, namespace, name)
+    except Away:
+        raise
     except ClusterError as error:
         raise Refusal(f"the cluster: {error}") from error
     if found is None:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 
 import click
-from kubernetes.config import ConfigException
 from rich.console import Console
 from rich.text import Text
 
@@ -82,8 +81,6 @@ def doctor(
         findings = _look(cluster, account, namespace, name, sites, asks_store=not no_store)
         console = Console(highlight=False)
         bad = sum(_tell(finding, console) for finding in findings)
-    except ConfigException as error:
-        raise Refusal(f"{error}. Set KUBECONFIG.") from error
     except ClusterError as error:
         raise Refusal(f"The API server could not be asked: {error}.") from error
     if bad:

@@ -31,7 +31,6 @@ from segviz_exchange.s3_errors import Outdated
 from segviz_exchange.spec import Role
 from segviz_exchange.stopping import Stop
 from segviz_exchange.store import Denied, NotFound, Store, StoreError, Unavailable
-from segviz_operator.invitations import write_private
 from segviz_operator.join_view import JoinView, open_join_view
 from segviz_operator.manifest import Site, load
 from segviz_operator.minting import newest_remote
@@ -39,6 +38,7 @@ from segviz_operator.plan import Backoff, CreateWorkload
 from segviz_operator.processes import Processes
 from segviz_operator.programs import SITE_TASKS
 from segviz_operator.workload import Workload, WorkloadRole, role_at
+from segviz_operator.writing import write_private
 
 RENEW_SECONDS = 30.0
 """How often the site looks for its next credentials: far less than half the life of the shortest ones."""
@@ -150,13 +150,18 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
             )
     # One folder may serve several federations, or one made again.
     own = state.resolve() / invitation.prefix
-    own.mkdir(parents=True, exist_ok=True)
-    own.chmod(0o700)
-    seat = Seat(invitation, site, data.resolve(), own)
-    _keep_best_credentials(seat)
-    if invitation.ca is not None:
-        write_private(seat.ca, invitation.ca.encode())
-    write_private(own / "site.json", msgspec.json.encode(site.spec))
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+        own.chmod(0o700)
+        seat = Seat(invitation, site, data.resolve(), own)
+        _keep_best_credentials(seat)
+        if invitation.ca is not None:
+            write_private(seat.ca, invitation.ca.encode())
+        write_private(own / "site.json", msgspec.json.encode(site.spec))
+    except OSError as error:
+        raise Refusal(
+            f"--state {state}: {error.strerror}: {error.filename}. Choose another folder."
+        ) from error
     return seat
 
 
@@ -204,6 +209,9 @@ class Joining:
             # A laptop may be started before its network: the trainer is patient, and so is this.
             self._view.say(f"the store does not answer yet: {error}")
             return
+        except StoreError as error:
+            # A bucket that is not there, or a record of a newer version: waiting would not mend it.
+            raise Refusal(f"{self._seat.invitation.store}: {type(error).__name__}: {error}") from error
         if control is not None:
             _check_membership(self._seat, control)
 

@@ -163,6 +163,9 @@ class LocalBody:
                 self._view.say(f"{self._identity.store}: {type(error).__name__}: {error}. Trying again.")
                 stop.wait(_STORE_AWAY_SECONDS)
                 continue
+            except StoreError as error:
+                # No bucket, or a record of another version: nothing that waiting would mend.
+                raise Refusal(f"{self._identity.store}: {type(error).__name__}: {error}") from error
             if status.phase == FederationPhase.COMPLETE:
                 self.processes.drain()
                 self._sweep_to_the_end()
@@ -329,7 +332,13 @@ def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> None:
     if exit_ is RunExit.INTERRUPTED:
         console.print("Stopped; nothing is lost. Run the same command again to continue.", highlight=False)
         return
-    records = Observer(identity.open_store()).read()
+    try:
+        records = Observer(identity.open_store()).read()
+    except StoreError as error:
+        raise Refusal(
+            f"{identity.store}: {type(error).__name__}: {error}. The run is over and its results are there: "
+            "run the same command again for the report."
+        ) from error
     report = build_report(identity.name, records, workdir.models)
     # Also where the run has failed after the final model: a lost external set takes no other result along.
     if report is not None:

@@ -89,9 +89,11 @@ class Federation:
         )
         return self._start(words, self.ministry.environment())
 
-    def join(self, file: Path | None = None, site: Path | None = None) -> subprocess.Popen[str]:
+    def join(
+        self, file: Path | None = None, site: Path | None = None, state: Path | None = None
+    ) -> subprocess.Popen[str]:
         words = ("join", file or self.invitation, "--site", site or self.root / "chur.yaml")
-        folders = ("--data", self.root / "data/chur", "--state", self.root / "laptop")
+        folders = ("--data", self.root / "data/chur", "--state", state or self.root / "laptop")
         return self._start((*words, *folders, "--renew-seconds", "0.5"), {})
 
     @property
@@ -221,6 +223,7 @@ def test_refusals_say_what_to_do(federation: Federation) -> None:
     assert "chmod 600" in refused()
     federation.invitation.chmod(0o600)
     assert "no join file" in refused(file=chur)
+    assert "--state" in refused(state=chur)
     lost = federation.ministry.user()
     stale = federation.root / "stale.json"
     invitation = json.loads(encode_invitation(read_invitation(federation.invitation)))
@@ -255,6 +258,15 @@ def test_a_remote_site_that_refuses_is_left_out_with_its_reason(federation: Fede
     image.write_bytes(whole)
     federation.join()
     wait_until(lambda: not excluded(), "it is not asked for again")
+
+
+def test_a_lost_join_file_is_written_again(federation: Federation) -> None:
+    federation.run(rounds=2)
+    wait_until(federation.invitation.exists, "no join file")
+    first = federation.invitation.read_bytes()
+    federation.invitation.unlink()
+    wait_until(federation.invitation.exists, "no join file any more")
+    assert federation.invitation.read_bytes() == first
 
 
 def test_the_coordinator_renews_at_half_life(federation: Federation) -> None:

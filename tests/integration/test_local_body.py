@@ -143,6 +143,17 @@ def test_a_site_that_joins_and_one_that_leaves(here: Here) -> None:
     assert here.weight() == 9.0
 
 
+def test_a_record_of_another_version_ends_a_run_with_a_sentence(here: Here) -> None:
+    here.behave("bern", seconds="0.3")
+    runner = here.start()
+    here.wait(round_is(1))
+    here.store.put(keys.control(99), b'{"newer": true}')
+    code, said = end_of(runner)
+    assert code == 2, said
+    assert "control/0099.json" in said
+    assert "Traceback" not in said
+
+
 def test_a_suspended_federation_stops_its_children_until_it_is_resumed(here: Here) -> None:
     here.behave("bern", seconds="0.3")
     runner = here.start()
