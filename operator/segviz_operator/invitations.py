@@ -18,6 +18,7 @@ from segviz_operator.manifest import Site
 from segviz_operator.minting import Sts, newest_remote
 from segviz_operator.observe import FederationRecords
 from segviz_operator.remote import renew
+from segviz_operator.writing import write_private
 
 DEFAULT_SECONDS = 3600
 
@@ -91,16 +92,6 @@ def check_reachable(store: str, sites: Mapping[str, Site]) -> None:
             f"site {remote[0]!r}: is remote (spec.remote), and cannot reach {store}. Keep the records in an "
             "S3 store that it can reach: --store s3://HOST/BUCKET."
         )
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, and for its owner's eyes from the first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.partial")
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    staged.replace(path)
 
 
 def _region() -> str:

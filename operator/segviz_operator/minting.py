@@ -24,8 +24,6 @@ from segviz_exchange.s3 import build_connections
 from segviz_exchange.store import AlreadyExists, Denied, Store, StoreError, Unavailable
 from segviz_operator.identities import Access, policy
 
-MIN_SECONDS = 900
-"""STS gives no shorter ones, anywhere."""
 _MAX_ANSWER_BYTES = 1 << 20
 
 

@@ -8,8 +8,9 @@ import msgspec
 
 from segviz_exchange.spec import SiteSpec
 from segviz_operator.identity import Identity
-from segviz_operator.workdir import WorkDir, write_whole
+from segviz_operator.workdir import WorkDir
 from segviz_operator.workload import WorkloadRole
+from segviz_operator.writing import write_whole
 
 Words = tuple[str, ...]
 

@@ -9,7 +9,8 @@ import msgspec
 
 from segviz_exchange.records import Dice, Spent, VariantOutcome
 from segviz_operator.observe import FederationRecords
-from segviz_operator.workdir import WorkDir, write_whole
+from segviz_operator.workdir import WorkDir
+from segviz_operator.writing import write_whole
 
 VARIANTS = {"base": "", "tuned": "+FT"}
 """What each variant adds to the algorithm's name (methods: FedBN, FedBN+FT)."""

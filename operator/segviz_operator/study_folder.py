@@ -21,7 +21,8 @@ from segviz_exchange.study import INDEX, StudyIndex, StudyRow, StudySite
 from segviz_operator.manifest import Site, Study
 from segviz_operator.study import Row
 from segviz_operator.volumes import Volumes
-from segviz_operator.workdir import WorkDir, write_whole
+from segviz_operator.workdir import WorkDir
+from segviz_operator.writing import write_whole
 
 
 class StudyFolder:

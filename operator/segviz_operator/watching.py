@@ -12,8 +12,9 @@ from segviz_operator.observe import FederationRecords
 from segviz_operator.page import StatusPage
 from segviz_operator.samples import Watched
 from segviz_operator.status import FederationStatus
-from segviz_operator.workdir import WorkDir, write_whole
+from segviz_operator.workdir import WorkDir
 from segviz_operator.workload import Workload, WorkloadRole
+from segviz_operator.writing import write_whole
 
 _SERVES = (WorkloadRole.AGGREGATOR, WorkloadRole.TRAINER)
 """The others live for seconds."""

@@ -13,7 +13,6 @@ lock                 held by the one runner
 """
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ import msgspec
 
 from segviz_exchange.errors import Refusal
 from segviz_operator.identity import Identity
+from segviz_operator.writing import write_whole
 
 # `segviz status` holds the lock for an instant to see whether somebody else does.
 _LOOKS = 5
@@ -136,13 +136,3 @@ def _remove(made: Sequence[Path]) -> None:
     with suppress(OSError):
         for parent in parents:
             parent.rmdir()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file so that a reader, or a crash, meets the old one or the new one."""
-    staged = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with staged.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.rename(path)

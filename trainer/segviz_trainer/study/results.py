@@ -104,6 +104,7 @@ class Cost:
     row: str
     algorithm: str
     objective: str
+    """Empty where the algorithm brings its own."""
     rounds: int
     chosen_round: int
     sites: int
@@ -262,7 +263,7 @@ def _cost(row: str, store: Store, control: Control, final: Final) -> Cost:
     return Cost(
         row=row,
         algorithm=str(control.spec.algorithm.name),
-        objective=str(control.spec.objective),
+        objective="" if control.spec.algorithm.name.is_central else str(control.spec.objective),
         rounds=max(rounds),
         chosen_round=final.round,
         sites=len(control.active),

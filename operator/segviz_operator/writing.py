@@ -1,0 +1,24 @@
+"""Files that a reader, or a crash, meets whole: the old one or the new one."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    _write(path, data, 0o666)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """For its owner's eyes, from the first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, data, 0o600)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    staged = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
