@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from rendered import (
     CHARTS,
@@ -27,7 +26,9 @@ from rendered import (
     render,
 )
 from segviz_operator.__main__ import read_pods
+from segviz_operator.documents import read_documents
 from segviz_operator.manifest import parse
+from segviz_operator.problem import InvalidManifest
 from segviz_operator.schema import schemas
 
 variants = pytest.mark.parametrize("release", VARIANTS.values(), ids=VARIANTS)
@@ -75,6 +76,13 @@ def test_a_value_without_a_comment_is_refused(generator: ModuleType, tmp_path: P
         generator.described_values(values)
 
 
+def test_a_value_that_is_there_twice_is_refused(generator: ModuleType, tmp_path: Path):
+    values = tmp_path / "values.yaml"
+    values.write_text("# -- said\na: {}\n# -- said again\na: {}\n", encoding="utf-8")
+    with pytest.raises(InvalidManifest, match=r"values\.yaml:4:1: the key a is here twice"):
+        generator.described_values(values)
+
+
 def test_a_comment_of_two_lines_becomes_one_cell(generator: ModuleType, tmp_path: Path):
     values = tmp_path / "values.yaml"
     values.write_text("# not this\n# -- one\n# two\nb: {c: 1}\n", encoding="utf-8")
@@ -84,7 +92,7 @@ def test_a_comment_of_two_lines_becomes_one_cell(generator: ModuleType, tmp_path
 
 @pytest.mark.parametrize("chart", ["segviz-operator", "segviz-site"])
 def test_the_schema_knows_every_value_and_no_other(chart: str):
-    values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text(encoding="utf-8"))
+    (values,) = read_documents(CHARTS / chart / "values.yaml")
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text(encoding="utf-8"))
     unlike: list[str] = []
 
