@@ -444,6 +444,11 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "data.existingClaim: with remote=true",
     ),
     "no store (site)": ("segviz-site", {**SITE["plain"], "networkPolicy": {}}, "networkPolicy.store"),
+    "a PodMonitor that the policy keeps out": (
+        "segviz-site",
+        {**SITE["plain"], "monitoring": {"podMonitor": {"enabled": True}}},
+        "networkPolicy.metrics.namespace: ",
+    ),
     "no store (operator)": ("segviz-operator", {}, "networkPolicy.store"),
     "trial store without an image": (
         "segviz-operator",
