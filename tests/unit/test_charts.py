@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +113,25 @@ def test_the_schema_knows_every_value_and_no_other(chart: str):
     compare(values, schema, "")
     # `resources` states some of what it may have.
     assert [path for path in unlike if not path.endswith("resources")] == []
+
+
+def test_every_value_that_a_page_names_is_there():
+    charts = [read_documents(path)[0] for path in sorted(CHARTS.glob("*/values.yaml"))]
+    roots = {key for values in charts for key, value in values.items() if isinstance(value, dict)}
+    named = re.compile(rf"`((?:{'|'.join(sorted(roots))})(?:\.[A-Za-z]+)+)(?:=[^`]*)?`")
+
+    def has(values: Any, keys: list[str]) -> bool:
+        if not keys:
+            return True
+        return isinstance(values, dict) and keys[0] in values and has(values[keys[0]], keys[1:])
+
+    found = {
+        (str(page.relative_to(TOP)), name)
+        for page in (*sorted((TOP / "docs").rglob("*.md")), *sorted(CHARTS.glob("*/README.md")))
+        for name in named.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 40
+    assert {(page, name) for page, name in found if not any(has(v, name.split(".")) for v in charts)} == set()
 
 
 def test_a_data_set_has_the_fields_of_the_crd():
