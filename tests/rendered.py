@@ -1,7 +1,7 @@
 """The charts as a cluster would get them: every variant of values, rendered by the real Helm."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -182,11 +182,21 @@ def helm(*arguments: str, values: Mapping[str, Any]) -> str:
     return _helm(arguments, yaml.safe_dump(dict(values)))
 
 
+class UniqueKeys(yaml.CSafeLoader):
+    """Refuses a mapping with a key twice; a plain loader takes the later of the two without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            problem = f"there more than once: {', '.join(twice)}"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def render(release: Release) -> list[Object]:
     arguments = ("template", release.name, str(CHARTS / release.chart), "--namespace", release.namespace)
     text = helm(*arguments, "--kube-version", KUBERNETES, values=release.values)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return [each for each in yaml.load_all(text, loader) if each]
+    return [each for each in yaml.load_all(text, UniqueKeys) if each]
 
 
 def lint(release: Release) -> str:

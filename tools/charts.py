@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from segviz_operator.documents import read_documents
+
 TOP = Path(__file__).resolve().parent.parent
 CHARTS = TOP / "charts"
 BEGIN, END = "<!-- values: written by tools/charts.py -->", "<!-- /values -->"
@@ -30,12 +32,18 @@ class Value:
 
 
 def described_values(path: Path) -> list[Value]:
-    """Every value that has a comment of the form `# -- …`; what lies below one needs none of its own."""
+    """Every value that has a comment of the form `# -- …`; what lies below one needs none of its own.
+
+    Raises:
+        InvalidManifest: a value is there twice; Helm would take the later one without a word.
+        Undocumented: a value has no comment.
+    """
     text = path.read_text(encoding="utf-8")
     root = yaml.compose(text, yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
         raise Undocumented(f"{path}: is no mapping")
-    return list(_walk(root, yaml.safe_load(text), text.splitlines(), path, ()))
+    (values,) = read_documents(path)
+    return list(_walk(root, values, text.splitlines(), path, ()))
 
 
 def _walk(

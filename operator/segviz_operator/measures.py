@@ -179,6 +179,11 @@ CREDENTIALS_EXPIRE = gauge(
     "When the store credentials that were last given out expire; site is empty for the aggregator's.",
     _S,
 )
+CREDENTIALS_LIFETIME = gauge(
+    "segviz_credentials_lifetime_seconds",
+    "How long store credentials last; at half of that they are renewed. Absent where they do not expire.",
+    _F,
+)
 
 FEDERATION_MEASURES = (
     *(INFO, PHASE, ROUND, ROUNDS, BEST_ROUND, PROGRESS, REMAINING, MEAN_DICE, ORGAN_DICE, ROUND_DICE),
@@ -188,6 +193,7 @@ FEDERATION_MEASURES = (
     *(UPDATE_LOSS, SITE_SPEED, SITE_DICE, SCORED_ROUND, DELIVERED, SITE_STAGE, UP_BYTES, DOWN_BYTES),
     *(UPDATES, PARTICIPATIONS, EXCLUSIONS, REJECTIONS, TEST_DICE),
     *(AGGREGATOR_PHASE, AGGREGATOR_HEARTBEAT, WORKLOAD_FAILURES, CREDENTIALS_EXPIRE),
+    CREDENTIALS_LIFETIME,
 )
 
 # --- the operator itself ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from statistics import fmean
 from segviz_exchange.closing import deadline_of
 from segviz_exchange.measures import Measure
 from segviz_exchange.records import Control, VariantOutcome
+from segviz_exchange.spec import CredentialSource
 from segviz_operator import measures as m
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, SiteFacts
@@ -109,6 +110,8 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
     yield Sample(m.SUSPENDED, (), control.suspend)
     yield Sample(m.QUORUM, (), spec.participation.min_sites or len(control.members))
     yield from (Sample(m.SITES, (state,), count) for state, count in states.items())
+    if spec.store is not None and spec.store.credentials is CredentialSource.ASSUME_ROLE:
+        yield Sample(m.CREDENTIALS_LIFETIME, (), spec.store.credential_seconds)
     reasons = {failure.reason for failure in watched.records.failures if failure.control == control.number}
     if status.phase == FederationPhase.FAILED and not reasons:
         reasons = {"GivenUp"}

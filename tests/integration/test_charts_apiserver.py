@@ -1,6 +1,7 @@
 """The charts on a real API server: it takes every object, and Helm's verbs do what the notes promise."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -272,6 +273,33 @@ def test_a_namespaces_owner_cannot_give_more_than_they_have(apiserver: ApiServer
     with pytest.raises(ApiException) as refusal:
         rbac.create_namespaced_role(SITE_NAMESPACE, {"metadata": {"name": "more"}, "rules": [rule]})
     assert refusal.value.status == 403
+
+
+def test_the_notes_bring_the_trial_stores_keys_to_the_federations(apiserver: ApiServer, admin: Helm):
+    path = f"{built_tool('kubectl').parent}:{os.defpath}"
+    core = CoreV1Api(apiserver.client())
+    for name in ("trial-operator", "trial-radiology"):
+        core.create_namespace({"metadata": {"name": name}})
+    values = {
+        "federationNamespaces": ["trial-operator", "trial-radiology"],
+        "rbac": {"aggregate": False},
+        "trialStore": {"enabled": True, "image": "trial-store:1"},
+    }
+    release = Release("segviz-operator", "segviz", "trial-operator", values)
+    notes = admin.install(release).partition("NOTES:")[2]
+    commands = [line.strip() for line in notes.splitlines() if "get secret segviz-trial-store" in line]
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        env={"PATH": path, "KUBECONFIG": str(admin.kubeconfig), "HOME": str(admin.home)},
+        check=True,
+        timeout=60,
+    )
+    made, copied = (
+        core.read_namespaced_secret("segviz-trial-store", namespace).data
+        for namespace in ("trial-operator", "trial-radiology")
+    )
+    assert copied == made
+    admin.uninstall(release)
 
 
 def test_the_operators_release_leaves_nothing_but_the_crds(

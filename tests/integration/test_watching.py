@@ -111,7 +111,11 @@ def test_no_rule_asks_for_what_there_is_not_and_none_fires(
     watched_run: tuple[Prometheus, Path, float],
 ) -> None:
     prometheus, _, seconds = watched_run
-    only_elsewhere = ("segviz_credentials_expiration_timestamp_seconds", "segviz_federation_failure")
+    only_elsewhere = (
+        "segviz_credentials_expiration_timestamp_seconds",
+        "segviz_credentials_lifetime_seconds",
+        "segviz_federation_failure",
+    )
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
     missing = {}
     for rule in rules:

@@ -2,13 +2,13 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from rendered import (
     CHARTS,
@@ -27,7 +27,9 @@ from rendered import (
     render,
 )
 from segviz_operator.__main__ import read_pods
+from segviz_operator.documents import read_documents
 from segviz_operator.manifest import parse
+from segviz_operator.problem import InvalidManifest
 from segviz_operator.schema import schemas
 
 variants = pytest.mark.parametrize("release", VARIANTS.values(), ids=VARIANTS)
@@ -75,6 +77,13 @@ def test_a_value_without_a_comment_is_refused(generator: ModuleType, tmp_path: P
         generator.described_values(values)
 
 
+def test_a_value_that_is_there_twice_is_refused(generator: ModuleType, tmp_path: Path):
+    values = tmp_path / "values.yaml"
+    values.write_text("# -- said\na: {}\n# -- said again\na: {}\n", encoding="utf-8")
+    with pytest.raises(InvalidManifest, match=r"values\.yaml:4:1: the key a is here twice"):
+        generator.described_values(values)
+
+
 def test_a_comment_of_two_lines_becomes_one_cell(generator: ModuleType, tmp_path: Path):
     values = tmp_path / "values.yaml"
     values.write_text("# not this\n# -- one\n# two\nb: {c: 1}\n", encoding="utf-8")
@@ -84,7 +93,7 @@ def test_a_comment_of_two_lines_becomes_one_cell(generator: ModuleType, tmp_path
 
 @pytest.mark.parametrize("chart", ["segviz-operator", "segviz-site"])
 def test_the_schema_knows_every_value_and_no_other(chart: str):
-    values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text(encoding="utf-8"))
+    (values,) = read_documents(CHARTS / chart / "values.yaml")
     schema = json.loads((CHARTS / chart / "values.schema.json").read_text(encoding="utf-8"))
     unlike: list[str] = []
 
@@ -104,6 +113,25 @@ def test_the_schema_knows_every_value_and_no_other(chart: str):
     compare(values, schema, "")
     # `resources` states some of what it may have.
     assert [path for path in unlike if not path.endswith("resources")] == []
+
+
+def test_every_value_that_a_page_names_is_there():
+    charts = [read_documents(path)[0] for path in sorted(CHARTS.glob("*/values.yaml"))]
+    roots = {key for values in charts for key, value in values.items() if isinstance(value, dict)}
+    named = re.compile(rf"`((?:{'|'.join(sorted(roots))})(?:\.[A-Za-z]+)+)(?:=[^`]*)?`")
+
+    def has(values: Any, keys: list[str]) -> bool:
+        if not keys:
+            return True
+        return isinstance(values, dict) and keys[0] in values and has(values[keys[0]], keys[1:])
+
+    found = {
+        (str(page.relative_to(TOP)), name)
+        for page in (*sorted((TOP / "docs").rglob("*.md")), *sorted(CHARTS.glob("*/README.md")))
+        for name in named.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 40
+    assert {(page, name) for page, name in found if not any(has(v, name.split(".")) for v in charts)} == set()
 
 
 def test_a_data_set_has_the_fields_of_the_crd():
@@ -436,6 +464,11 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "data.existingClaim: with remote=true",
     ),
     "no store (site)": ("segviz-site", {**SITE["plain"], "networkPolicy": {}}, "networkPolicy.store"),
+    "a PodMonitor that the policy keeps out": (
+        "segviz-site",
+        {**SITE["plain"], "monitoring": {"podMonitor": {"enabled": True}}},
+        "networkPolicy.metrics.namespace: ",
+    ),
     "no store (operator)": ("segviz-operator", {}, "networkPolicy.store"),
     "trial store without an image": (
         "segviz-operator",

@@ -146,6 +146,22 @@ def test_a_workload_that_keeps_failing_is_counted() -> None:
     assert values(watched(running(), (ended,)))["segviz_workload_failures", *HERE, "basel", "trainer"] == 3
 
 
+STORE = {
+    "endpoint": "https://store.example",
+    "bucket": "segviz",
+    "region": "us-east-1",
+    "existingSecret": "store",
+    "credentialSeconds": 900,
+    "retention": {},
+}
+
+
+@pytest.mark.parametrize(("source", "expected"), [("AssumeRole", 900), ("ExistingSecrets", None)])
+def test_how_long_credentials_last_is_told_where_they_expire(source: str, expected: float | None) -> None:
+    found = values(watched(running(store={**STORE, "credentials": source})))
+    assert found.get(("segviz_credentials_lifetime_seconds", *HERE)) == expected
+
+
 def test_the_end_has_test_scores_and_no_open_round() -> None:
     outcome = build_outcome("basel", base_liver=Dice(0.8, 0.1, 4))
     records = running()
