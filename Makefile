@@ -37,9 +37,9 @@ lock: ## Write requirements.lock anew from pyproject.toml
 	  --python-version 3.11 --no-emit-index-url pyproject.toml --output-file requirements.lock
 
 .PHONY: tools
-tools: .venv/installed ## Build the servers that tests run against (etcd, kube-apiserver, MinIO, versitygw, Helm)
+tools: .venv/installed ## Build the servers and clients that tests run (etcd, kube-apiserver, MinIO, versitygw, Helm)
 	$(PYTHON) tools/build.py etcd kube-apiserver kube-controller-manager minio prometheus promtool versitygw \
-	  helm kubeconform
+	  helm kubectl kubeconform
 
 .PHONY: charts
 charts: .venv/installed ## Copy crds/ into the chart, and write the tables of values
