@@ -193,6 +193,34 @@ def test_a_joiner_after_the_first_round_estimates_its_statistics_too(tmp_path: P
     assert all(float(value.abs().sum()) > 0 for value in means)
 
 
+def test_the_first_model_of_a_joiner_has_the_seeded_head_again(tmp_path: Path) -> None:
+    """What an attempt made of it may have been rejected."""
+    rig = Rig(tmp_path, small_federation(rounds=3), THREE)
+    rig.control("basel", "bern")
+    sites = {alias: rig.site(alias) for alias in TWO}
+    rig.drive(sites, rig.aggregator(), until_round=0)
+    rig.control("basel", "bern", "chur")
+    model = rig.site("chur").me.model
+    model.load_initial()
+    first = {name: value.clone() for name, value in model.net.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.net.parameters():
+            parameter.fill_(torch.nan)
+    model.load_initial()
+    assert all(torch.equal(value, first[name]) for name, value in model.net.state_dict().items())
+
+
+def test_an_owner_that_releases_nothing_takes_nothing_away(tmp_path: Path) -> None:
+    both = {"basel": ("liver",), "bern": ("liver",)}
+    rig = Rig(tmp_path, small_federation(algorithm=algorithm(AlgorithmName.LOCAL)), both)
+    rig.control()
+    rig.run()
+    outcome_ = read(rig.store, keys.outcome("bern"), Outcome)
+    silent = {"base": msgspec.structs.replace(outcome_.variants["base"], release=None)}
+    rig.store.put(keys.outcome("bern"), encode(msgspec.structs.replace(outcome_, variants=silent)))
+    assert rig.export()["base"].organs == ("liver",)
+
+
 def test_an_organ_that_joined_later_is_exported_and_scored(tmp_path: Path) -> None:
     rig = Rig(tmp_path, small_federation(rounds=4), THREE)
     rig.control("basel", "bern")

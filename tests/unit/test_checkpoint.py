@@ -1,5 +1,6 @@
 """A site's checkpoints: the newest one counts, and none is ever half there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,20 @@ def test_what_is_not_kept_is_removed(tmp_path: Path) -> None:
     kept = (Position(1, 1, 2, 0), Position(2, 1, 2, 0))
     checkpoints.keep(*kept)
     assert checkpoints.positions() == list(kept)
+
+
+def test_nothing_starts_from_a_model_that_has_diverged(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, (1, 1, 2, 0), (2, 1, 2, 0))
+    assert checkpoints.before(3).position == Position(2, 1, 2, 0)
+    diverged = checkpoint(2, 2, 2, 0)
+    checkpoints.save(replace(diverged, model={name: v * torch.nan for name, v in diverged.model.items()}))
+    assert checkpoints.before(3).position == Position(2, 1, 2, 0)
+
+
+def test_a_rejected_attempt_is_dropped_and_the_one_after_it_stays(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, (1, 1, 2, 0), (2, 1, 2, 0), (2, 2, 0, 3))
+    checkpoints.drop(2, attempts=1)
+    assert checkpoints.positions() == [Position(1, 1, 2, 0), Position(2, 2, 0, 3)]
 
 
 def test_a_partial_file_is_not_there(tmp_path: Path) -> None:

@@ -391,6 +391,7 @@ def test_the_gradient_of_distillation_is_right_and_none_reaches_the_teacher() ->
 def test_the_weight_of_distillation_grows_from_a_hundredth_to_one() -> None:
     assert [distillation_weight(round_, 4) for round_ in range(4)] == pytest.approx([0.01, 0.34, 0.67, 1.0])
     assert distillation_weight(0, 1) == 1.0
+    assert distillation_weight(2, 2) == 1.0  # fine-tuning the last round's model
 
 
 def test_the_teacher_is_a_frozen_copy_of_the_global_model() -> None:

@@ -60,6 +60,14 @@ def test_clipping_by_hand() -> None:
     assert clip_scale([np.zeros(3)], 1.0) == 1.0
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_of_a_change_that_cannot_be_bounded_no_number_leaves(tmp_path: Path, bad: float) -> None:
+    state, _ = protect(
+        updates(tmp_path, FolderStore(tmp_path)), trained={**TRAINED, "var": TRAINED["var"] + bad}
+    )
+    assert all(bool(value.isnan().all()) for value in state.values())
+
+
 @given(one=FLOATS, other=FLOATS, norm=st.floats(1e-3, 1e3))
 def test_a_clipped_change_is_never_longer_and_never_turned(
     one: np.ndarray, other: np.ndarray, norm: float

@@ -59,8 +59,12 @@ class Checkpoints:
         save_whole(self.folder / checkpoint.position.file_name, tensors, metadata)
 
     def before(self, round_: int) -> Checkpoint | None:
-        """The newest checkpoint of an earlier round: where an attempt at this one starts from."""
-        return self._newest([at for at in self.positions() if at.round < round_])
+        """The newest checkpoint of an earlier round: where an attempt at this one starts from.
+
+        Not from one that has diverged, as its update may have come too late to be rejected.
+        """
+        earlier = (self._load(at) for at in reversed(self.positions()) if at.round < round_)
+        return next((each for each in earlier if _is_finite(each.model)), None)
 
     def of(self, round_: int, attempt: int) -> Checkpoint | None:
         """How far this very attempt has come, if it has begun."""
@@ -75,9 +79,9 @@ class Checkpoints:
             if position not in kept:
                 (self.folder / position.file_name).unlink(missing_ok=True)
 
-    def drop(self, round_: int) -> None:
-        """Remove every attempt at a round."""
-        self.keep(*(at for at in self.positions() if at.round != round_))
+    def drop(self, round_: int, attempts: int) -> None:
+        """Remove the first so many attempts at a round."""
+        self.keep(*(at for at in self.positions() if at.round != round_ or at.attempt > attempts))
 
     def _newest(self, positions: list[Position]) -> Checkpoint | None:
         return self._load(max(positions)) if positions else None
@@ -97,6 +101,10 @@ class Checkpoints:
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _is_finite(model: dict[str, Tensor]) -> bool:
+    return all(bool(value.isfinite().all()) for value in model.values())
 
 
 def _parse(file_name: str) -> Position:

@@ -82,7 +82,8 @@ class Exporter:
 
         organs, tensors = [], shared
         for organ in control.organs:
-            owners = [released[alias] for alias in control.owners(organ) if alias in released]
+            # An owner that releases nothing must not take the others' away from the mean.
+            owners = [released[alias] for alias in control.owners(organ) if released.get(alias)]
             own = assemble(organ, owners, groups)
             if is_complete(organ, {**shared, **own}, groups):
                 organs.append(organ)

@@ -35,12 +35,14 @@ class FederatedModel:
         self.groups = network.groups_of(self.net)
         self.private.mkdir(parents=True, exist_ok=True)
         self._blobs: dict[int, str] = {}
+        self._seeded = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def shared_names(self, control: Control) -> tuple[str, ...]:
         return shared_by(self.site, self.groups, control)
 
     def load_initial(self) -> None:
         """Round 0's model, heads and BN included; a head for an organ that joined later keeps its seed."""
+        load(self.net, self._seeded)
         self.load_global(read(self.store, keys.round_record(0), Round))
 
     def load_global(self, record: Round) -> set[str]:

@@ -112,9 +112,8 @@ class RoundLoop:
         """Merge the newest global model with what is private here, and score it."""
         me = self.me
         me.heartbeat.beat(Phase.SCORING, round=latest.round)
-        if self._rejections(latest.round) >= MAX_ATTEMPTS:
-            # What every attempt made of this round was rejected; nothing later may start from it.
-            me.checkpoints.drop(latest.round)
+        # What was rejected, nothing later may start from.
+        me.checkpoints.drop(latest.round, attempts=self._rejections(latest.round))
         base = me.checkpoints.before(latest.round + 1)
         me.model.load_initial()
         if base is not None:

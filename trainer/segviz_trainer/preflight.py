@@ -19,6 +19,7 @@ from pathlib import Path
 from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.records import Control, Finding, Preflight, Severity, commit
+from segviz_exchange.sharing import shared_by
 from segviz_exchange.store import Store
 from segviz_trainer import model as network
 from segviz_trainer.dataset import find_all
@@ -38,9 +39,8 @@ _GIB = 1 << 30
 # image float32, label uint8, and a tenth for the foreground's indices and the packed native label.
 _CACHE_BYTES_PER_VOXEL = 5.5
 # A checkpoint holds the model and Adam's two moments; four of them may lie side by side, with one model
-# that comes, one that goes, and the heads and norms of every round.
+# that comes and one that goes.
 _MODELS_ON_DISK = 4 * 3 + 2
-_PRIVATE_SHARE = 0.05
 _GPU_FREE_BYTES = 2 << 30
 
 
@@ -53,6 +53,8 @@ class Facts:
     site: Site
     control: Control
     model_bytes: int
+    private_bytes: int
+    """Of the model, what is not shared: it is kept for every round."""
 
 
 def examine(store: Store, site: Site, control: Control, lease: int) -> None:
@@ -61,7 +63,7 @@ def examine(store: Store, site: Site, control: Control, lease: int) -> None:
     Raises:
         Refusal: there is an error among them.
     """
-    facts = Facts(store, site, control, _model_bytes(control, site))
+    facts = Facts(store, site, control, *_model_bytes(control, site))
     findings = tuple(finding for check in CHECKS for finding in check(facts))
     commit(store, keys.preflight(site.alias, lease), Preflight(lease, findings))
     for finding in findings:
@@ -171,31 +173,42 @@ CHECKS = (check_data, check_clock, check_disk, check_bandwidth, check_gpu)
 
 def _needed_bytes(facts: Facts) -> int:
     """What this federation will still write to the site's state, roughly."""
-    model = facts.model_bytes * (_MODELS_ON_DISK + _PRIVATE_SHARE * facts.control.spec.rounds)
+    model = facts.model_bytes * _MODELS_ON_DISK + facts.private_bytes * facts.control.spec.rounds
     try:
         cases = find_all(facts.site)
     except Refusal:
         cases = ()  # said already
     cache = _CACHE_BYTES_PER_VOXEL * sum(_prepared_voxels(facts, cases))
-    have = sum(file.stat().st_size for file in facts.site.state.rglob("*") if file.is_file())
+    # The rows of a study share a cache, to which state/cache is a link.
+    folders = {facts.site.state, (facts.site.state / "cache").resolve()}
+    files = {file.resolve() for folder in folders for file in folder.rglob("*") if file.is_file()}
+    have = sum(file.stat().st_size for file in files)
     return max(0, round(model + cache) - have)
 
 
 def _prepared_voxels(facts: Facts, cases: Iterable[Case]) -> Iterator[float]:
-    target = facts.control.spec.preprocessing.spacing
+    target, resize = facts.control.spec.preprocessing.spacing, facts.control.spec.preprocessing.resize
     for case in cases:
         try:
             header = check_header(case.image, facts.site.spec.max_case_mebibytes)
         except BadCase:
             continue  # preparing names them all
-        # Axes may be permuted on the way; the volume of a voxel is the same in any order.
-        yield header.voxels * (prod(header.spacing) / prod(target) if target else 1)
+        if target:
+            # Axes may be permuted on the way; the volume of a voxel is the same in any order.
+            yield header.voxels * prod(header.spacing) / prod(target)
+        else:
+            yield prod(resize) if resize else header.voxels
 
 
-def _model_bytes(control: Control, site: Site) -> int:
+def _model_bytes(control: Control, site: Site) -> tuple[int, int]:
+    """Of the whole model, and of what is private to the site."""
     organs = control.organs if control.shared_head else site.organs or control.organs
-    state = network.build(control.spec, organs).state_dict()
-    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    net = network.build(control.spec, organs)
+    shared = (
+        set(shared_by(site.alias, network.groups_of(net), control)) if site.alias in control.active else ()
+    )
+    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in net.state_dict().items()}
+    return sum(sizes.values()), sum(size for name, size in sizes.items() if name not in shared)
 
 
 def _gib(count: int) -> str:

@@ -136,8 +136,14 @@ class PrivateUpdates:
 
 
 def clip_scale(changes: Collection[Array], clip_norm: float) -> float:
-    """What a change is multiplied by so that its L2 norm is at most `clip_norm`; never more than 1."""
+    """What a change is multiplied by so that its L2 norm is at most `clip_norm`; never more than 1.
+
+    NaN where training has diverged: a change without a norm cannot be bounded, so no number of it may leave.
+    The aggregator rejects an update of NaN, and asks for another attempt.
+    """
     norm = math.sqrt(sum(float(np.dot(change.ravel(), change.ravel())) for change in changes))
+    if not math.isfinite(norm):
+        return math.nan
     return min(1.0, clip_norm / norm) if norm else 1.0
 
 

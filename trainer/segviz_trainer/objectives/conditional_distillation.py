@@ -56,8 +56,8 @@ class ConditionalDistillation:
 
 
 def distillation_weight(round_: int, rounds: int) -> float:
-    """w_r = 0.01 + 0.99·r / (R − 1), r from 0; 1 where there is one round."""
-    if rounds <= 1:
+    """w_r = 0.01 + 0.99·r / (R − 1), r from 0; 1 in the last round, and in fine-tuning after it."""
+    if round_ >= rounds - 1:
         return _LAST_WEIGHT
     return _FIRST_WEIGHT + (_LAST_WEIGHT - _FIRST_WEIGHT) * round_ / (rounds - 1)
 
