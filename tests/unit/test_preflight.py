@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from rig import site_spec, small_federation, write_cases
+from rig import algorithm, site_spec, small_federation, write_cases
 from segviz_exchange import keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.folder import FolderStore
 from segviz_exchange.records import Control, Member, Preflight, Severity, read
-from segviz_exchange.spec import Model, Norm, Participation, Resources
+from segviz_exchange.spec import AlgorithmName, Model, Norm, Participation, Resources
 from segviz_trainer.preflight import PROBE_BYTES, examine
 from segviz_trainer.site import Site
 
@@ -84,6 +84,29 @@ def test_what_the_cache_holds_already_is_not_asked_for_again(store: FolderStore,
     examine(store, site, control, 8)
     record = read(store, keys.preflight("basel", 8), Preflight)
     assert any("about 0 MiB more" in each.message for each in record.findings)
+
+
+def test_a_cache_that_a_study_shares_counts_too(store: FolderStore, site: Site, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "blob").write_bytes(bytes(64 << 20))
+    (site.state / "cache").symlink_to(shared)
+    control = control_of(model=Model((32, 64), (2,), 1, Norm.BATCH, 1))
+    assert "about 0 MiB more" in findings(store, site, control)["Disk"][1]
+
+
+def test_under_local_the_whole_model_is_kept_for_every_round(store: FolderStore, site: Site) -> None:
+    def asked(name: AlgorithmName) -> int:
+        control = control_of(
+            rounds=50, model=Model((32, 64), (2,), 1, Norm.BATCH, 1), algorithm=algorithm(name)
+        )
+        examine(store, site, control, len(asked_for) + 10)
+        record = read(store, keys.preflight("basel", len(asked_for) + 10), Preflight)
+        asked_for.append(next(each.message for each in record.findings if each.check == "Disk"))
+        return int(asked_for[-1].partition("about ")[2].split()[0])
+
+    asked_for: list[str] = []
+    assert asked(AlgorithmName.LOCAL) > 2 * asked(AlgorithmName.FED_AVG), asked_for
 
 
 class Skewed(FolderStore):
