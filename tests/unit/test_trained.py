@@ -157,8 +157,42 @@ def test_an_unusable_image_is_named(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_two_images_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="ct: the name of two images"):
+    with pytest.raises(
+        Refusal, match=r"ct\.nii\.gz: would hold a result of a/ct\.nii and one of b/ct\.nii\.gz"
+    ):
         list(predict_files(model(bundle), [Path("a/ct.nii"), Path("b/ct.nii.gz")], tmp_path, False, print))
+
+
+def test_a_probability_and_a_label_map_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
+    images = [scan(tmp_path / "ct.nii.gz"), scan(tmp_path / "ct_liver.nii.gz")]
+    with pytest.raises(Refusal, match=r"ct_liver\.nii\.gz: would hold a result of .*ct\.nii\.gz and one of"):
+        list(predict_files(model(bundle), images, tmp_path / "out", True, print))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_never_replaces_an_image(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    before = image.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for output in (tmp_path, tmp_path / "link"):
+        with pytest.raises(Refusal, match=r"ct\.nii\.gz: is an input, and a result of"):
+            run(bundle, image, output)
+    assert image.read_bytes() == before
+
+
+def test_a_result_never_replaces_the_image_that_comes_next(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    images = [scan(tmp_path / "other/ct.nii"), scan(tmp_path / "ct_spleen.nii.gz")]
+    with pytest.raises(Refusal, match=r"ct_spleen\.nii\.gz: is an input, and a result of .*other/ct\.nii"):
+        list(predict_files(model(bundle), images, tmp_path, True, print))
+
+
+def test_a_result_never_replaces_a_file_of_a_series(bundle: Path, tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "series.nii.gz").write_bytes(b"somebody's own")
+    with pytest.raises(Refusal, match=r"series\.nii\.gz: is an input, and a result of"):
+        run(bundle, series, series)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
