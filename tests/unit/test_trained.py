@@ -17,7 +17,7 @@ from segviz_exchange import codec
 from segviz_exchange.errors import Refusal
 from segviz_exchange.records import Exported, encode
 from segviz_exchange.sharing import GROUPS, encode_groups
-from segviz_exchange.spec import AlgorithmName
+from segviz_exchange.spec import AlgorithmName, Objective
 from segviz_trainer import model as network
 from segviz_trainer.bundle import write_bundle
 from segviz_trainer.errors import BadCase
@@ -29,6 +29,7 @@ from segviz_trainer.tensors import to_arrays
 from segviz_trainer.trained import Model, TrainedModel, resolve
 
 ORGANS = ("liver", "spleen")
+THREE = ("kidneys", "liver", "spleen")
 SHAPE = (22, 20, 18)
 OBLIQUE_FREE = np.array([[-2.0, 0, 0, 30.0], [0, 1.5, 0, -20.0], [0, 0, 2.5, 5.0], [0, 0, 0, 1]])
 SOURCES = Sources({"basel": ("liver",), "bern": ("spleen",)}, {"basel": 12, "bern": 7}, {})
@@ -81,6 +82,32 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def export_shared(
+    folder: Path,
+    organs: tuple[str, ...] = ORGANS,
+    channels: tuple[str, ...] = ORGANS,
+    chances: tuple[float, ...] | None = None,
+) -> Path:
+    """One head for all organs: `channels` are the founding ones, `organs` those that are left.
+
+    With `chances`, what it says of every voxel: background's, then the channels'.
+    """
+    fed_avg = msgspec.structs.replace(small_federation().algorithm, name=AlgorithmName.FED_AVG)
+    spec = small_federation(algorithm=fed_avg, objective=Objective.MARGINAL)
+    net = network.build(spec, channels)
+    if chances is not None:
+        # Nothing comes through the last BN, so the logits are the last convolution's bias.
+        state = net.state_dict()
+        state["heads._all.0.0.adn.N.weight"].zero_()
+        state["heads._all.0.1.conv.unit0.conv.bias"].copy_(torch.tensor(chances).log())
+    folder.mkdir(parents=True)
+    metadata = {GROUPS: encode_groups(network.groups_of(net))}
+    digest = codec.save(folder / "model.safetensors", to_arrays(net.state_dict()), metadata)
+    (folder / "model.json").write_bytes(encode(Exported("base", 3, digest, 1, organs, channels, spec)))
+    write_bundle(folder, TrainedModel.open(folder), SOURCES)
+    return folder
+
+
 # --- one label map --------------------------------------------------------------------------------------
 
 
@@ -93,6 +120,20 @@ def test_where_organs_overlap_the_most_probable_wins_over_what_nobody_claims() -
 
 def test_a_tie_is_background() -> None:
     assert resolve(np.float32([[[[0.5]]]])).item() == 0
+
+
+def test_the_label_map_of_a_shared_head_is_its_argmax(tmp_path: Path) -> None:
+    """With a head for each organ, background would win by (1 - .4)(1 - .3) = .42."""
+    folder = export_shared(tmp_path / "model", chances=(0.3, 0.4, 0.3))
+    labels = run(folder, scan(tmp_path / "ct.nii.gz"), tmp_path / "out")
+    assert np.unique(labels).tolist() == [1]
+
+
+def test_an_organ_that_is_not_exported_is_background_where_it_wins(tmp_path: Path) -> None:
+    left = ("kidneys", "spleen")
+    folder = export_shared(tmp_path / "model", left, THREE, chances=(0.1, 0.2, 0.4, 0.3))
+    labels = run(folder, scan(tmp_path / "ct.nii.gz"), tmp_path / "out")
+    assert np.unique(labels).tolist() == [0]
 
 
 # --- predicting -----------------------------------------------------------------------------------------
@@ -249,18 +290,42 @@ def test_monai_verifies_the_network_against_the_metadata(bundle: Path) -> None:
     )
 
 
-def test_monais_inference_gives_our_label_map(bundle: Path, tmp_path: Path) -> None:
-    image = scan(tmp_path / "ct.nii.gz")
+def by_monai(bundle: Path, image: Path, output: Path) -> nib.Nifti1Image:
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
-    parser.update({"bundle_root": str(bundle), "images": [str(image)], "output_dir": str(tmp_path / "monai")})
+    parser.update({"bundle_root": str(bundle), "images": [str(image)], "output_dir": str(output)})
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("run")
     torch.set_grad_enabled(True)
-    theirs = nib.load(tmp_path / "monai/ct.nii.gz")
+    return nib.load(output / "ct.nii.gz")
+
+
+def test_monais_inference_gives_our_label_map(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    theirs = by_monai(bundle, image, tmp_path / "monai")
     ours = run(bundle, image, tmp_path / "ours")
     assert np.allclose(theirs.affine, OBLIQUE_FREE)
     assert (np.asarray(theirs.dataobj) == ours).mean() > 0.999
+
+
+@pytest.mark.parametrize("organs", [THREE, ("kidneys", "spleen"), ("kidneys",)], ids=",".join)
+def test_monais_inference_gives_our_label_map_of_a_shared_head(
+    organs: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Whether all founding organs are exported or not."""
+    folder = export_shared(tmp_path / "model", organs, THREE)
+    image = scan(tmp_path / "ct.nii.gz")
+    theirs = np.asarray(by_monai(folder, image, tmp_path / "monai").dataobj)
+    ours = run(folder, image, tmp_path / "ours")
+    assert np.unique(ours).tolist() == list(range(len(organs) + 1))
+    assert (theirs == ours).mean() > 0.999
+
+
+def test_the_bundle_makes_background_of_an_organ_that_is_not_exported(tmp_path: Path) -> None:
+    folder = export_shared(tmp_path / "model", ("kidneys", "spleen"), THREE, chances=(0.1, 0.2, 0.4, 0.3))
+    image = scan(tmp_path / "ct.nii.gz")
+    theirs = by_monai(folder, image, tmp_path / "monai")
+    assert np.unique(np.asarray(theirs.dataobj)).tolist() == [0]
 
 
 def test_the_model_card_names_sites_cases_and_limits(bundle: Path) -> None:
