@@ -241,6 +241,14 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         TrainedModel.open(tmp_path)
 
 
+def test_a_model_without_organs_is_refused(tmp_path: Path) -> None:
+    folder = export(tmp_path / "model")
+    record = msgspec.json.decode((folder / "model.json").read_bytes(), type=Exported)
+    (folder / "model.json").write_bytes(encode(msgspec.structs.replace(record, organs=(), all_organs=())))
+    with pytest.raises(Refusal, match=r"model\.json: names no organ.* HeadsAndNorm"):
+        TrainedModel.open(folder)
+
+
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     folder = export(tmp_path / "model")
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])

@@ -48,6 +48,11 @@ class TrainedModel:
             exported = msgspec.json.decode((folder / RECORD).read_bytes(), type=Exported)
         except msgspec.DecodeError as error:
             raise Refusal(f"{folder / RECORD}: is no model's record: {error}. Export it again.") from error
+        if not exported.organs:
+            raise Refusal(
+                f"{folder / RECORD}: names no organ: its sites released too little to predict one. Train "
+                "with release: HeadsAndNorm in the SegVizSites, which is None where it is left out."
+            )
         try:
             file = codec.open_tensors(folder / WEIGHTS)
             tensors = file.read_all()
