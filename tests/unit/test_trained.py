@@ -236,6 +236,13 @@ def test_a_result_never_replaces_a_file_of_a_series(bundle: Path, tmp_path: Path
         run(bundle, series, series)
 
 
+def test_an_output_that_cannot_be_written_is_refused(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    (tmp_path / "file").touch()
+    with pytest.raises(Refusal, match=r"file/out: cannot be written \(Not a directory\)"):
+        run(bundle, image, tmp_path / "file/out")
+
+
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"has no model\.safetensors"):
         TrainedModel.open(tmp_path)

@@ -51,16 +51,20 @@ def predict_files(
     """Predict each image; `report` is told the image, windows done and windows in all.
 
     Raises:
-        Refusal: a result would replace an input or another result.
+        Refusal: a result would replace an input or another result, or `output` cannot be written.
         BadCase: an image cannot be used; names it.
     """
     planned = [plan_files(image, output, model.trained.organs if probabilities else ()) for image in images]
     check_files(planned)
-    output.mkdir(parents=True, exist_ok=True)
     ids = {organ: index for index, organ in enumerate(model.trained.organs, start=1)}
-    (output / "labels.json").write_text(
-        json.dumps({"background": 0} | ids, indent=2) + "\n", encoding="utf-8"
-    )
+    legend = json.dumps({"background": 0} | ids, indent=2) + "\n"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "labels.json").write_text(legend, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(
+            f"{output}: cannot be written ({error.strerror}). Name another folder with --output."
+        ) from error
     for files in planned:
         image = files.image
         with as_nifti(image) as file:
