@@ -171,9 +171,10 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    organs = {}
+    """The ids of an organ that is named twice add up."""
+    organs: dict[str, tuple[int, ...]] = {}
     for name, value in (_pair(text, "--organ") for text in texts):
-        organs[name] = _ids(value, f"--organ {name}")
+        organs[name] = organs.get(name, ()) + _ids(value, f"--organ {name}")
     return organs
 
 
