@@ -275,7 +275,8 @@ def test_the_commands_predict_and_evaluate(bundle: Path, tmp_path: Path) -> None
     nib.save(nib.Nifti1Image(label, OBLIQUE_FREE), tmp_path / "seg.nii.gz")
     (tmp_path / "cases.csv").write_text("image,label\nct.nii.gz,seg.nii.gz\n", encoding="utf-8")
     files = ["--csv", str(tmp_path / "rows.csv"), "--json", str(tmp_path / "all.json")]
-    done = CliRunner().invoke(evaluate, [str(bundle), str(tmp_path), "--organ", "liver=1", *files])
+    options = ["--organ", "liver=1", "--tolerance", "liver=4", "--cases", "0:1"]
+    done = CliRunner().invoke(evaluate, [str(bundle), str(tmp_path), *options, *files])
     assert done.exit_code == 0, done.output
     header, row = (tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()
     assert header == "case,organ,dice,hd95,nsd,missed"
