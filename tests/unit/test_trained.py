@@ -20,6 +20,7 @@ from segviz_exchange.sharing import GROUPS, encode_groups
 from segviz_exchange.spec import AlgorithmName, Objective
 from segviz_trainer import model as network
 from segviz_trainer.bundle import write_bundle
+from segviz_trainer.dicom import series_to_nifti
 from segviz_trainer.errors import BadCase
 from segviz_trainer.model_commands import evaluate, predict
 from segviz_trainer.modelcard import Sources
@@ -183,6 +184,26 @@ def test_a_series_with_a_missing_slice_is_refused(bundle: Path, tmp_path: Path) 
     sorted((tmp_path / "series").iterdir())[5].unlink()
     with pytest.raises(Refusal, match=r"series: its slices lie .* some are missing"):
         run(bundle, tmp_path / "series", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("degrees", "fits"), [(0.0, True), (0.03, True), (0.2, False), (12.0, False)])
+def test_a_series_of_a_tilted_gantry_is_refused(degrees: float, fits: bool, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz", np.diag([-2.0, -1.5, 2.5, 1.0]))
+    write_series(image, tmp_path / "series", lean=float(np.tan(np.radians(degrees))))
+    if fits:
+        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+        return
+    with pytest.raises(Refusal, match=rf"series: its slices are stacked {degrees:.1f} degrees off"):
+        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+
+
+def test_places_rounded_by_a_scanner_are_no_tilt(tmp_path: Path) -> None:
+    """Half a millimetre along an oblique normal, to a hundredth: single steps point a degree elsewhere."""
+    turn, flat = np.radians(20), np.diag([-2.0, -1.5, 0.5])
+    oblique = np.eye(4)
+    oblique[:3, :3] = [[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]] @ flat
+    write_series(scan(tmp_path / "ct.nii.gz", oblique), tmp_path / "series", decimals=2)
+    series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
 
 
 def test_a_folder_without_a_series_is_refused(bundle: Path, tmp_path: Path) -> None:
@@ -365,7 +386,8 @@ def test_the_metadata_has_what_monais_schema_requires(bundle: Path) -> None:
     assert required | {"copyright", "network_data_format", "schema", "changelog"} <= metadata.keys()
 
 
-def write_series(image: Path, folder: Path) -> None:
+def write_series(image: Path, folder: Path, lean: float = 0.0, decimals: int = 9) -> None:
+    """`lean`: how far each slice is shifted along its columns, by its distance from the first."""
     folder.mkdir()
     volume = sitk.ReadImage(str(image), sitk.sitkInt16)
     writer = sitk.ImageFileWriter()
@@ -374,7 +396,10 @@ def write_series(image: Path, folder: Path) -> None:
     orientation = "\\".join(str(direction[index]) for index in (0, 3, 6, 1, 4, 7))
     for number in range(volume.GetDepth()):
         slice_ = volume[:, :, number]
-        place = volume.TransformIndexToPhysicalPoint((0, 0, number))
+        shift = lean * number * volume.GetSpacing()[2] / volume.GetSpacing()[1]
+        place = np.round(
+            volume.TransformContinuousIndexToPhysicalPoint((0.0, shift, float(number))), decimals
+        )
         for tag, value in {
             "0008|0060": "CT",
             "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
