@@ -1,13 +1,16 @@
 """Cases are found where each public layout keeps them, and nowhere outside the volume."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from segviz_exchange.errors import Refusal
 from segviz_exchange.spec import CaseRange, Layout
 from segviz_trainer.errors import BadDataSet
-from segviz_trainer.layouts import find_cases
+from segviz_trainer.layouts import find_cases, guess_layout
 from volumes import data_set
 
 FIELD = "spec.dataSets[0]"
@@ -102,6 +105,22 @@ def test_cases_outside_the_range_need_no_label(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named_with_its_field(tmp_path: Path) -> None:
     assert refusal(tmp_path, Layout.MSD).startswith(f"{FIELD}.path: {tmp_path / 'set'}: is not a folder")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = msd(tmp_path, "a")
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    monkeypatch.setattr(Path, "is_dir", closed)
+    assert refusal(tmp_path, Layout.MSD) == (
+        f"{FIELD}.path: {folder}: cannot be read (Permission denied). Give this user the right to read "
+        "it, or check the volume."
+    )
+    with pytest.raises(Refusal, match=r"dataset\.json: cannot be read \(Permission denied\)"):
+        guess_layout(folder)
 
 
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from segviz_exchange import codec
 from segviz_exchange.errors import Refusal
 from segviz_exchange.records import Exported, encode
 from segviz_exchange.sharing import GROUPS, encode_groups
-from segviz_exchange.spec import AlgorithmName
+from segviz_exchange.spec import AlgorithmName, Objective
 from segviz_trainer import model as network
 from segviz_trainer.bundle import write_bundle
+from segviz_trainer.dicom import series_to_nifti
 from segviz_trainer.errors import BadCase
 from segviz_trainer.model_commands import evaluate, predict
 from segviz_trainer.modelcard import Sources
@@ -29,6 +30,7 @@ from segviz_trainer.tensors import to_arrays
 from segviz_trainer.trained import Model, TrainedModel, resolve
 
 ORGANS = ("liver", "spleen")
+THREE = ("kidneys", "liver", "spleen")
 SHAPE = (22, 20, 18)
 OBLIQUE_FREE = np.array([[-2.0, 0, 0, 30.0], [0, 1.5, 0, -20.0], [0, 0, 2.5, 5.0], [0, 0, 0, 1]])
 SOURCES = Sources({"basel": ("liver",), "bern": ("spleen",)}, {"basel": 12, "bern": 7}, {})
@@ -81,6 +83,32 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def export_shared(
+    folder: Path,
+    organs: tuple[str, ...] = ORGANS,
+    channels: tuple[str, ...] = ORGANS,
+    chances: tuple[float, ...] | None = None,
+) -> Path:
+    """One head for all organs: `channels` are the founding ones, `organs` those that are left.
+
+    With `chances`, what it says of every voxel: background's, then the channels'.
+    """
+    fed_avg = msgspec.structs.replace(small_federation().algorithm, name=AlgorithmName.FED_AVG)
+    spec = small_federation(algorithm=fed_avg, objective=Objective.MARGINAL)
+    net = network.build(spec, channels)
+    if chances is not None:
+        # Nothing comes through the last BN, so the logits are the last convolution's bias.
+        state = net.state_dict()
+        state["heads._all.0.0.adn.N.weight"].zero_()
+        state["heads._all.0.1.conv.unit0.conv.bias"].copy_(torch.tensor(chances).log())
+    folder.mkdir(parents=True)
+    metadata = {GROUPS: encode_groups(network.groups_of(net))}
+    digest = codec.save(folder / "model.safetensors", to_arrays(net.state_dict()), metadata)
+    (folder / "model.json").write_bytes(encode(Exported("base", 3, digest, 1, organs, channels, spec)))
+    write_bundle(folder, TrainedModel.open(folder), SOURCES)
+    return folder
+
+
 # --- one label map --------------------------------------------------------------------------------------
 
 
@@ -93,6 +121,20 @@ def test_where_organs_overlap_the_most_probable_wins_over_what_nobody_claims() -
 
 def test_a_tie_is_background() -> None:
     assert resolve(np.float32([[[[0.5]]]])).item() == 0
+
+
+def test_the_label_map_of_a_shared_head_is_its_argmax(tmp_path: Path) -> None:
+    """With a head for each organ, background would win by (1 - .4)(1 - .3) = .42."""
+    folder = export_shared(tmp_path / "model", chances=(0.3, 0.4, 0.3))
+    labels = run(folder, scan(tmp_path / "ct.nii.gz"), tmp_path / "out")
+    assert np.unique(labels).tolist() == [1]
+
+
+def test_an_organ_that_is_not_exported_is_background_where_it_wins(tmp_path: Path) -> None:
+    left = ("kidneys", "spleen")
+    folder = export_shared(tmp_path / "model", left, THREE, chances=(0.1, 0.2, 0.4, 0.3))
+    labels = run(folder, scan(tmp_path / "ct.nii.gz"), tmp_path / "out")
+    assert np.unique(labels).tolist() == [0]
 
 
 # --- predicting -----------------------------------------------------------------------------------------
@@ -144,6 +186,26 @@ def test_a_series_with_a_missing_slice_is_refused(bundle: Path, tmp_path: Path) 
         run(bundle, tmp_path / "series", tmp_path / "out")
 
 
+@pytest.mark.parametrize(("degrees", "fits"), [(0.0, True), (0.03, True), (0.2, False), (12.0, False)])
+def test_a_series_of_a_tilted_gantry_is_refused(degrees: float, fits: bool, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz", np.diag([-2.0, -1.5, 2.5, 1.0]))
+    write_series(image, tmp_path / "series", lean=float(np.tan(np.radians(degrees))))
+    if fits:
+        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+        return
+    with pytest.raises(Refusal, match=rf"series: its slices are stacked {degrees:.1f} degrees off"):
+        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+
+
+def test_places_rounded_by_a_scanner_are_no_tilt(tmp_path: Path) -> None:
+    """Half a millimetre along an oblique normal, to a hundredth: single steps point a degree elsewhere."""
+    turn, flat = np.radians(20), np.diag([-2.0, -1.5, 0.5])
+    oblique = np.eye(4)
+    oblique[:3, :3] = [[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]] @ flat
+    write_series(scan(tmp_path / "ct.nii.gz", oblique), tmp_path / "series", decimals=2)
+    series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+
+
 def test_a_folder_without_a_series_is_refused(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(Refusal, match="empty: holds no DICOM series"):
@@ -157,13 +219,62 @@ def test_an_unusable_image_is_named(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_two_images_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="ct: the name of two images"):
+    with pytest.raises(
+        Refusal, match=r"ct\.nii\.gz: would hold a result of a/ct\.nii and one of b/ct\.nii\.gz"
+    ):
         list(predict_files(model(bundle), [Path("a/ct.nii"), Path("b/ct.nii.gz")], tmp_path, False, print))
+
+
+def test_a_probability_and_a_label_map_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
+    images = [scan(tmp_path / "ct.nii.gz"), scan(tmp_path / "ct_liver.nii.gz")]
+    with pytest.raises(Refusal, match=r"ct_liver\.nii\.gz: would hold a result of .*ct\.nii\.gz and one of"):
+        list(predict_files(model(bundle), images, tmp_path / "out", True, print))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_never_replaces_an_image(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    before = image.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for output in (tmp_path, tmp_path / "link"):
+        with pytest.raises(Refusal, match=r"ct\.nii\.gz: is an input, and a result of"):
+            run(bundle, image, output)
+    assert image.read_bytes() == before
+
+
+def test_a_result_never_replaces_the_image_that_comes_next(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    images = [scan(tmp_path / "other/ct.nii"), scan(tmp_path / "ct_spleen.nii.gz")]
+    with pytest.raises(Refusal, match=r"ct_spleen\.nii\.gz: is an input, and a result of .*other/ct\.nii"):
+        list(predict_files(model(bundle), images, tmp_path, True, print))
+
+
+def test_a_result_never_replaces_a_file_of_a_series(bundle: Path, tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "series.nii.gz").write_bytes(b"somebody's own")
+    with pytest.raises(Refusal, match=r"series\.nii\.gz: is an input, and a result of"):
+        run(bundle, series, series)
+
+
+def test_an_output_that_cannot_be_written_is_refused(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    (tmp_path / "file").touch()
+    with pytest.raises(Refusal, match=r"file/out: cannot be written \(Not a directory\)"):
+        run(bundle, image, tmp_path / "file/out")
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"has no model\.safetensors"):
         TrainedModel.open(tmp_path)
+
+
+def test_a_model_without_organs_is_refused(tmp_path: Path) -> None:
+    folder = export(tmp_path / "model")
+    record = msgspec.json.decode((folder / "model.json").read_bytes(), type=Exported)
+    (folder / "model.json").write_bytes(encode(msgspec.structs.replace(record, organs=(), all_organs=())))
+    with pytest.raises(Refusal, match=r"model\.json: names no organ.* HeadsAndNorm"):
+        TrainedModel.open(folder)
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
@@ -185,7 +296,8 @@ def test_the_commands_predict_and_evaluate(bundle: Path, tmp_path: Path) -> None
     nib.save(nib.Nifti1Image(label, OBLIQUE_FREE), tmp_path / "seg.nii.gz")
     (tmp_path / "cases.csv").write_text("image,label\nct.nii.gz,seg.nii.gz\n", encoding="utf-8")
     files = ["--csv", str(tmp_path / "rows.csv"), "--json", str(tmp_path / "all.json")]
-    done = CliRunner().invoke(evaluate, [str(bundle), str(tmp_path), "--organ", "liver=1", *files])
+    options = ["--organ", "liver=1", "--tolerance", "liver=4", "--cases", "0:1"]
+    done = CliRunner().invoke(evaluate, [str(bundle), str(tmp_path), *options, *files])
     assert done.exit_code == 0, done.output
     header, row = (tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()
     assert header == "case,organ,dice,hd95,nsd,missed"
@@ -215,18 +327,42 @@ def test_monai_verifies_the_network_against_the_metadata(bundle: Path) -> None:
     )
 
 
-def test_monais_inference_gives_our_label_map(bundle: Path, tmp_path: Path) -> None:
-    image = scan(tmp_path / "ct.nii.gz")
+def by_monai(bundle: Path, image: Path, output: Path) -> nib.Nifti1Image:
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
-    parser.update({"bundle_root": str(bundle), "images": [str(image)], "output_dir": str(tmp_path / "monai")})
+    parser.update({"bundle_root": str(bundle), "images": [str(image)], "output_dir": str(output)})
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("run")
     torch.set_grad_enabled(True)
-    theirs = nib.load(tmp_path / "monai/ct.nii.gz")
+    return nib.load(output / "ct.nii.gz")
+
+
+def test_monais_inference_gives_our_label_map(bundle: Path, tmp_path: Path) -> None:
+    image = scan(tmp_path / "ct.nii.gz")
+    theirs = by_monai(bundle, image, tmp_path / "monai")
     ours = run(bundle, image, tmp_path / "ours")
     assert np.allclose(theirs.affine, OBLIQUE_FREE)
     assert (np.asarray(theirs.dataobj) == ours).mean() > 0.999
+
+
+@pytest.mark.parametrize("organs", [THREE, ("kidneys", "spleen"), ("kidneys",)], ids=",".join)
+def test_monais_inference_gives_our_label_map_of_a_shared_head(
+    organs: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Whether all founding organs are exported or not."""
+    folder = export_shared(tmp_path / "model", organs, THREE)
+    image = scan(tmp_path / "ct.nii.gz")
+    theirs = np.asarray(by_monai(folder, image, tmp_path / "monai").dataobj)
+    ours = run(folder, image, tmp_path / "ours")
+    assert np.unique(ours).tolist() == list(range(len(organs) + 1))
+    assert (theirs == ours).mean() > 0.999
+
+
+def test_the_bundle_makes_background_of_an_organ_that_is_not_exported(tmp_path: Path) -> None:
+    folder = export_shared(tmp_path / "model", ("kidneys", "spleen"), THREE, chances=(0.1, 0.2, 0.4, 0.3))
+    image = scan(tmp_path / "ct.nii.gz")
+    theirs = by_monai(folder, image, tmp_path / "monai")
+    assert np.unique(np.asarray(theirs.dataobj)).tolist() == [0]
 
 
 def test_the_model_card_names_sites_cases_and_limits(bundle: Path) -> None:
@@ -250,7 +386,8 @@ def test_the_metadata_has_what_monais_schema_requires(bundle: Path) -> None:
     assert required | {"copyright", "network_data_format", "schema", "changelog"} <= metadata.keys()
 
 
-def write_series(image: Path, folder: Path) -> None:
+def write_series(image: Path, folder: Path, lean: float = 0.0, decimals: int = 9) -> None:
+    """`lean`: how far each slice is shifted along its columns, by its distance from the first."""
     folder.mkdir()
     volume = sitk.ReadImage(str(image), sitk.sitkInt16)
     writer = sitk.ImageFileWriter()
@@ -259,7 +396,10 @@ def write_series(image: Path, folder: Path) -> None:
     orientation = "\\".join(str(direction[index]) for index in (0, 3, 6, 1, 4, 7))
     for number in range(volume.GetDepth()):
         slice_ = volume[:, :, number]
-        place = volume.TransformIndexToPhysicalPoint((0, 0, number))
+        shift = lean * number * volume.GetSpacing()[2] / volume.GetSpacing()[1]
+        place = np.round(
+            volume.TransformContinuousIndexToPhysicalPoint((0.0, shift, float(number))), decimals
+        )
         for tag, value in {
             "0008|0060": "CT",
             "0008|0016": "1.2.840.10008.5.1.4.1.1.2",

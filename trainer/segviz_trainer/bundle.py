@@ -108,13 +108,15 @@ def inference(trained: TrainedModel, script: Probabilities) -> Json:
         post.append({"_target_": "Lambdad", "keys": pred, "func": both})
     post.append({"_target_": "AsDiscreted", "keys": pred, "argmax": True})
     if script.channels and trained.organs != trained.exported.all_organs:
-        kept = [0] + [1 + trained.exported.all_organs.index(organ) for organ in trained.organs]
+        # Every channel is named: MONAI leaves a label that is not as it is, which is another organ's.
+        labels = {organ: label for label, organ in enumerate(trained.organs, start=1)}
+        targets = [0] + [labels.get(organ, 0) for organ in trained.exported.all_organs]
         post.append(
             {
                 "_target_": "MapLabelValued",
                 "keys": pred,
-                "orig_labels": kept,
-                "target_labels": list(range(len(kept))),
+                "orig_labels": list(range(len(targets))),
+                "target_labels": targets,
             }
         )
     post.append(

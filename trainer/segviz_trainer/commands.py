@@ -10,6 +10,7 @@ import click
 
 from segviz_exchange.errors import Refusal
 from segviz_exchange.store import open_store
+from segviz_trainer.model_commands import case_range, cases_option, check_writable, organ_ids
 
 _PATIENCE_SECONDS = 2.0
 
@@ -74,6 +75,7 @@ Examples:
 @data.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Remark where it is absent.")
+@cases_option
 @click.option(
     "--sheet",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -88,7 +90,12 @@ Examples:
 )
 @click.pass_context
 def check(
-    context: click.Context, folder: Path, organs: tuple[str, ...], sheet: Path | None, max_mebibytes: int
+    context: click.Context,
+    folder: Path,
+    organs: tuple[str, ...],
+    cases: str | None,
+    sheet: Path | None,
+    max_mebibytes: int,
 ) -> None:
     """Say what the data set in FOLDER holds, before its site joins.
 
@@ -98,7 +105,7 @@ def check(
     \b
     Examples:
       segviz data check Task03_Liver/ --organ liver=1,2
-      segviz data check kits19/data --sheet kits19.html
+      segviz data check kits19/data --cases :210 --sheet kits19.html
     """
     # Here, so that --help answers at once.
     from rich.console import Console
@@ -106,23 +113,30 @@ def check(
 
     from segviz_exchange.spec import DataSet
     from segviz_trainer.layouts import find_cases, guess_layout
-    from segviz_trainer.model_commands import organ_ids
     from segviz_trainer.survey import loose, survey, write_sheet
 
-    layout, ids = guess_layout(folder), organ_ids(organs)
-    cases = (
+    ids, chosen = organ_ids(organs), case_range(cases)
+    check_writable(sheet, "--sheet")
+    layout = guess_layout(folder)
+    if layout is None and chosen is not None:
+        raise Refusal(
+            f"--cases {cases}: {folder} has no dataset.json, case_* folders, img/ and label/, or cases.csv "
+            "to choose from. Leave it out to look at every file."
+        )
+    listed = (
         loose(folder)
         if layout is None
-        else find_cases(folder, DataSet(folder.resolve().name, ".", layout, ids, ()), "FOLDER")
+        else find_cases(folder, DataSet(folder.resolve().name, ".", layout, ids, (), chosen), "FOLDER")
     )
-    if not cases:
+    if not listed:
         raise Refusal(f"{folder}: has no NIfTI file. Name the folder that holds the data set.")
     console = Console(highlight=False)
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("checking", total=len(cases))
-        found = survey(cases, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))
+        task = progress.add_task("checking", total=len(listed))
+        found = survey(listed, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))
     console.print(
-        f"{folder}: {len(cases)} cases, layout {layout or 'none'}; {found.unusable} unusable", soft_wrap=True
+        f"{folder}: {len(found.cases)} cases, layout {layout or 'none'}; {found.unusable} unusable",
+        soft_wrap=True,
     )
     for name, counts in (
         ("spacing, mm", found.counts(lambda case: case.spacing)),

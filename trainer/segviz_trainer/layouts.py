@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from segviz_exchange.errors import Refusal
 from segviz_exchange.spec import DataSet, Layout
 from segviz_trainer.errors import BadDataSet
 
@@ -50,6 +51,13 @@ class _MsdListing(msgspec.Struct):
     modality: dict[str, str]
 
 
+_OPEN_IT = "Give this user the right to read it, or check the volume"
+
+
+def _closed(error: OSError) -> str:
+    return f"cannot be read ({error.strerror})"
+
+
 def find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
     """The cases of `data_set` below the volume's `root`, sorted by id and cut to `data_set.cases`.
 
@@ -57,8 +65,17 @@ def find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
     on is not) can be used. `field` is the data set's place in the manifest, such as `spec.dataSets[0]`.
 
     Raises:
-        BadDataSet: the folder or a file is missing, a listing is malformed, or an id occurs twice.
+        BadDataSet: the folder or a file is missing or closed, a listing is malformed, or an id occurs twice.
     """
+    try:
+        return _find_cases(root, data_set, field)
+    except OSError as error:
+        raise BadDataSet(
+            f"{field}.path", Path(error.filename or root / data_set.path), _closed(error), _OPEN_IT
+        ) from error
+
+
+def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
     _check_organs(data_set, root, field)
     folder = _inside(root, root / data_set.path, f"{field}.path")
     if not folder.is_dir():
@@ -83,7 +100,7 @@ def find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
                     f"{field}.path",
                     file,
                     f"case {found.id!r} has no such file",
-                    f"Add it, or leave the case out with {field}.cases",
+                    f"Add it, or leave the case out with {field}.cases (on the command line, --cases)",
                 )
     return tuple(
         Case(
@@ -201,11 +218,18 @@ _LAYOUTS: dict[Layout, Callable[[Path, str], list[_Found]]] = {
 
 
 def guess_layout(folder: Path) -> Layout | None:
-    """By what lies in the folder; None where it looks like none of them."""
-    if (folder / "dataset.json").is_file():
-        return Layout.MSD
-    if (folder / "img").is_dir() and (folder / "label").is_dir():
-        return Layout.BTCV
-    if (folder / "cases.csv").is_file():
-        return Layout.LIST
-    return Layout.KITS19 if any(folder.glob("case_*/imaging.nii.gz")) else None
+    """By what lies in the folder; None where it looks like none of them.
+
+    Raises:
+        Refusal: the folder cannot be read.
+    """
+    try:
+        if (folder / "dataset.json").is_file():
+            return Layout.MSD
+        if (folder / "img").is_dir() and (folder / "label").is_dir():
+            return Layout.BTCV
+        if (folder / "cases.csv").is_file():
+            return Layout.LIST
+        return Layout.KITS19 if any(folder.glob("case_*/imaging.nii.gz")) else None
+    except OSError as error:
+        raise Refusal(f"{error.filename or folder}: {_closed(error)}. {_OPEN_IT}.") from error

@@ -2,14 +2,16 @@
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import DataSet, Layout
+from segviz_exchange.spec import CaseRange, DataSet, Layout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,6 +32,7 @@ _EVALUATE_EXAMPLES = """\b
 Examples:
   segviz evaluate MODEL abdomen/ --organ spleen=1 --organ kidneys=2,3 --organ liver=6 --background rest
   segviz evaluate MODEL Task03_Liver/ --organ liver=1,2 --csv cases.csv --json summary.json
+  segviz evaluate MODEL kits19/data --cases :210 --organ kidneys=1,2
 """
 
 _device = click.option(
@@ -40,6 +43,11 @@ _device = click.option(
     help="auto is a GPU where there is one.",
 )
 _threads = click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: the model's]")
+cases_option = click.option(
+    "--cases",
+    metavar="START:STOP",
+    help="A range of the sorted cases, as Python reads a slice.  [default: all]",
+)
 _model = click.argument("model", type=click.Path(path_type=Path))
 
 
@@ -96,6 +104,7 @@ def predict(
     type=click.Choice([each.value for each in Layout]),
     help="[default: what the folder looks like]",
 )
+@cases_option
 @click.option(
     "--tolerance", multiple=True, metavar="ORGAN=MM", help="NSD's.  [default: liver, pancreas 5; others 3]"
 )
@@ -109,6 +118,7 @@ def evaluate(
     organs: tuple[str, ...],
     background: str,
     layout: str | None,
+    cases: str | None,
     tolerance: tuple[str, ...],
     csv_file: Path | None,
     json_file: Path | None,
@@ -120,14 +130,18 @@ def evaluate(
     DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
     """
     ids = organ_ids(organs)
+    tolerances = _tolerances(tolerance, ids)
+    check_writable(csv_file, "--csv")
+    check_writable(json_file, "--json")
     chosen = Layout(layout) if layout else _layout(folder)
-    data_set = DataSet(folder.resolve().name, ".", chosen, ids, _background(background, ids))
+    data_set = DataSet(
+        folder.resolve().name, ".", chosen, ids, _background(background, ids), case_range(cases)
+    )
     import tempfile
 
     from segviz_trainer.assess import assess
 
     loaded = _open(model, device, threads)
-    tolerances = {name: float(value) for name, value in (_pair(each, "--tolerance") for each in tolerance)}
     with tempfile.TemporaryDirectory(prefix="segviz-evaluate-") as cache, _progress() as progress:
         task = progress.add_task("", total=None)
 
@@ -171,10 +185,53 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    organs = {}
+    """The ids of an organ that is named twice add up."""
+    organs: dict[str, tuple[int, ...]] = {}
     for name, value in (_pair(text, "--organ") for text in texts):
-        organs[name] = _ids(value, f"--organ {name}")
+        organs[name] = organs.get(name, ()) + _ids(value, f"--organ {name}")
     return organs
+
+
+def case_range(text: str | None) -> CaseRange | None:
+    if text is None:
+        return None
+    start, sign, stop = text.partition(":")
+    try:
+        bounds = [int(each) if each else None for each in (start, stop)]
+    except ValueError:
+        bounds = []
+    if not sign or not any(bound is not None for bound in bounds):
+        raise Refusal(f"--cases {text}: write it as START:STOP, one of which may be left out, such as :210.")
+    return CaseRange(*bounds)
+
+
+def check_writable(file: Path | None, option: str) -> None:
+    """Raises Refusal for a file that could not be written once the work is done."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        raise Refusal(f"{option} {file}: there is no folder {file.parent}. Make it first.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise Refusal(f"{option} {file}: this user may not write there. Name another place.")
+
+
+def _tolerances(texts: Sequence[str], organs: Collection[str]) -> dict[str, float]:
+    tolerances: dict[str, float] = {}
+    for name, value in (_pair(text, "--tolerance") for text in texts):
+        place = f"--tolerance {name}={value}"
+        if name not in organs:
+            raise Refusal(f"{place}: no --organ is named {name!r}, only {', '.join(organs)}.")
+        if name in tolerances:
+            raise Refusal(f"{place}: {name} has one already, {tolerances[name]:g}. Give each organ one.")
+        try:
+            millimetres = float(value)
+        except ValueError:
+            millimetres = math.nan
+        # The range of a manifest's toleranceMillimetres; NaN is in none.
+        if not 0 <= millimetres <= 1000:
+            raise Refusal(f"{place}: {value!r} is no length from 0 to 1000 mm. Write it as {name}=5.")
+        tolerances[name] = millimetres
+    return tolerances
 
 
 def _background(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

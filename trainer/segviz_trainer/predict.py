@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,16 @@ class Written:
     overlap_rate: float
 
 
+@dataclass(frozen=True)
+class Planned:
+    """An image and the files that its results go to."""
+
+    image: Path
+    labels: Path
+    probabilities: Mapping[str, Path]
+    """By organ; empty where they are not asked for."""
+
+
 def predict_files(
     model: Model,
     images: Sequence[Path],
@@ -41,28 +51,57 @@ def predict_files(
     """Predict each image; `report` is told the image, windows done and windows in all.
 
     Raises:
-        Refusal: two images would be written to one file.
+        Refusal: a result would replace an input or another result, or `output` cannot be written.
         BadCase: an image cannot be used; names it.
     """
-    names = [name_of(image) for image in images]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise Refusal(f"{', '.join(twice)}: the name of two images. Predict them into different folders.")
-    output.mkdir(parents=True, exist_ok=True)
+    planned = [plan_files(image, output, model.trained.organs if probabilities else ()) for image in images]
+    check_files(planned)
     ids = {organ: index for index, organ in enumerate(model.trained.organs, start=1)}
-    (output / "labels.json").write_text(
-        json.dumps({"background": 0} | ids, indent=2) + "\n", encoding="utf-8"
-    )
-    for image, name in zip(images, names, strict=True):
+    legend = json.dumps({"background": 0} | ids, indent=2) + "\n"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "labels.json").write_text(legend, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(
+            f"{output}: cannot be written ({error.strerror}). Name another folder with --output."
+        ) from error
+    for files in planned:
+        image = files.image
         with as_nifti(image) as file:
             prepared = prepare_image(file, model.preprocessing, MAX_MEBIBYTES)
         voxels = torch.from_numpy(prepared.voxels)[None]
         found = model.predict(voxels, prepared, partial(report, image))
-        labels = output / f"{name}.nii.gz"
-        save(labels, found.labels, prepared.native)
-        if probabilities:
-            for organ, values in zip(found.organs, found.probabilities, strict=True):
-                save(output / f"{name}_{organ}.nii.gz", values, prepared.native)
-        yield Written(image, labels, volumes(found, prepared.native), found.overlap_rate)
+        save(files.labels, found.labels, prepared.native)
+        for organ, file in files.probabilities.items():
+            save(file, found.probabilities[found.organs.index(organ)], prepared.native)
+        yield Written(image, files.labels, volumes(found, prepared.native), found.overlap_rate)
+
+
+def plan_files(image: Path, output: Path, organs: Sequence[str]) -> Planned:
+    name = image.resolve().name.removesuffix(".gz").removesuffix(".nii")
+    return Planned(
+        image, output / f"{name}.nii.gz", {organ: output / f"{name}_{organ}.nii.gz" for organ in organs}
+    )
+
+
+def check_files(planned: Sequence[Planned]) -> None:
+    """Raises Refusal where a result would replace an image, a file of a DICOM series or another result."""
+    inputs = {files.image.resolve() for files in planned}
+    owners: dict[Path, Path] = {}
+    for files in planned:
+        for file in (files.labels, *files.probabilities.values()):
+            place = file.resolve()
+            if place in inputs or (place.parent in inputs and place.exists()):
+                raise Refusal(
+                    f"{file}: is an input, and a result of {files.image} would replace it. "
+                    "Name another folder with --output."
+                )
+            if place in owners:
+                raise Refusal(
+                    f"{file}: would hold a result of {owners[place]} and one of {files.image}. "
+                    "Predict them into different folders."
+                )
+            owners[place] = files.image
 
 
 def volumes(found: Prediction, grid: Grid) -> dict[str, float]:
@@ -78,10 +117,6 @@ def save(path: Path, values: NDArray[np.generic], grid: Grid) -> None:
     partial = path.with_name(f".partial-{path.name}")
     nib.save(image, partial)
     partial.rename(path)
-
-
-def name_of(image: Path) -> str:
-    return image.resolve().name.removesuffix(".gz").removesuffix(".nii")
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class TrainedModel:
             exported = msgspec.json.decode((folder / RECORD).read_bytes(), type=Exported)
         except msgspec.DecodeError as error:
             raise Refusal(f"{folder / RECORD}: is no model's record: {error}. Export it again.") from error
+        if not exported.organs:
+            raise Refusal(
+                f"{folder / RECORD}: names no organ: its sites released too little to predict one. Train "
+                "with release: HeadsAndNorm in the SegVizSites, which is None where it is left out."
+            )
         try:
             file = codec.open_tensors(folder / WEIGHTS)
             tensors = file.read_all()
@@ -132,8 +137,11 @@ class Model:
         organs = self.trained.organs
         probabilities = np.empty((len(organs), *placed.native.shape), np.float32)
         masks = np.empty(probabilities.shape, bool)
+        labels: NDArray[np.uint8] | None = None
         for chosen, native in self._native(image, placed, organs, report):
             winner = native.argmax(axis=0) if self.predictor.shared_head else None
+            if winner is not None and len(self.trained.passes) == 1:
+                labels = self._label_of_channel()[winner]
             for index, organ in enumerate(chosen):
                 row = organs.index(organ)
                 channel = self._channel(organ) if self.predictor.shared_head else index
@@ -143,7 +151,7 @@ class Model:
         return Prediction(
             organs=organs,
             probabilities=probabilities,
-            labels=resolve(probabilities),
+            labels=resolve(probabilities) if labels is None else labels,
             overlap_rate=float((claims > 1).sum() / max((claims > 0).sum(), 1)),
         )
 
@@ -160,12 +168,22 @@ class Model:
 
             yield chosen, to_native(self.predictor.probabilities(image, chosen, told), placed)
 
+    def _label_of_channel(self) -> NDArray[np.uint8]:
+        """By channel of the head for all organs; an organ that is not exported is background."""
+        labels = np.zeros(1 + len(self.trained.exported.all_organs), np.uint8)
+        for label, organ in enumerate(self.trained.organs, start=1):
+            labels[self._channel(organ)] = label
+        return labels
+
     def _channel(self, organ: str) -> int:
         return 1 + self.trained.exported.all_organs.index(organ)
 
 
 def resolve(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(organs, X, Y, Z) to one label map: background has Π(1 − p), then the most probable wins."""
+    """(organs, X, Y, Z) to one label map: background has Π(1 − p), then the most probable wins.
+
+    For organs that a head each predicts, and knows nothing of the others; one softmax has its own background.
+    """
     background = np.prod(1 - probabilities, axis=0)
     best = probabilities.argmax(axis=0)
     # Ties go to background, as an argmax over background first would have it.
