@@ -76,6 +76,11 @@ class Table:
             found.append("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "-")
         return tuple(found)
 
+    def best(self, organ: str) -> str | None:
+        """The method with the column's best mean."""
+        column = self.organs.index(organ)
+        return next((method for method, cells in self.rows if (cell := cells[column]) and cell.best), None)
+
     @property
     def title(self) -> str:
         unit = f" in {self.metric.unit}" if self.metric.unit else ""
