@@ -44,6 +44,7 @@ def render(
         planes=PLANES,
         pictures=pictures,
         missed=_missed(tables),
+        uncounted=sorted({each.site for each in results.summaries if each.surface is None}),
         overlaps=results.overlaps,
         hidden=sorted({each.site for each in results.summaries}),
         roles={BASELINE: results.baseline, CENTRAL: results.central, BEST: "the column's best mean"},
