@@ -4,7 +4,6 @@ Made where the images lie, and only for sites whose `scores` let case rows out.
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from segviz_trainer.inference import Predictor, to_native
 from segviz_trainer.layouts import find_cases
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.outcome import salt_of
+from segviz_trainer.scoring import case_name, salted
 from segviz_trainer.site import Site
 from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
 from segviz_trainer.study.tables import Table
@@ -163,7 +163,7 @@ def _find(case: Case, study_site: StudySite, spec: FederationSpec, folder: Path)
         if case.organ not in data_set.organs:
             continue
         for found in find_cases(site.data_root, data_set, f"spec.dataSets[{number}]"):
-            if hashlib.sha256(f"{salt}/{found.id}".encode()).hexdigest()[:12] == case.case:
+            if salted(case_name(found), salt) == case.case:
                 return prepare_case(
                     found, spec.preprocessing, site.organs, site.spec.max_case_mebibytes, site.state / "cache"
                 )

@@ -167,7 +167,7 @@ class Results:
         found: dict[str, float] = {}
         for case in self.cases:
             if (case.table, case.method, case.organ) == (table, method, organ):
-                # Two sites may call a case the same, under one salt.
+                # Two sites may call a data set and a case in it the same, under one salt.
                 name = case.case if case.case not in found else f"{case.site}/{case.case}"
                 found[name] = case.values[metric.name]
         return found
