@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from cubes import write_cases
@@ -12,10 +13,15 @@ from rig import site_spec, small_federation
 from segviz_exchange import codec, keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Exported, commit
+from segviz_exchange.records import Exported, ExternalScores, commit, read
 from segviz_exchange.sharing import GROUPS, encode_groups
+from segviz_exchange.spec import EvaluationNorm
 from segviz_exchange.study import StudyIndex, StudyRow, StudySite
 from segviz_trainer import model as network
+from segviz_trainer.dataset import load_evaluation_data
+from segviz_trainer.evaluate import Evaluator
+from segviz_trainer.heartbeat import Heartbeat, take_lease
+from segviz_trainer.site import Site
 from segviz_trainer.study import command
 from segviz_trainer.study.pictures import draw_worst_cases, worst_columns
 from segviz_trainer.study.results import IN_FEDERATION, Case, Cost, Results
@@ -28,7 +34,7 @@ ORGANS = ("liver", "spleen")
 def export(store: FolderStore, organs: tuple[str, ...] = ORGANS, **evaluation: object) -> Exported:
     """Untrained, with BN of its own for each organ, as under FedBN."""
     spec = small_federation()
-    spec = msgspec.structs.replace(spec, evaluation=msgspec.structs.replace(spec.evaluation, **evaluation))
+    spec = replace(spec, evaluation=replace(spec.evaluation, **evaluation))
     net = network.build(spec, organs)
     groups = network.groups_of(net)
     tensors = to_arrays(net.state_dict())
@@ -61,7 +67,7 @@ class Study:
     def index(self) -> StudyIndex:
         here = StudySite(self.site, str(self.folder / "data"), "state")
         row = StudyRow("FedBN", "bucket", "fedbn/", {"basel": here, "external": here})
-        return StudyIndex("default/small", (row,), ("FedBN",), None, None, worst_cases=2)
+        return StudyIndex("default/small", (row,), ("FedBN",), None, None, worst_cases=9)
 
     def columns(self) -> tuple:
         return worst_columns(self.results, build_tables(self.results), self.index, self.folder)
@@ -83,17 +89,58 @@ def scored(organ: str, case: str, dice: float = 0.5, table: str = IN_FEDERATION)
     return Case(table, "FedBN", site, organ, case, {"Dice": dice}, missed=False)
 
 
+def evaluated(study: Study, organs: tuple[str, ...] = ORGANS, **evaluation: object) -> dict[str, float]:
+    """Score the external set as its evaluator does; redraw every case, and say each one's Dice, as drawn."""
+    export(study.store, organs, **evaluation)
+    site = Site("external", study.site, study.folder / "data", study.folder / "state")
+    exported = read(study.store, keys.exported("base"), Exported)
+    cases = load_evaluation_data(site, exported.spec, lambda done, cases, case: None)
+    heartbeat = Heartbeat(study.store, "external", take_lease(study.store, "external"))
+    Evaluator(study.store, site, cases, heartbeat).run()
+    outcome = read(study.store, keys.external_scores("external"), ExternalScores).variants["base"]
+    study.results.add("external", "FedBN", "external", outcome)
+    drawn = list(draw_worst_cases(study.columns(), study.folder))
+    assert len(drawn) == len(study.results.cases)
+    as_scored = {(each.organ, each.case): each.values["Dice"] for each in study.results.cases}
+    as_drawn = {(each.organ, each.case): each.redrawn_dice for each in drawn}
+    assert as_drawn == as_scored
+    return as_drawn
+
+
 def test_an_organ_that_is_not_in_the_exported_model_is_not_drawn_and_the_page_says_so(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(study.store, organs=())  # what `release: None`, the default, leaves of them
-    study.results.cases = [scored("liver", "a"), scored("spleen", "a")]
-    said = " ".join(study.report(monkeypatch).split())
+    evaluated(study, organs=("spleen",))  # with `release: None`, the default, for the liver
+    study.results.cases.append(scored("liver", study.results.cases[0].case))
+    html = study.report(monkeypatch)
+    said = " ".join(html.split())
+    assert html.count("data:image/png;base64,") == 2 * 9, "cases × planes and their three pictures"
     assert (
         "Not drawn, because the organ is not in the exported model (its owners release too little to predict "
-        "it): liver, In-federation, FedBN; spleen, In-federation, FedBN."
+        "it): liver, In-federation, FedBN."
     ) in said
     assert (study.folder / "report-without-images.html").exists()
+
+
+@pytest.mark.parametrize("norm", EvaluationNorm)
+def test_an_external_case_is_drawn_with_the_norm_it_was_scored_with(
+    study: Study, norm: EvaluationNorm
+) -> None:
+    assert any(evaluated(study, norm=norm).values())
+
+
+def test_ignored_voxels_count_as_little_in_a_picture_as_in_a_score(study: Study) -> None:
+    (cubes,) = study.site.data_sets
+    study.site = site_spec(("liver",), data_sets=(replace(cubes, organs={"liver": (1,)}, ignored=(2,)),))
+    assert any(evaluated(study).values())
+
+
+def test_the_case_drawn_is_the_one_of_its_data_set(study: Study) -> None:
+    """Both data sets number alike."""
+    (cubes,) = study.site.data_sets
+    write_cases(study.folder / "data/more", ORGANS, cases=2, seed=1)
+    study.site = site_spec(ORGANS, data_sets=(cubes, replace(cubes, name="more", path="more")))
+    assert len(evaluated(study)) == 2 * 2 * len(ORGANS)
 
 
 def test_a_case_whose_image_is_gone_is_refused(study: Study) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from segviz_exchange.records import CaseScore, Dice, Surface
 from segviz_exchange.spec import Scores
@@ -38,13 +39,17 @@ def score(
         # A site's data sets may annotate different organs; nothing is predicted where there is no truth.
         if annotated:
             label = case.native_label()
-            known = label != IGNORED
             for organ, mask in predictor.masks(case, annotated).items():
-                truth = label == site_organs.index(organ) + 1
-                rows.append(_score(case, organ, mask & known, truth, tolerances))
+                found, truth = scored_masks(mask, label, site_organs.index(organ))
+                rows.append(_score(case, organ, found, truth, tolerances))
                 on_mask(case_name(case), mask)
         on_case(done)
     return tuple(rows)
+
+
+def scored_masks(mask: Mask, label: NDArray[np.uint8], organ: int) -> tuple[Mask, Mask]:
+    """Prediction and truth of the site's `organ`-th organ. Ignored voxels are neither right nor wrong."""
+    return mask & (label != IGNORED), label == organ + 1
 
 
 def _score(

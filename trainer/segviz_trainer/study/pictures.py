@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 from segviz_exchange import codec, keys
 from segviz_exchange.errors import Refusal
 from segviz_exchange.records import Exported, find
+from segviz_exchange.sharing import GROUPS, decode_groups
 from segviz_exchange.spec import EvaluationNorm, FederationSpec
 from segviz_exchange.store import Store, download
 from segviz_exchange.study import StudyIndex, StudyRow, StudySite
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase, prepare_case
+from segviz_trainer.dataset import load_evaluation_data
+from segviz_trainer.evaluate import load_for_external
 from segviz_trainer.inference import Predictor, to_native
 from segviz_trainer.layouts import find_cases
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.outcome import salt_of
-from segviz_trainer.scoring import case_name, salted
+from segviz_trainer.scoring import case_name, salted, scored_masks
 from segviz_trainer.site import Site
 from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
 from segviz_trainer.study.tables import Table
@@ -120,21 +123,28 @@ class _Artist:
         self._spec = column.exported.spec
         store = store_of(column.row, folder)
         self._predictor = _predictor(column.exported, folder / "scratch")
-        load_organ(self._predictor.model, self._organ, self._tensors(store, column.exported))
+        file = _open(store, column.exported, folder / "scratch" / "exported")
+        tensors = file.read_all()
+        if column.table == IN_FEDERATION:
+            # Sites score with BN of their own, whatever `evaluation.norm` says of external sets.
+            load_organ(self._predictor.model, self._organ, tensors)
+        else:
+            groups = decode_groups(file.metadata[GROUPS])
+            cases = self._external_cases(column.table)
+            load_for_external(self._predictor, column.exported, self._organ, tensors, groups, cases)
 
-    def _tensors(self, store: Store, exported: Exported) -> dict[str, codec.Array]:
-        path = download(
-            store, keys.exported_blob(exported.blob), exported.blob, self._folder / "scratch" / "exported"
-        )
-        return codec.open_tensors(path).read_all()
+    def _external_cases(self, alias: str) -> tuple[PreparedCase, ...]:
+        """All whose statistics the scored model had, or none where it had not theirs."""
+        if self._spec.evaluation.norm is not EvaluationNorm.ADAPTED:
+            return ()
+        site = _site(alias, self._row.sites[alias], self._folder)
+        return load_evaluation_data(site, self._spec, lambda done, cases, case: None)
 
     def draw(self, case: Case) -> WorstCase:
-        site = self._row.sites[case.site]
-        prepared = _find(case, site, self._spec, self._folder)
-        if case.table != IN_FEDERATION and self._spec.evaluation.norm is EvaluationNorm.ADAPTED:
-            self._predictor.reestimate_norm([prepared])
-        prediction = self._predictor.masks(prepared, (self._organ,))[self._organ]
-        truth = prepared.native_label() == site.spec.organs.index(self._organ) + 1
+        site = _site(case.site, self._row.sites[case.site], self._folder)
+        prepared = _find(case, site, self._spec)
+        mask = self._predictor.masks(prepared, (self._organ,))[self._organ]
+        prediction, truth = scored_masks(mask, prepared.native_label(), site.organs.index(self._organ))
         image = to_native(prepared.image(), prepared)[0]
         return WorstCase(
             table=case.table,
@@ -155,9 +165,16 @@ def _predictor(exported: Exported, scratch: Path) -> Predictor:
     return Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
 
 
-def _find(case: Case, study_site: StudySite, spec: FederationSpec, folder: Path) -> PreparedCase:
+def _open(store: Store, exported: Exported, scratch: Path) -> codec.TensorFile:
+    return codec.open_tensors(download(store, keys.exported_blob(exported.blob), exported.blob, scratch))
+
+
+def _site(alias: str, site: StudySite, folder: Path) -> Site:
+    return Site(alias, site.spec, Path(site.data_root), folder / site.state)
+
+
+def _find(case: Case, site: Site, spec: FederationSpec) -> PreparedCase:
     """The case behind an id: this is done at the site, which knows the salt."""
-    site = Site(case.site, study_site.spec, Path(study_site.data_root), folder / study_site.state)
     salt = salt_of(site)
     for number, data_set in enumerate(site.spec.data_sets):
         if case.organ not in data_set.organs:
@@ -168,7 +185,7 @@ def _find(case: Case, study_site: StudySite, spec: FederationSpec, folder: Path)
                     found, spec.preprocessing, site.organs, site.spec.max_case_mebibytes, site.state / "cache"
                 )
     raise Refusal(
-        f"{study_site.data_root}: no case of {case.site} has the id {case.case}, under which "
+        f"{site.data_root}: no case of {case.site} has the id {case.case}, under which "
         f"its {case.organ} was scored. Put its images back, or set spec.worstCases to 0 "
         "for a report without pictures."
     )
