@@ -112,6 +112,8 @@ def test_a_mark_that_does_not_survive_holm_says_so() -> None:
     test = next(each for each in inside.tests if each.method == "FedBN+FT" and each.reference == "baseline")
     assert test.paired is not None
     assert test.paired.p < 0.05 < (test.p_holm or 0)
+    # The family: three methods against Local. Against all references it would have nine.
+    assert test.p_holm == pytest.approx(3 * test.paired.p)
     assert str(inside.rows[3][1][0].marks[0]) == "b↑°"  # type: ignore[union-attr]
 
 
@@ -285,6 +287,7 @@ def test_the_page_says_what_the_tables_say() -> None:
     assert "0.863 (0.024) b↑ c↓ m↓" in said
     assert "because they have no result yet: FedAdam." in said
     assert "CentralMarginal spleen 1 2" in said, "a miss"
+    assert "after Holm's correction over the table's tests against the same reference." in said
 
 
 def test_the_page_counts_the_misses_of_a_site_that_keeps_its_rows() -> None:
