@@ -1,5 +1,7 @@
 """Dice by hand, what is scored, and what of it leaves a site."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ from segviz_exchange.spec import Scores
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.overlap import Mask, dice
-from segviz_trainer.scoring import may_leave, score, summary, surface_summary
+from segviz_trainer.scoring import case_name, may_leave, salted, score, summary, surface_summary
 from volumes import WINDOWED, liver_label, write_case
 
 ORGANS = ("liver", "spleen")
@@ -82,7 +84,7 @@ def test_a_case_is_scored_against_the_stored_label(case: PreparedCase) -> None:
     found = truth.copy()
     found[:3] = False
     assert 0 < found.sum() < truth.sum()
-    assert score(Finds(), [case], ORGANS, ORGANS) == (CaseScore("a", "liver", dice(found, truth)),)
+    assert score(Finds(), [case], ORGANS, ORGANS) == (CaseScore("clinic/a", "liver", dice(found, truth)),)
 
 
 def test_with_tolerances_surfaces_are_scored_in_millimetres(case: PreparedCase) -> None:
@@ -104,14 +106,14 @@ def test_an_organ_that_a_case_does_not_annotate_is_not_scored(
     case: PreparedCase, spleen: PreparedCase
 ) -> None:
     rows = score(Finds(), [case, spleen], ORGANS, ORGANS)
-    assert [(row.case, row.organ) for row in rows] == [("a", "liver"), ("s", "spleen")]
+    assert [(row.case, row.organ) for row in rows] == [("clinic/a", "liver"), ("other/s", "spleen")]
 
 
 def test_a_case_that_annotates_none_of_the_organs_is_passed_over(
     case: PreparedCase, spleen: PreparedCase
 ) -> None:
     rows = score(Finds(), [spleen, case], ORGANS, ("liver",))
-    assert [(row.case, row.organ) for row in rows] == [("a", "liver")]
+    assert [(row.case, row.organ) for row in rows] == [("clinic/a", "liver")]
 
 
 def test_the_class_in_the_label_is_that_of_the_sites_organs(spleen: PreparedCase) -> None:
@@ -172,6 +174,17 @@ def test_no_case_id_leaves() -> None:
 def test_one_case_has_one_id_whatever_the_organ() -> None:
     left = may_leave(ROWS, Scores.PER_CASE, "salt")
     assert left[0].case == left[2].case != left[1].case
+
+
+def test_cases_that_two_data_sets_number_alike_have_two_ids(case: PreparedCase) -> None:
+    same = replace(case, data_set="other")
+    left = may_leave(score(Finds(), [case, same], ORGANS, ORGANS), Scores.PER_CASE, "salt")
+    assert len({row.case for row in left}) == 2
+
+
+def test_a_case_has_the_same_id_at_a_site_that_pools_its_data_set(case: PreparedCase) -> None:
+    """Nothing of the site itself is in an id, so a pooled row's cases pair with the sites'."""
+    assert salted(case_name(case), "salt") == hashlib.sha256(b"salt/clinic/a").hexdigest()[:12]
 
 
 def test_an_id_cannot_be_found_without_the_salt() -> None:

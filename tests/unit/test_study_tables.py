@@ -2,13 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segviz_exchange.records import Dice
+from segviz_exchange.records import Dice, Surface, VariantOutcome
 from segviz_trainer.study import charts, page
 from segviz_trainer.study.files import write_files
 from segviz_trainer.study.pictures import Slice, WorstCase
@@ -111,6 +112,8 @@ def test_a_mark_that_does_not_survive_holm_says_so() -> None:
     test = next(each for each in inside.tests if each.method == "FedBN+FT" and each.reference == "baseline")
     assert test.paired is not None
     assert test.paired.p < 0.05 < (test.p_holm or 0)
+    # The family: three methods against Local. Against all references it would have nine.
+    assert test.p_holm == pytest.approx(3 * test.paired.p)
     assert str(inside.rows[3][1][0].marks[0]) == "b↑°"  # type: ignore[union-attr]
 
 
@@ -138,16 +141,59 @@ def test_unequal_cases_give_no_p_value_but_the_reason() -> None:
 
 
 def test_a_site_that_keeps_its_rows_is_in_the_mean_and_in_no_test() -> None:
-    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2))
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=0.5, nsd_sd=0.1, misses=1)
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2), surface)
     found = [*cases("Local", "liver", (0.7, 0.8)), *cases("FedBN", "liver", (0.9, 0.7))]
     table = build_tables(build(*found, summaries=[hidden]))[0]
     cell = table.rows[2][1][0]
     assert cell is not None
     everyone = [0.9, 0.7, 0.6, 0.4]  # 0.5 ± 0.1 over two is 0.6 and 0.4
     assert (cell.mean, cell.sd) == pytest.approx((np.mean(everyone), np.std(everyone)))
-    assert (cell.cases, cell.misses) == (4, None)
+    assert (cell.cases, cell.misses) == (4, 1)
     refused = {each.refused for each in table.tests if "FedBN" in (each.method, each.reference_method)}
     assert refused == {"no paired test of liver: bern keeps its case rows. Ask its owner for scores PerCase."}
+
+
+def with_surfaces(case: Case, hd95: float, nsd: float) -> Case:
+    return replace(case, values={**case.values, "HD95": hd95, "NSD": nsd})
+
+
+def test_surfaces_of_a_site_that_keeps_its_rows_are_in_the_means_too() -> None:
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=0.5, nsd_sd=0.1, misses=0)
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2), surface)
+    one, other = cases("FedBN", "liver", (0.9, 0.7))
+    found = [with_surfaces(one, 2.0, 0.9), with_surfaces(other, 4.0, 0.8)]
+    tables = {table.metric.name: table for table in build_tables(build(*found, summaries=[hidden]))}
+    for metric, everyone in (("HD95", [2.0, 4.0, 3.0, 7.0]), ("NSD", [0.9, 0.8, 0.4, 0.6])):
+        cell = tables[metric].rows[2][1][0]
+        assert cell is not None
+        assert (cell.cases, cell.mean) == (4, pytest.approx(np.mean(everyone)))
+        assert cell.sd == pytest.approx(np.std(everyone))
+
+
+def test_sites_that_all_keep_their_rows_have_every_metric() -> None:
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=0.5, nsd_sd=0.1, misses=0)
+    results = build(
+        cases=[], summaries=[Summary("btcv", "FedBN", "btcv", "liver", Dice(0.5, 0.1, 2), surface)]
+    )
+    assert [table.metric.name for table in build_tables(results)] == ["Dice", "HD95", "NSD"]
+
+
+def test_a_metric_that_a_site_does_not_tell_has_no_table() -> None:
+    """Over the other sites alone it would stand beside a Dice over all."""
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2))
+    found = [with_surfaces(each, 2.0, 0.9) for each in cases("FedBN", "liver", (0.9, 0.7))]
+    (table,) = build_tables(build(*found, summaries=[hidden]))
+    assert table.metric.name == "Dice"
+
+
+def test_the_surfaces_of_a_record_reach_the_tables() -> None:
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=0.5, nsd_sd=0.1, misses=1)
+    outcome = VariantOutcome({"liver": Dice(0.5, 0.1, 2)}, (), None, {"liver": surface})
+    results = Results("default/paper", methods=["FedBN"])
+    results.add("btcv", "FedBN", "btcv", outcome)
+    assert [table.metric.name for table in build_tables(results)] == ["Dice", "HD95", "NSD"]
+    assert results.misses("btcv", "FedBN", "liver") == 1
 
 
 def test_the_standing_of_the_best_federated_method() -> None:
@@ -210,6 +256,10 @@ def parsed(html: str) -> _Links:
     return links
 
 
+def words(html: str) -> str:
+    return " ".join(" ".join(parsed(html).text).split())
+
+
 def rendered(results: Results, *, pictures: bool = True) -> str:
     slices = tuple(Slice(plane, PIXEL, PIXEL, PIXEL) for plane in ("axial", "coronal", "sagittal"))
     worst = [WorstCase("btcv", "liver", "FedBN", "btcv", "case0", 0.5, 0.5, slices)] if pictures else []
@@ -232,12 +282,27 @@ def test_the_page_asks_nobody_for_anything(pictures: bool) -> None:
 
 
 def test_the_page_says_what_the_tables_say() -> None:
-    html = rendered(build(unfinished=["FedAdam"]))
-    said = " ".join(" ".join(parsed(html).text).split())
+    said = words(rendered(build(unfinished=["FedAdam"])))
     assert "Table 2: Dice, external set btcv" in said
     assert "0.863 (0.024) b↑ c↓ m↓" in said
     assert "because they have no result yet: FedAdam." in said
     assert "CentralMarginal spleen 1 2" in said, "a miss"
+    assert "after Holm's correction over the table's tests against the same reference." in said
+
+
+def test_the_page_counts_the_misses_of_a_site_that_keeps_its_rows() -> None:
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=0.5, nsd_sd=0.1, misses=2)
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 3), surface)
+    said = words(rendered(build(*cases("Local", "liver", LOCAL), summaries=[hidden])))
+    assert "In-federation FedBN liver 2 3" in said
+    assert "No method missed" not in said
+
+
+def test_the_page_does_not_deny_misses_that_it_cannot_see() -> None:
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 3))
+    said = words(rendered(build(*cases("Local", "liver", LOCAL), summaries=[hidden])))
+    assert "No method missed an organ in any case that was counted." in said
+    assert "Not counted at bern: the records have Dice alone." in said
 
 
 def test_names_cannot_break_the_page() -> None:

@@ -1,6 +1,6 @@
 """Scoring an exported model on an external set, where its images lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from segviz_exchange import codec, keys
@@ -11,15 +11,15 @@ from segviz_exchange.spec import EvaluationNorm
 from segviz_exchange.store import Store, download
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase
-from segviz_trainer.exported import averaged_norm, for_organ
+from segviz_trainer.exported import averaged_norm, organ_prefix
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
 from segviz_trainer.metrics.shared_voxels import SharedVoxels
 from segviz_trainer.outcome import salt_of
 from segviz_trainer.scoring import may_leave, score, summary, surface_summary
 from segviz_trainer.site import Site
-from segviz_trainer.tensors import load, to_tensors
 from segviz_trainer.train import Device
+from segviz_trainer.trained import load_organ
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Evaluator:
         rows: list[CaseScore] = []
         shared = SharedVoxels()
         for organ in sorted(set(exported.organs) & set(self.site.organs)):
-            self._load(predictor, exported, organ, tensors, groups)
+            load_for_external(predictor, exported, organ, tensors, groups, self.cases)
             rows += score(
                 predictor,
                 self.cases,
@@ -74,20 +74,20 @@ class Evaluator:
             Phase.TESTING, step=done, steps=len(self.cases), message=message
         )
 
-    def _load(
-        self,
-        predictor: Predictor,
-        exported: Exported,
-        organ: str,
-        tensors: dict[str, Array],
-        groups: dict[str, TensorGroup],
-    ) -> None:
-        """The state for one organ: with its owners' BN, the mean of all owners', or these images' own."""
-        state = for_organ(organ, tensors)
-        norm = exported.spec.evaluation.norm
-        if norm is EvaluationNorm.AVERAGED:
-            state |= averaged_norm(tensors, exported.organs, groups)
-        own = predictor.model.state_dict().keys()
-        load(predictor.model, to_tensors({name: state[name] for name in own}))
-        if norm is EvaluationNorm.ADAPTED:
-            predictor.reestimate_norm(self.cases)
+
+def load_for_external(
+    predictor: Predictor,
+    exported: Exported,
+    organ: str,
+    tensors: dict[str, Array],
+    groups: dict[str, TensorGroup],
+    cases: Sequence[PreparedCase],
+) -> None:
+    """The state for one organ: with its owners' BN, the mean of all owners', or the external images' own."""
+    norm = exported.spec.evaluation.norm
+    if norm is EvaluationNorm.AVERAGED:
+        mean = averaged_norm(tensors, exported.organs, groups)
+        tensors = tensors | {organ_prefix(organ) + name: value for name, value in mean.items()}
+    load_organ(predictor.model, organ, tensors)
+    if norm is EvaluationNorm.ADAPTED:
+        predictor.reestimate_norm(cases)

@@ -3,9 +3,11 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from segviz_exchange.records import CaseScore, Dice, Surface
 from segviz_exchange.spec import Scores
@@ -29,7 +31,7 @@ def score(
     """Scores of every case for each of `organs` that it annotates, on the grid of the stored label.
 
     Dice alone, which is what a round is chosen by; HD95, NSD and misses too where `tolerances` are given:
-    NSD's by organ, in mm, for organs that differ from the usual.
+    NSD's by organ, in mm, for organs that differ from the usual. A row has the `case_name`.
     """
     rows = []
     for done, case in enumerate(cases, start=1):
@@ -37,22 +39,27 @@ def score(
         # A site's data sets may annotate different organs; nothing is predicted where there is no truth.
         if annotated:
             label = case.native_label()
-            known = label != IGNORED
             for organ, mask in predictor.masks(case, annotated).items():
-                truth = label == site_organs.index(organ) + 1
-                rows.append(_score(case, organ, mask & known, truth, tolerances))
-                on_mask(f"{case.data_set}/{case.id}", mask)
+                found, truth = scored_masks(mask, label, site_organs.index(organ))
+                rows.append(_score(case, organ, found, truth, tolerances))
+                on_mask(case_name(case), mask)
         on_case(done)
     return tuple(rows)
+
+
+def scored_masks(mask: Mask, label: NDArray[np.uint8], organ: int) -> tuple[Mask, Mask]:
+    """Prediction and truth of the site's `organ`-th organ. Ignored voxels are neither right nor wrong."""
+    return mask & (label != IGNORED), label == organ + 1
 
 
 def _score(
     case: PreparedCase, organ: str, mask: Mask, truth: Mask, tolerances: Mapping[str, float] | None
 ) -> CaseScore:
+    name = case_name(case)
     if tolerances is None:
-        return CaseScore(case.id, organ, dice(mask, truth))
+        return CaseScore(name, organ, dice(mask, truth))
     agreed = agreement(mask, truth, case.native.spacing, tolerance_of(organ, tolerances))
-    return CaseScore(case.id, organ, agreed.dice, agreed.hd95, agreed.nsd, agreed.missed)
+    return CaseScore(name, organ, agreed.dice, agreed.hd95, agreed.nsd, agreed.missed)
 
 
 def summary(rows: Sequence[CaseScore]) -> dict[str, Dice]:
@@ -88,7 +95,24 @@ def may_leave(rows: Sequence[CaseScore], policy: Scores, salt: str) -> tuple[Cas
     """The case rows that a site lets out: none, or all under ids that only the site can trace back."""
     if policy is Scores.SUMMARY:
         return ()
-    return tuple(
-        msgspec.structs.replace(row, case=hashlib.sha256(f"{salt}/{row.case}".encode()).hexdigest()[:12])
-        for row in rows
-    )
+    return tuple(msgspec.structs.replace(row, case=salted(row.case, salt)) for row in rows)
+
+
+class Named(Protocol):
+    """A case, prepared or not."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def data_set(self) -> str: ...
+
+
+def case_name(case: Named) -> str:
+    """Ids are unique within their data set alone: two data sets of one site may both have a case 1."""
+    return f"{case.data_set}/{case.id}"
+
+
+def salted(name: str, salt: str) -> str:
+    """The id under which a case leaves its site."""
+    return hashlib.sha256(f"{salt}/{name}".encode()).hexdigest()[:12]

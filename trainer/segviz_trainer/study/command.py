@@ -12,7 +12,7 @@ from segviz_exchange.errors import Refusal
 from segviz_exchange.study import StudyIndex
 from segviz_trainer.study import page
 from segviz_trainer.study.files import write_files, write_whole
-from segviz_trainer.study.pictures import WorstCase, count_worst_cases, draw_worst_cases
+from segviz_trainer.study.pictures import WorstCase, draw_worst_cases, worst_columns
 from segviz_trainer.study.results import DICE, read_results
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import Table, build_tables, text
@@ -36,19 +36,22 @@ def write_report(index_file: Path, console: Console) -> None:
         raise Refusal(f"{index_file}: no row has a result yet. Run `segviz study` to the end first.")
     tables = build_tables(results)
     written = write_files(results, tables, folder)
+    columns = worst_columns(results, tables, index, folder)
+    drawn = [column for column in columns if column.can_be_drawn]
     worst: list[WorstCase] = list(
         track(
-            draw_worst_cases(results, index, folder),
+            draw_worst_cases(drawn, folder),
             description="Drawing the worst cases",
-            total=count_worst_cases(results, index),
+            total=sum(len(column.cases) for column in drawn),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
     )
-    for name, pictures in ((REPORT, worst), (REPORT_WITHOUT_IMAGES, [])):
-        html = page.render(results, tables, pictures, pictures=name == REPORT)
-        write_whole(folder / name, html.encode())
+    undrawn = [column for column in columns if not column.can_be_drawn]
+    write_whole(folder / REPORT, page.render(results, tables, worst, undrawn, pictures=True).encode())
+    shareable = page.render(results, tables, pictures=False)
+    write_whole(folder / REPORT_WITHOUT_IMAGES, shareable.encode())
     for table in tables:
         if table.metric is DICE:
             console.print(_printed(table))

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from segviz_trainer.study import charts
-from segviz_trainer.study.pictures import PLANES, WorstCase
+from segviz_trainer.study.pictures import PLANES, Column, WorstCase
 from segviz_trainer.study.results import DICE, IN_FEDERATION, Results
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import BASELINE, BEST, CENTRAL, MARKS, Table, text
@@ -21,7 +21,14 @@ class Chart:
     svg: Markup
 
 
-def render(results: Results, tables: Sequence[Table], worst: Sequence[WorstCase], *, pictures: bool) -> str:
+def render(
+    results: Results,
+    tables: Sequence[Table],
+    worst: Sequence[WorstCase] = (),
+    undrawn: Sequence[Column] = (),
+    *,
+    pictures: bool,
+) -> str:
     """`pictures` says whether slices may be in it; without them it may be sent on."""
     styles = {cost.row: charts.series_style(index) for index, cost in enumerate(results.costs)}
     return _template().render(
@@ -33,9 +40,11 @@ def render(results: Results, tables: Sequence[Table], worst: Sequence[WorstCase]
         curves=_curves(results, styles),
         styles=styles,
         worst=worst,
+        undrawn=undrawn,
         planes=PLANES,
         pictures=pictures,
         missed=_missed(tables),
+        uncounted=sorted({each.site for each in results.summaries if each.surface is None}),
         overlaps=results.overlaps,
         hidden=sorted({each.site for each in results.summaries}),
         roles={BASELINE: results.baseline, CENTRAL: results.central, BEST: "the column's best mean"},

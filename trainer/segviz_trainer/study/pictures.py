@@ -4,9 +4,8 @@ Made where the images lie, and only for sites whose `scores` let case rows out.
 """
 
 import base64
-import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +15,26 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from segviz_exchange import codec, keys
+from segviz_exchange.errors import Refusal
 from segviz_exchange.records import Exported, find
+from segviz_exchange.sharing import GROUPS, decode_groups
 from segviz_exchange.spec import EvaluationNorm, FederationSpec
 from segviz_exchange.store import Store, download
 from segviz_exchange.study import StudyIndex, StudyRow, StudySite
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase, prepare_case
-from segviz_trainer.exported import for_organ
+from segviz_trainer.dataset import load_evaluation_data
+from segviz_trainer.evaluate import load_for_external
 from segviz_trainer.inference import Predictor, to_native
 from segviz_trainer.layouts import find_cases
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.outcome import salt_of
+from segviz_trainer.scoring import case_name, salted, scored_masks
 from segviz_trainer.site import Site
 from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
-from segviz_trainer.tensors import load, to_tensors
+from segviz_trainer.study.tables import Table
 from segviz_trainer.train import Device
+from segviz_trainer.trained import load_organ
 
 _SIDE = 176
 """Pixels of a slice's longer side."""
@@ -66,71 +70,81 @@ class WorstCase:
     slices: tuple[Slice, ...]
 
 
-def draw_worst_cases(results: Results, index: StudyIndex, folder: Path) -> Iterator[WorstCase]:
-    """For each table and organ, the cases that its best method does worst."""
+@dataclass(frozen=True)
+class Column:
+    """What the best method of one organ in one table does worst."""
+
+    table: str
+    organ: str
+    method: str
+    row: StudyRow
+    exported: Exported | None
+    cases: tuple[Case, ...]
+
+    @property
+    def can_be_drawn(self) -> bool:
+        """Owners score an organ whether or not they release enough of it to be exported."""
+        return self.exported is not None and self.organ in self.exported.organs
+
+
+def worst_columns(
+    results: Results, tables: Sequence[Table], index: StudyIndex, folder: Path
+) -> tuple[Column, ...]:
     rows = {row.name + suffix: (row, variant) for row in index.rows for variant, suffix in SUFFIXES.items()}
-    for cases in _worst(results, index):
-        row, variant = rows[cases[0].method]
-        artist = _Artist(row, variant, cases[0].organ, folder)
-        yield from map(artist.draw, cases)
-
-
-def count_worst_cases(results: Results, index: StudyIndex) -> int:
-    return sum(map(len, _worst(results, index)))
-
-
-def _worst(results: Results, index: StudyIndex) -> Iterator[list[Case]]:
-    """Cases of one method and organ at a time."""
-    for table in results.tables:
-        for organ in results.organs:
-            best = _best_method(results, table, organ)
+    columns = []
+    for table in (each for each in tables if each.metric is DICE):
+        for organ in table.organs:
+            best = table.best(organ)
             cases = [
                 each
                 for each in results.cases
-                if (each.table, each.organ, each.method) == (table, organ, best)
+                if (each.table, each.organ, each.method) == (table.name, organ, best)
             ]
             worst = sorted(cases, key=lambda each: each.values[DICE.name])[: index.worst_cases]
-            if worst:
-                yield worst
+            if best is not None and worst:
+                row, variant = rows[best]
+                exported = find(store_of(row, folder), keys.exported(variant), Exported)
+                columns.append(Column(table.name, organ, best, row, exported, tuple(worst)))
+    return tuple(columns)
 
 
-def _best_method(results: Results, table: str, organ: str) -> str | None:
-    means = {}
-    for method in results.methods:
-        values = results.values(table, method, organ, DICE)
-        if values:
-            means[method] = float(np.mean(list(values.values())))
-    return max(means, key=lambda method: means[method], default=None)
+def draw_worst_cases(columns: Iterable[Column], folder: Path) -> Iterator[WorstCase]:
+    """Of columns that can be drawn."""
+    for column in columns:
+        yield from map(_Artist(column, folder).draw, column.cases)
 
 
 class _Artist:
     """Holds the exported model of one row, set up for one organ."""
 
-    def __init__(self, row: StudyRow, variant: str, organ: str, folder: Path) -> None:
-        self._row, self._organ, self._folder = row, organ, folder
-        store = store_of(row, folder)
-        exported = find(store, keys.exported(variant), Exported)
-        assert exported is not None, "a row with external scores has an exported model"
-        self._spec = exported.spec
-        self._predictor = _predictor(store, exported, folder / "scratch")
-        tensors = self._tensors(store, exported)
-        own = self._predictor.model.state_dict().keys()
-        state = for_organ(organ, tensors)
-        load(self._predictor.model, to_tensors({name: state[name] for name in own}))
+    def __init__(self, column: Column, folder: Path) -> None:
+        assert column.exported is not None, "only what is exported is drawn"
+        self._row, self._organ, self._folder = column.row, column.organ, folder
+        self._spec = column.exported.spec
+        store = store_of(column.row, folder)
+        self._predictor = _predictor(column.exported, folder / "scratch")
+        file = _open(store, column.exported, folder / "scratch" / "exported")
+        tensors = file.read_all()
+        if column.table == IN_FEDERATION:
+            # Sites score with BN of their own, whatever `evaluation.norm` says of external sets.
+            load_organ(self._predictor.model, self._organ, tensors)
+        else:
+            groups = decode_groups(file.metadata[GROUPS])
+            cases = self._external_cases(column.table)
+            load_for_external(self._predictor, column.exported, self._organ, tensors, groups, cases)
 
-    def _tensors(self, store: Store, exported: Exported) -> dict[str, codec.Array]:
-        path = download(
-            store, keys.exported_blob(exported.blob), exported.blob, self._folder / "scratch" / "exported"
-        )
-        return codec.open_tensors(path).read_all()
+    def _external_cases(self, alias: str) -> tuple[PreparedCase, ...]:
+        """All whose statistics the scored model had, or none where it had not theirs."""
+        if self._spec.evaluation.norm is not EvaluationNorm.ADAPTED:
+            return ()
+        site = _site(alias, self._row.sites[alias], self._folder)
+        return load_evaluation_data(site, self._spec, lambda done, cases, case: None)
 
     def draw(self, case: Case) -> WorstCase:
-        site = self._row.sites[case.site]
-        prepared = _find(case, site, self._spec, self._folder)
-        if case.table != IN_FEDERATION and self._spec.evaluation.norm is EvaluationNorm.ADAPTED:
-            self._predictor.reestimate_norm([prepared])
-        prediction = self._predictor.masks(prepared, (self._organ,))[self._organ]
-        truth = prepared.native_label() == site.spec.organs.index(self._organ) + 1
+        site = _site(case.site, self._row.sites[case.site], self._folder)
+        prepared = _find(case, site, self._spec)
+        mask = self._predictor.masks(prepared, (self._organ,))[self._organ]
+        prediction, truth = scored_masks(mask, prepared.native_label(), site.organs.index(self._organ))
         image = to_native(prepared.image(), prepared)[0]
         return WorstCase(
             table=case.table,
@@ -144,26 +158,37 @@ class _Artist:
         )
 
 
-def _predictor(store: Store, exported: Exported, scratch: Path) -> Predictor:
+def _predictor(exported: Exported, scratch: Path) -> Predictor:
     scratch.mkdir(parents=True, exist_ok=True)
     device = Device.choose(exported.spec.training)
     net = device.move(network.build(exported.spec, exported.all_organs))
     return Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
 
 
-def _find(case: Case, study_site: StudySite, spec: FederationSpec, folder: Path) -> PreparedCase:
+def _open(store: Store, exported: Exported, scratch: Path) -> codec.TensorFile:
+    return codec.open_tensors(download(store, keys.exported_blob(exported.blob), exported.blob, scratch))
+
+
+def _site(alias: str, site: StudySite, folder: Path) -> Site:
+    return Site(alias, site.spec, Path(site.data_root), folder / site.state)
+
+
+def _find(case: Case, site: Site, spec: FederationSpec) -> PreparedCase:
     """The case behind an id: this is done at the site, which knows the salt."""
-    site = Site(case.site, study_site.spec, Path(study_site.data_root), folder / study_site.state)
     salt = salt_of(site)
     for number, data_set in enumerate(site.spec.data_sets):
         if case.organ not in data_set.organs:
             continue
         for found in find_cases(site.data_root, data_set, f"spec.dataSets[{number}]"):
-            if hashlib.sha256(f"{salt}/{found.id}".encode()).hexdigest()[:12] == case.case:
+            if salted(case_name(found), salt) == case.case:
                 return prepare_case(
                     found, spec.preprocessing, site.organs, site.spec.max_case_mebibytes, site.state / "cache"
                 )
-    raise LookupError(f"{case.site}: no case with the id {case.case} in {study_site.data_root}")
+    raise Refusal(
+        f"{site.data_root}: no case of {case.site} has the id {case.case}, under which "
+        f"its {case.organ} was scored. Put its images back, or set spec.worstCases to 0 "
+        "for a report without pictures."
+    )
 
 
 def _slices(image: Volume, truth: Mask, prediction: Mask, affine: NDArray[np.float64]) -> Iterator[Slice]:

@@ -17,6 +17,7 @@ from segviz_exchange.records import (
     Outcome,
     Round,
     RoundScores,
+    Surface,
     Update,
     VariantOutcome,
     find,
@@ -76,6 +77,16 @@ class Summary:
     site: str
     organ: str
     dice: Dice
+    surface: Surface | None = None
+    """None where the site's record has Dice alone."""
+
+    def moments(self, metric: Metric) -> tuple[float, float] | None:
+        """Mean and SD over `dice.cases`."""
+        if metric is DICE:
+            return self.dice.mean, self.dice.sd
+        if self.surface is None:
+            return None
+        return getattr(self.surface, metric.field), getattr(self.surface, f"{metric.field}_sd")
 
 
 @dataclass(frozen=True)
@@ -141,18 +152,22 @@ class Results:
         return tuple(sorted(found, key=lambda table: (table != IN_FEDERATION, table)))
 
     def metrics(self, table: str) -> tuple[Metric, ...]:
-        """Those that every case of a table has: half a column would compare nothing."""
+        """Those that every case and summary of a table has: half a column would compare nothing."""
         cases = [case for case in self.cases if case.table == table]
+        summaries = [each for each in self.summaries if each.table == table]
         return tuple(
-            metric for metric in METRICS if cases and all(metric.name in case.values for case in cases)
-        ) or (DICE,)
+            metric
+            for metric in METRICS
+            if all(metric.name in case.values for case in cases)
+            and all(each.moments(metric) is not None for each in summaries)
+        )
 
     def values(self, table: str, method: str, organ: str, metric: Metric) -> dict[str, float]:
         """By case; empty where a site keeps its rows."""
         found: dict[str, float] = {}
         for case in self.cases:
             if (case.table, case.method, case.organ) == (table, method, organ):
-                # Two sites may call a case the same, under one salt.
+                # Two sites may call a data set and a case in it the same, under one salt.
                 name = case.case if case.case not in found else f"{case.site}/{case.case}"
                 found[name] = case.values[metric.name]
         return found
@@ -163,12 +178,30 @@ class Results:
             each for each in self.summaries if (each.table, each.method, each.organ) == (table, method, organ)
         ]
 
-    def misses(self, table: str, method: str, organ: str) -> int:
-        return sum(
+    def misses(self, table: str, method: str, organ: str) -> int | None:
+        """None where a summary does not say."""
+        count = sum(
             case.missed
             for case in self.cases
             if (case.table, case.method, case.organ) == (table, method, organ)
         )
+        for each in self.hidden(table, method, organ):
+            if each.surface is None:
+                return None
+            count += each.surface.misses
+        return count
+
+    def add(self, table: str, method: str, site: str, outcome: VariantOutcome) -> None:
+        for organ, dice in sorted(outcome.test.items()):
+            if organ not in self.organs:
+                self.organs.append(organ)
+            rows = [each for each in outcome.cases if each.organ == organ]
+            if not rows:
+                self.summaries.append(Summary(table, method, site, organ, dice, outcome.surface.get(organ)))
+            self.cases += [
+                Case(table, method, site, organ, each.case, dict(_values(each)), is_missed(each))
+                for each in rows
+            ]
 
 
 def read_results(index: StudyIndex, folder: Path) -> Results:
@@ -205,28 +238,16 @@ def _read_row(results: Results, row: StudyRow, store: Store) -> bool:
         results.methods.append(method)
         for alias, outcome in outcomes.items():
             if outcome is not None and variant in outcome.variants:
-                _add(results, IN_FEDERATION, method, alias, outcome.variants[variant])
+                results.add(IN_FEDERATION, method, alias, outcome.variants[variant])
         for alias, scores in external.items():
             if scores is not None and variant in scores.variants:
-                _add(results, alias, method, alias, scores.variants[variant])
+                results.add(alias, method, alias, scores.variants[variant])
                 overlap = scores.variants[variant].overlap
                 if overlap is not None:
                     results.overlaps.append(Overlap(alias, method, overlap))
     results.curves += _curves(row.name, store, control)
     results.costs.append(_cost(row.name, store, control, final))
     return True
-
-
-def _add(results: Results, table: str, method: str, site: str, outcome: VariantOutcome) -> None:
-    for organ, dice in sorted(outcome.test.items()):
-        if organ not in results.organs:
-            results.organs.append(organ)
-        rows = [each for each in outcome.cases if each.organ == organ]
-        if not rows:
-            results.summaries.append(Summary(table, method, site, organ, dice))
-        results.cases += [
-            Case(table, method, site, organ, each.case, dict(_values(each)), is_missed(each)) for each in rows
-        ]
 
 
 def _values(score: CaseScore) -> Iterator[tuple[str, float]]:

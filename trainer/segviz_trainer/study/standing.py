@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from statistics import fmean
 
+from segviz_exchange.spec import AlgorithmName
 from segviz_trainer.study.results import DICE, Results
 from segviz_trainer.study.tables import Table
 
-NOT_FEDERATED = ("Local", "Central", "CentralMarginal")
+NOT_FEDERATED = (AlgorithmName.LOCAL, AlgorithmName.CENTRAL, AlgorithmName.CENTRAL_MARGINAL)
 """Algorithms that share nothing, or need all data in one place."""
 
 

@@ -22,7 +22,7 @@ class Cell:
     """Divided by n (ddof 0)."""
     cases: int
     misses: int | None
-    """Cases of which nothing was found; None where case rows stay at their site."""
+    """Cases of which nothing was found; None where a site does not say."""
     best: bool = False
     marks: tuple["Mark", ...] = ()
 
@@ -76,6 +76,11 @@ class Table:
             found.append("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "-")
         return tuple(found)
 
+    def best(self, organ: str) -> str | None:
+        """The method with the column's best mean."""
+        column = self.organs.index(organ)
+        return next((method for method, cells in self.rows if (cell := cells[column]) and cell.best), None)
+
     @property
     def title(self) -> str:
         unit = f" in {self.metric.unit}" if self.metric.unit else ""
@@ -128,17 +133,18 @@ def _table(results: Results, name: str, number: int, metric: Metric) -> Table:
 
 def _cell(results: Results, table: str, method: str, organ: str, metric: Metric) -> Cell | None:
     values = list(results.values(table, method, organ, metric).values())
-    hidden = results.hidden(table, method, organ) if metric is DICE else []
-    if not values and not hidden:
+    # Summaries and rows alike: n, mean and SD are all that a mean and an SD need. A row is one of itself.
+    parts = [(1, value, 0.0) for value in values]
+    for each in results.hidden(table, method, organ):
+        moments = each.moments(metric)
+        assert moments is not None, "a table is made of metrics that all its summaries have"
+        parts.append((each.dice.cases, *moments))
+    count = sum(cases for cases, _, _ in parts)
+    if not count:
         return None
-    # Summaries and rows alike: n, sum and sum of squares are all that a mean and an SD need.
-    count = len(values) + sum(each.dice.cases for each in hidden)
-    mean = (math.fsum(values) + math.fsum(each.dice.cases * each.dice.mean for each in hidden)) / count
-    spread = math.fsum((value - mean) ** 2 for value in values) + math.fsum(
-        each.dice.cases * (each.dice.sd**2 + (each.dice.mean - mean) ** 2) for each in hidden
-    )
-    misses = None if hidden else results.misses(table, method, organ)
-    return Cell(mean, math.sqrt(spread / count), count, misses)
+    mean = math.fsum(cases * part for cases, part, _ in parts) / count
+    spread = math.fsum(cases * (sd**2 + (part - mean) ** 2) for cases, part, sd in parts)
+    return Cell(mean, math.sqrt(spread / count), count, results.misses(table, method, organ))
 
 
 def _best(cells: dict[tuple[str, str], Cell], methods: list[str], organ: str, metric: Metric) -> str | None:
