@@ -285,9 +285,7 @@ def _write_csv(rows: Sequence["CaseScore"], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["case", "organ", "dice", "hd95", "nsd", "missed"])
-        for r in rows:
-            _, _, case = r.case.partition("/")  # there is one data set, which needs no name
-            writer.writerow([case, r.organ, r.dice, r.hd95, r.nsd, r.missed])
+        writer.writerows([r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed] for r in rows)
 
 
 def _write_json(rows: Sequence["CaseScore"], path: Path) -> None:
