@@ -109,14 +109,13 @@ def inference(trained: TrainedModel, script: Probabilities) -> Json:
     post.append({"_target_": "AsDiscreted", "keys": pred, "argmax": True})
     if script.channels and trained.organs != trained.exported.all_organs:
         # Every channel is named: MONAI leaves a label that is not as it is, which is another organ's.
-        labels = {organ: label for label, organ in enumerate(trained.organs, start=1)}
-        targets = [0] + [labels.get(organ, 0) for organ in trained.exported.all_organs]
+        targets = trained.label_of_channel
         post.append(
             {
                 "_target_": "MapLabelValued",
                 "keys": pred,
                 "orig_labels": list(range(len(targets))),
-                "target_labels": targets,
+                "target_labels": list(targets),
             }
         )
     post.append(

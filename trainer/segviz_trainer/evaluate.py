@@ -11,7 +11,7 @@ from segviz_exchange.spec import EvaluationNorm
 from segviz_exchange.store import Store, download
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase
-from segviz_trainer.exported import averaged_norm, organ_prefix
+from segviz_trainer.exported import with_averaged_norm
 from segviz_trainer.heartbeat import Heartbeat
 from segviz_trainer.inference import Predictor
 from segviz_trainer.metrics.shared_voxels import SharedVoxels
@@ -86,8 +86,7 @@ def load_for_external(
     """The state for one organ: with its owners' BN, the mean of all owners', or the external images' own."""
     norm = exported.spec.evaluation.norm
     if norm is EvaluationNorm.AVERAGED:
-        mean = averaged_norm(tensors, exported.organs, groups)
-        tensors = tensors | {organ_prefix(organ) + name: value for name, value in mean.items()}
+        tensors = with_averaged_norm(tensors, exported.organs, groups)
     load_organ(predictor.model, organ, tensors)
     if norm is EvaluationNorm.ADAPTED:
         predictor.reestimate_norm(cases)

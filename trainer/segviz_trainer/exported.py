@@ -59,6 +59,15 @@ def averaged_norm(
     return mean(sets)
 
 
+def with_averaged_norm(
+    tensors: Tensors, organs: Iterable[str], groups: Mapping[str, TensorGroup]
+) -> dict[str, Array]:
+    """The same with one set of BatchNorm, the mean, for every organ."""
+    organs = tuple(organs)
+    norm = averaged_norm(tensors, organs, groups)
+    return {**tensors, **{organ_prefix(organ) + name: norm[name] for organ in organs for name in norm}}
+
+
 def mean(parts: Sequence[Tensors]) -> dict[str, Array]:
     """Element-wise over tensors that every part has, summed in float64 in the given order, divided once."""
     if not parts:

@@ -17,7 +17,7 @@ from segviz_exchange.records import Exported
 from segviz_exchange.sharing import GROUPS, decode_groups
 from segviz_exchange.spec import EvaluationNorm
 from segviz_trainer import model as network
-from segviz_trainer.exported import averaged_norm, for_organ, organ_prefix
+from segviz_trainer.exported import for_organ, with_averaged_norm
 from segviz_trainer.inference import Placed, Predictor, to_native
 from segviz_trainer.metrics.overlap import Mask
 from segviz_trainer.model import SegNet
@@ -61,10 +61,7 @@ class TrainedModel:
             raise Refusal(f"{folder / WEIGHTS}: is damaged: {error}. Copy or export it again.") from error
         if exported.spec.evaluation.norm is EvaluationNorm.AVERAGED:
             # As it was scored: one set of BatchNorm for all organs.
-            mean = averaged_norm(tensors, exported.organs, groups)
-            tensors = tensors | {
-                organ_prefix(organ) + name: value for organ in exported.organs for name, value in mean.items()
-            }
+            tensors = with_averaged_norm(tensors, exported.organs, groups)
         return cls(exported, tensors)
 
     @property
@@ -77,6 +74,12 @@ class TrainedModel:
         if any(name.startswith("organ/") for name in self.tensors):
             return tuple((organ,) for organ in self.organs)
         return (self.organs,)
+
+    @property
+    def label_of_channel(self) -> tuple[int, ...]:
+        """Of the head for all organs; an organ that is not exported is background."""
+        labels = {organ: label for label, organ in enumerate(self.organs, start=1)}
+        return (0, *(labels.get(organ, 0) for organ in self.exported.all_organs))
 
     def network_of(self, organ: str) -> SegNet:
         """The network in the state that predicts `organ`."""
@@ -141,7 +144,7 @@ class Model:
         for chosen, native in self._native(image, placed, organs, report):
             winner = native.argmax(axis=0) if self.predictor.shared_head else None
             if winner is not None and len(self.trained.passes) == 1:
-                labels = self._label_of_channel()[winner]
+                labels = np.array(self.trained.label_of_channel, np.uint8)[winner]
             for index, organ in enumerate(chosen):
                 row = organs.index(organ)
                 channel = self._channel(organ) if self.predictor.shared_head else index
@@ -167,13 +170,6 @@ class Model:
                 report(number * windows + done, len(passes) * windows)
 
             yield chosen, to_native(self.predictor.probabilities(image, chosen, told), placed)
-
-    def _label_of_channel(self) -> NDArray[np.uint8]:
-        """By channel of the head for all organs; an organ that is not exported is background."""
-        labels = np.zeros(1 + len(self.trained.exported.all_organs), np.uint8)
-        for label, organ in enumerate(self.trained.organs, start=1):
-            labels[self._channel(organ)] = label
-        return labels
 
     def _channel(self, organ: str) -> int:
         return 1 + self.trained.exported.all_organs.index(organ)
