@@ -120,7 +120,7 @@ def measured_row(name: str, files: list[Path], flwr_python: Path | None) -> tupl
 def write_updates(folder: Path, count: int, size_bytes: int) -> list[Path]:
     import numpy as np
 
-    from segviz_exchange.codec import save
+    from segviz_exchange.contract.codec import save
 
     elements = size_bytes // BYTES_PER_ELEMENT
     generator = np.random.default_rng(0)
@@ -179,7 +179,7 @@ def segviz_hashed() -> Worker:
 def segviz_merged() -> Worker:
     from segviz_aggregator.mean import mean
     from segviz_aggregator.merge import merged_chunks
-    from segviz_exchange.codec import open_tensors, write_tensors
+    from segviz_exchange.contract.codec import open_tensors, write_tensors
 
     def work(files: list[Path], target: Path) -> dict[str, float]:
         opened = [open_tensors(file) for file in files]

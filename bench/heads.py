@@ -16,10 +16,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from segviz_exchange import spec
-from segviz_exchange.records import Dice
-from segviz_exchange.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.spec import FederationSpec
+from segviz_exchange.contract import spec
+from segviz_exchange.contract.records import Dice
+from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifest import load
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase

@@ -18,8 +18,8 @@ import torch
 from monai.inferers.inferer import SlidingWindowInferer
 from torch import Tensor
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.inference import to_native
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.preprocess import prepare_image

@@ -19,7 +19,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "unit")]
 from federations import ORGANS, build_control  # type: ignore[import-not-found]  # noqa: E402
 from snapshots import NOON, snapshot  # type: ignore[import-not-found]  # noqa: E402
 
-from segviz_exchange.records import Closing, Dice, Participant, Phase, Progress, RoundScores  # noqa: E402
+from segviz_exchange.contract.records import Closing, Dice, Participant, Phase, Progress, RoundScores  # noqa: E402
 from segviz_operator.metrics import OperatorMetrics  # noqa: E402
 from segviz_operator.observe import Delivery  # noqa: E402
 from segviz_operator.samples import Watched  # noqa: E402

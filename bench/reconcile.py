@@ -27,8 +27,8 @@ from fleet import BUCKET, ROOT, Fleet, running_fleet
 from kubernetes import client, watch
 from minio.credentials.providers import StaticProvider
 
-from segviz_exchange import keys
-from segviz_exchange.records import (
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import (
     Closing,
     Control,
     Dice,
@@ -41,7 +41,7 @@ from segviz_exchange.records import (
     encode,
     find,
 )
-from segviz_exchange.s3 import S3Store
+from segviz_exchange.stores.s3 import S3Store
 
 SITES = ("basel", "bern", "chur", "geneva")
 ORGANS = ("liver", "spleen", "pancreas", "kidneys")

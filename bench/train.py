@@ -26,8 +26,8 @@ from monai.losses.dice import DiceLoss
 from monai.networks.nets.unet import UNet
 from torch import Tensor
 
-from segviz_exchange import spec
-from segviz_exchange.spec import Intensity, MemoryFormat, Precision
+from segviz_exchange.contract import spec
+from segviz_exchange.contract.spec import Intensity, MemoryFormat, Precision
 from segviz_trainer.cache import PreparedCase, prepare
 from segviz_trainer.layouts import find_cases
 from segviz_trainer.model import SegNet

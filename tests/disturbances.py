@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from segviz_exchange.store import AlreadyExists, Entry, Store
+from segviz_exchange.stores.store import AlreadyExists, Entry, Store
 
 
 class Around:

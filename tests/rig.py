@@ -13,9 +13,8 @@ import msgspec
 
 from cubes import SIDE, write_cases
 from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange import codec, keys, spec
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import (
+from segviz_exchange.contract import codec, keys, spec
+from segviz_exchange.contract.records import (
     Control,
     Exported,
     ExternalScores,
@@ -30,8 +29,9 @@ from segviz_exchange.records import (
     newest_round,
     read,
 )
-from segviz_exchange.spec import AlgorithmName, FederationSpec, Objective
-from segviz_exchange.store import Store
+from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import Store
 from segviz_trainer.dataset import SiteData, load_evaluation_data, load_training_data
 from segviz_trainer.evaluate import Evaluator
 from segviz_trainer.export import Exporter

@@ -3,15 +3,10 @@
 from pathlib import Path
 
 from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange import keys
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import (
-    Control,
-    Progress,
-    newest_round,
-    read,
-)
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control, Progress, newest_round, read
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import Store
 from synthetic import (
     control_of,
     deliver,

@@ -8,12 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from segviz_exchange import keys, sharing, spec
-from segviz_exchange.codec import Array, save
-from segviz_exchange.records import Control, Dice, Environment, Member, RoundScores, Update, commit, encode
-from segviz_exchange.sharing import COUNTER, GROUPS, NORM, PARAMETER, REPRESENTATION, SHARED_HEAD, TensorGroup
-from segviz_exchange.spec import AlgorithmName, FederationSpec, Objective, Selection, Weights
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys, sharing, spec
+from segviz_exchange.contract.codec import Array, save
+from segviz_exchange.contract.records import (
+    Control,
+    Dice,
+    Environment,
+    Member,
+    RoundScores,
+    Update,
+    commit,
+    encode,
+)
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    GROUPS,
+    NORM,
+    PARAMETER,
+    REPRESENTATION,
+    SHARED_HEAD,
+    TensorGroup,
+)
+from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective, Selection, Weights
+from segviz_exchange.stores.store import Store
 
 BASEL, BERN, CHUR = "basel", "bern", "chur"
 ORGANS = {BASEL: ("liver",), BERN: ("spleen",), CHUR: ("pancreas",)}

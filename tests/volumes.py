@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from segviz_exchange.spec import DataSet, Intensity, IntensityScaling, Layout, Preprocessing
+from segviz_exchange.contract.spec import DataSet, Intensity, IntensityScaling, Layout, Preprocessing
 from segviz_trainer.layouts import Case
 
 ORGANS = ("kidneys", "liver", "spleen")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segviz_aggregator import pulse as aggregator
-from segviz_exchange import measured
-from segviz_exchange.measures import Measure
+from segviz_exchange.process.measures import Measure
+from segviz_exchange.stores import measured
 from segviz_operator import measures as operator
 from segviz_trainer import pulse as trainer
 

@@ -9,17 +9,18 @@ from prometheus_client import CollectorRegistry
 
 from segviz_aggregator.loop import Aggregator, run
 from segviz_aggregator.pulse import Pulse
-from segviz_exchange import keys, logs
-from segviz_exchange.errors import Refusal
-from segviz_exchange.exits import Exit
-from segviz_exchange.http_pages import serve_metrics
-from segviz_exchange.lock import lock
-from segviz_exchange.measured import MeasuredStore, StoreMetrics
-from segviz_exchange.patient import PatientStore
-from segviz_exchange.probe import probe
-from segviz_exchange.records import InvalidRecord
-from segviz_exchange.stopping import Stop, Stopped
-from segviz_exchange.store import StoreError, open_store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import InvalidRecord
+from segviz_exchange.process import logs
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.http_pages import serve_metrics
+from segviz_exchange.process.lock import lock
+from segviz_exchange.process.stopping import Stop, Stopped
+from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.probe import probe
+from segviz_exchange.stores.store import StoreError, open_store
 
 PATIENCE_SECONDS = 600.0
 

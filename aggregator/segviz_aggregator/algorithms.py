@@ -1,7 +1,7 @@
 """How the values of one tensor become one, by algorithm.
 
 A new way of merging is one file and one line here. Which tensors are merged over which sites is not decided
-here but in `segviz_exchange.sharing`; what a site adds to its own loss (FedProx), in the trainer.
+here but in `segviz_exchange.contract.sharing`; what a site adds to its own loss (FedProx), in the trainer.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +13,8 @@ from segviz_aggregator.mean import mean
 from segviz_aggregator.median import median
 from segviz_aggregator.server_optimizer import ServerOptimizer
 from segviz_aggregator.trimmed_mean import TrimmedMean
-from segviz_exchange.codec import Array
-from segviz_exchange.spec import Algorithm, AlgorithmName
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.spec import Algorithm, AlgorithmName
 
 
 class Merge(Protocol):

@@ -8,10 +8,16 @@ from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.situation import Observer, Situation
 from segviz_aggregator.verify import Candidate, Fault, verify
-from segviz_exchange import keys
-from segviz_exchange.closing import MAX_ATTEMPTS, RoundRecords, SiteRecords, close_round, expected_sites
-from segviz_exchange.records import Closing, InvalidRecord, Rejection, Update, commit, numbered, read
-from segviz_exchange.store import Entry, Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import (
+    MAX_ATTEMPTS,
+    RoundRecords,
+    SiteRecords,
+    close_round,
+    expected_sites,
+)
+from segviz_exchange.contract.records import Closing, InvalidRecord, Rejection, Update, commit, numbered, read
+from segviz_exchange.stores.store import Entry, Store
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import logging
 
 from segviz_aggregator.scratch import Blob
-from segviz_exchange import keys
-from segviz_exchange.records import Closing, Failure, Final, Round, commit
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Closing, Failure, Final, Round, commit
+from segviz_exchange.stores.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from segviz_aggregator.server_optimizer import Numbers, Stepped
-from segviz_exchange.spec import Algorithm
+from segviz_exchange.contract.spec import Algorithm
 
 
 @dataclass(frozen=True)

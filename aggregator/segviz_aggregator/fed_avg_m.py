@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from segviz_aggregator.server_optimizer import Numbers, Stepped
-from segviz_exchange.spec import Algorithm
+from segviz_exchange.contract.spec import Algorithm
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 import time
 
-from segviz_exchange import keys, logs
-from segviz_exchange.records import Phase, Progress, encode
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Phase, Progress, encode
+from segviz_exchange.process import logs
+from segviz_exchange.stores.store import Store
 
 INTERVAL_SECONDS = 10.0
 

@@ -20,15 +20,15 @@ from segviz_aggregator.scratch import Blob, Scratch
 from segviz_aggregator.selection import choose_final
 from segviz_aggregator.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.situation import Observer, Situation
-from segviz_exchange import keys
-from segviz_exchange.closing import Fail, RoundRecords, Wait, close_round
-from segviz_exchange.codec import TensorFile, open_tensors
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import Closing, Control, Failure, Phase, Round, find, read
-from segviz_exchange.sharing import PARAMETER
-from segviz_exchange.spec import Start
-from segviz_exchange.stopping import Stop, Stopped
-from segviz_exchange.store import Corrupt, NotFound, Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round
+from segviz_exchange.contract.codec import TensorFile, open_tensors
+from segviz_exchange.contract.records import Closing, Control, Failure, Phase, Round, find, read
+from segviz_exchange.contract.sharing import PARAMETER
+from segviz_exchange.contract.spec import Start
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.stopping import Stop, Stopped
+from segviz_exchange.stores.store import Corrupt, NotFound, Store
 
 
 class Step(Enum):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_exchange.codec import Array
+from segviz_exchange.contract.codec import Array
 
 
 def mean(values: Iterable[Array], weights: Sequence[int]) -> Array:

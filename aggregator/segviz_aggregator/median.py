@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from segviz_exchange.codec import Array
+from segviz_exchange.contract.codec import Array
 
 
 def median(values: Iterable[Array], weights: Sequence[int]) -> Array:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from segviz_aggregator.algorithms import Merge, merge_of
 from segviz_aggregator.schema import Schema
-from segviz_exchange import sharing
-from segviz_exchange.codec import Array, TensorFile, write_tensors
-from segviz_exchange.records import Closing, Control
+from segviz_exchange.contract import sharing
+from segviz_exchange.contract.codec import Array, TensorFile, write_tensors
+from segviz_exchange.contract.records import Closing, Control
 
 Source = tuple[TensorFile, int]
 """A file and its weight."""

@@ -3,10 +3,10 @@
 from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.verify import square_sum
-from segviz_exchange import keys
-from segviz_exchange.codec import TensorFile
-from segviz_exchange.records import Round, read
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.codec import TensorFile
+from segviz_exchange.contract.records import Round, read
+from segviz_exchange.stores.store import Store
 
 
 class GlobalModel:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from segviz_exchange.measures import FEDERATION_LABELS, counter, gauge, histogram
+from segviz_exchange.process.measures import FEDERATION_LABELS, counter, gauge, histogram
 
 MERGED = counter(
     "segviz_aggregator_merged_bytes_total",

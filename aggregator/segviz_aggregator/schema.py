@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from segviz_exchange import sharing
-from segviz_exchange.codec import InvalidTensors, TensorFile, TensorInfo
-from segviz_exchange.records import Control
-from segviz_exchange.sharing import COUNTER, KINDS, REPRESENTATION, TensorGroup
+from segviz_exchange.contract import sharing
+from segviz_exchange.contract.codec import InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.sharing import COUNTER, KINDS, REPRESENTATION, TensorGroup
 
 
 @dataclass(frozen=True)

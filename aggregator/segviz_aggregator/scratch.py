@@ -5,8 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from segviz_exchange.codec import TensorFile, open_tensors
-from segviz_exchange.store import MAX_BLOB_BYTES, Store, download
+from segviz_exchange.contract.codec import TensorFile, open_tensors
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Store, download
 
 _OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging|stepping|state")
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from segviz_exchange.best import Scores, best_round, validation
-from segviz_exchange.records import Control, Final, Round
-from segviz_exchange.spec import Selection
+from segviz_exchange.contract.best import Scores, best_round, validation
+from segviz_exchange.contract.records import Control, Final, Round
+from segviz_exchange.contract.spec import Selection
 
 
 def choose_final(control: Control, scores: Scores, last: Round, gone: Collection[int] = ()) -> Final:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_exchange.codec import NUMPY_TYPES, Array, TensorFile, TensorInfo, write_tensors
+from segviz_exchange.contract.codec import NUMPY_TYPES, Array, TensorFile, TensorInfo, write_tensors
 
 Numbers = NDArray[np.float64]
 Stepped = tuple[Numbers, dict[str, Numbers]]

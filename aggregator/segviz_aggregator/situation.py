@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from segviz_exchange import keys
-from segviz_exchange.closing import deadline_of
-from segviz_exchange.records import Control, Final, Round, find, numbered, read
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import deadline_of
+from segviz_exchange.contract.records import Control, Final, Round, find, numbered, read
+from segviz_exchange.stores.store import Store
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from segviz_aggregator.mean import mean
-from segviz_exchange.codec import Array
+from segviz_exchange.contract.codec import Array
 
 
 @dataclass(frozen=True)

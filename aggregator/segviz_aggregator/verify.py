@@ -12,11 +12,11 @@ import numpy as np
 from segviz_aggregator import reasons
 from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
-from segviz_exchange import keys
-from segviz_exchange.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
-from segviz_exchange.records import Control, Update
-from segviz_exchange.sharing import PARAMETER, SHARED_HEAD
-from segviz_exchange.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
+from segviz_exchange.contract.records import Control, Update
+from segviz_exchange.contract.sharing import PARAMETER, SHARED_HEAD
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 # Said here, so that help needs neither torch nor Kubernetes' client.
 _HELP = {

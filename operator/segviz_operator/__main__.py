@@ -10,9 +10,9 @@ import click
 import kopf
 import msgspec
 
-from segviz_exchange import logs
-from segviz_exchange.http_pages import Pages, every_interface
-from segviz_exchange.spec import ImagePullPolicy, TrainerPod
+from segviz_exchange.contract.spec import ImagePullPolicy, TrainerPod
+from segviz_exchange.process import logs
+from segviz_exchange.process.http_pages import Pages, every_interface
 from segviz_operator.apply import Images
 from segviz_operator.cluster import Cluster
 from segviz_operator.connection import connect

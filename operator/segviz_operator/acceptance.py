@@ -3,14 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from segviz_exchange.spec import (
-    AlgorithmName,
-    FederationSpec,
-    Member,
-    Release,
-    Role,
-    Selection,
-)
+from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Member, Release, Role, Selection
 from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Federation, Site
 from segviz_operator.past import Past

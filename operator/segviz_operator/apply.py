@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.join import Invitation
-from segviz_exchange.records import commit
-from segviz_exchange.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.join import Invitation
+from segviz_exchange.contract.records import commit
+from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.store import Store
 from segviz_operator import names
 from segviz_operator.cluster import JOBS, SECRETS, Cluster, Conflicting, Forbidden, Invalid, Missing
 from segviz_operator.federation_job import build_federation_job

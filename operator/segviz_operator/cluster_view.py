@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_operator import conditions as c
 from segviz_operator.cluster import FEDERATIONS, JOBS, PODS, Away, Cluster, ClusterError, Missing
 from segviz_operator.connection import connect

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from segviz_exchange.http_pages import LOOPBACK
-from segviz_exchange.stopping import Stop
+from segviz_exchange.process.http_pages import LOOPBACK
+from segviz_exchange.process.stopping import Stop
 from segviz_operator.acceptance import accept
 from segviz_operator.desired import ManifestFiles
 from segviz_operator.live import open_view

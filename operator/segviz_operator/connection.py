@@ -5,7 +5,7 @@ import os
 from kubernetes import client, config
 from kubernetes.config import ConfigException
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 
 def connect(connections: int = 4) -> client.ApiClient:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import DeletionPolicy
-from segviz_exchange.store import StoreError
+from segviz_exchange.contract.spec import DeletionPolicy
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import StoreError
 from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, Cluster, Conflicting, Forbidden, Missing
 from segviz_operator.events import PREFIX_DELETED, PREFIX_LEFT, Event
 from segviz_operator.jobs import JobSeen

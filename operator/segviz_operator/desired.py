@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_operator.acceptance import accept
 from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Federation, load, parse

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_operator.checkup.federation import check_federation
 from segviz_operator.checkup.finding import Finding, Verdict
 from segviz_operator.checkup.installation import check_installation

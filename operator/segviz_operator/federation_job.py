@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from segviz_exchange.spec import StoreSpec, TrainerPod
+from segviz_exchange.contract.spec import StoreSpec, TrainerPod
 from segviz_operator.names import Subject
 from segviz_operator.plan import CreateWorkload
 from segviz_operator.pod import Draft, Owner, build_job, store_arguments

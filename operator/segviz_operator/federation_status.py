@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from segviz_exchange import sharing
-from segviz_exchange.records import Control, Spent
-from segviz_exchange.spec import AlgorithmName, FederationSpec, Norm
+from segviz_exchange.contract import sharing
+from segviz_exchange.contract.records import Control, Spent
+from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Norm
 from segviz_operator import conditions as c
 from segviz_operator.attendance import Absence
 from segviz_operator.conditions import Fact, build_conditions

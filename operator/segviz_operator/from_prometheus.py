@@ -6,7 +6,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_operator.charts import Chart, Series
 from segviz_operator.dashboards.federation import MAIN
 from segviz_operator.dashboards.panel import Panel, Shape

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from segviz_exchange.spec import SiteSpec
+from segviz_exchange.contract.spec import SiteSpec
 from segviz_operator.fingerprint import fingerprint
 from segviz_operator.names import SPEC_HASH, Subject
 from segviz_operator.pod import SITE_FILE, STORE_FOLDER, Mount, Owner

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange import keys
+from segviz_exchange.contract import keys
 
 _CREDENTIALS = f"{keys.SITES}*/credentials/"
 """What remote sites find their next credentials under: no business of any other reader."""

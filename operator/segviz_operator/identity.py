@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.store import Store, open_store
+from segviz_exchange.contract import keys
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import Store, open_store
 from segviz_operator.accepted import Accepted
 from segviz_operator.past import KnownSite, Past
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.errors import Refusal
-from segviz_exchange.join import Invitation, encode_invitation
-from segviz_exchange.s3 import credentials_from_environment, split_url
-from segviz_exchange.spec import FederationSpec, Role
-from segviz_exchange.store import Store
+from segviz_exchange.contract.join import Invitation, encode_invitation
+from segviz_exchange.contract.spec import FederationSpec, Role
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.s3 import credentials_from_environment, split_url
+from segviz_exchange.stores.store import Store
 from segviz_operator.identities import site_access
 from segviz_operator.identity import Identity
 from segviz_operator.manifest import Site

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from segviz_exchange.join import Invitation, encode_invitation
+from segviz_exchange.contract.join import Invitation, encode_invitation
 from segviz_operator import names
 from segviz_operator.names import Subject
 from segviz_operator.pod import Owner

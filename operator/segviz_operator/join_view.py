@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.status import Status
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.records import Progress, find, newest_control, newest_round
-from segviz_exchange.store import Store, StoreError
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Progress, find, newest_control, newest_round
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.store import Store, StoreError
 
 if TYPE_CHECKING:
     from segviz_operator.joining import Seat

@@ -15,22 +15,22 @@ import click
 import msgspec
 from rich.console import Console
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import (
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.join import Invitation, read_invitation
+from segviz_exchange.contract.records import Control, Exported, find, newest_control
+from segviz_exchange.contract.spec import Role
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.credentials import (
     Credentials,
     CredentialsFile,
     decode_credentials,
     encode_credentials,
 )
-from segviz_exchange.errors import Refusal
-from segviz_exchange.exits import Exit
-from segviz_exchange.join import Invitation, read_invitation
-from segviz_exchange.records import Control, Exported, find, newest_control
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.s3_errors import Outdated
-from segviz_exchange.spec import Role
-from segviz_exchange.stopping import Stop
-from segviz_exchange.store import Denied, NotFound, Store, StoreError, Unavailable
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3_errors import Outdated
+from segviz_exchange.stores.store import Denied, NotFound, Store, StoreError, Unavailable
 from segviz_operator.join_view import JoinView, open_join_view
 from segviz_operator.manifest import Site, load
 from segviz_operator.minting import newest_remote

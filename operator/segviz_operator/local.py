@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.probe import probe
-from segviz_exchange.records import commit
-from segviz_exchange.spec import SiteSpec
-from segviz_exchange.stopping import Stop
-from segviz_exchange.store import Denied, StoreError, Unavailable
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import commit
+from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.probe import probe
+from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.accepted import Accepted
 from segviz_operator.desired import ManifestFiles, Signature, desired_of
 from segviz_operator.identity import Identity, claim

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.spec import FederationSpec, SiteSpec, StudySpec
+from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StudySpec
 from segviz_operator.documents import read_documents
 from segviz_operator.problem import InvalidManifest, Problem, nearest, show
 from segviz_operator.schema import API_VERSION, FEDERATION, SITE, STUDY, check

@@ -4,7 +4,7 @@ Of federations nothing is counted here as it happens: every value follows from r
 the same after a restart, and it is there although the trainer that it is about has ended.
 """
 
-from segviz_exchange.measures import (
+from segviz_exchange.process.measures import (
     FEDERATION_LABELS,
     MINUTES_TO_DAYS,
     SITE_LABELS,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from segviz_exchange.spec import StoreSpec
-from segviz_exchange.store import Store
+from segviz_exchange.contract.spec import StoreSpec
+from segviz_exchange.stores.store import Store
 from segviz_operator.cluster import PODS, SECRETS, Cluster, ClusterError, Forbidden, Missing, Object
 from segviz_operator.jobs import End, JobSeen, end_of, waiting_reason
 from segviz_operator.names import Subject

@@ -12,10 +12,10 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from segviz_exchange.http_pages import METRICS_TYPE, Answer
-from segviz_exchange.measured import MeasuredStore, StoreMetrics
-from segviz_exchange.measures import Kind, Measure
-from segviz_exchange.store import Store
+from segviz_exchange.process.http_pages import METRICS_TYPE, Answer
+from segviz_exchange.process.measures import Kind, Measure
+from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.store import Store
 from segviz_operator import measures as m
 from segviz_operator.samples import Observations, Sample, Watched, samples_of
 

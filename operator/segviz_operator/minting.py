@@ -16,12 +16,12 @@ from minio.signer import sign_v4_sts
 from minio.time import to_amz_date
 from urllib3.exceptions import HTTPError
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials, decode_credentials, encode_credentials
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import numbered
-from segviz_exchange.s3 import build_connections
-from segviz_exchange.store import AlreadyExists, Denied, Store, StoreError, Unavailable
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import numbered
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials, decode_credentials, encode_credentials
+from segviz_exchange.stores.s3 import build_connections
+from segviz_exchange.stores.store import AlreadyExists, Denied, Store, StoreError, Unavailable
 from segviz_operator.identities import Access, policy
 
 _MAX_ANSWER_BYTES = 1 << 20

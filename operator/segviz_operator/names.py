@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from segviz_exchange import keys
+from segviz_exchange.contract import keys
 from segviz_operator.workload import WorkloadRole
 
 MANAGER = "segviz-operator"

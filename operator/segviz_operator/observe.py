@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from segviz_exchange import keys
-from segviz_exchange.closing import MAX_ATTEMPTS
-from segviz_exchange.records import (
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.records import (
     AnyRecord,
     Closing,
     Control,
@@ -31,7 +31,7 @@ from segviz_exchange.records import (
     Update,
     read,
 )
-from segviz_exchange.store import Entry, NotFound, Store
+from segviz_exchange.stores.store import Entry, NotFound, Store
 from segviz_operator.plan import Observed
 from segviz_operator.workload import Workload
 

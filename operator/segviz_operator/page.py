@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from segviz_exchange.http_pages import NOT_FOUND, Answer
+from segviz_exchange.process.http_pages import NOT_FOUND, Answer
 from segviz_operator.charts import HEIGHT, WIDTH, Chart, charts_of, draw
 from segviz_operator.phase import BROKEN, BUSY, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.samples import Watched

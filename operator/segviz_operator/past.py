@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from segviz_exchange.spec import SiteSpec
+from segviz_exchange.contract.spec import SiteSpec
 from segviz_operator.fingerprint import fingerprint
 
 _FIXED = {

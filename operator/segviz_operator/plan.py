@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from segviz_exchange.closing import QUORUM_LOST
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import Control, Failure, Member
-from segviz_exchange.spec import FederationSpec
+from segviz_exchange.contract.closing import QUORUM_LOST
+from segviz_exchange.contract.records import Control, Failure, Member
+from segviz_exchange.contract.spec import FederationSpec
+from segviz_exchange.process.exits import Exit
 from segviz_operator.workload import Workload, WorkloadRole
 
 MAX_FAILURES = 6

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.spec import StoreSpec, TrainerPod
+from segviz_exchange.contract.spec import StoreSpec, TrainerPod
 from segviz_operator import names
 from segviz_operator.names import Subject
 from segviz_operator.plan import CreateWorkload

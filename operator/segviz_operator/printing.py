@@ -3,8 +3,8 @@
 import msgspec
 from rich.console import Console
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.store import StoreError
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import StoreError
 from segviz_operator.observe import Observer
 from segviz_operator.phase import FederationPhase
 from segviz_operator.report import Report, build_report

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 INVALID_FIELD = "InvalidField"
 """A manifest does not match its schema, or one of the schema's rules."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.spec import SiteSpec
+from segviz_exchange.contract.spec import SiteSpec
 from segviz_operator.identity import Identity
 from segviz_operator.workdir import WorkDir
 from segviz_operator.workload import WorkloadRole

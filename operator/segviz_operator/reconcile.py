@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from segviz_exchange import logs
+from segviz_exchange.process import logs
 from segviz_operator import conditions as c
 from segviz_operator import names
 from segviz_operator.cluster import EVENTS, FEDERATIONS, SITES, Cluster, ClusterError, Forbidden, Missing

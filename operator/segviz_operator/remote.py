@@ -4,12 +4,12 @@ credentials before the old ones expire."""
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import Phase
-from segviz_exchange.spec import SiteSpec
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Phase
+from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.store import Store
 from segviz_operator.minting import hand_over, is_due, newest_remote
 from segviz_operator.observe import FederationRecords
 from segviz_operator.workload import Workload, WorkloadState, role_at

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.records import Dice, Spent, VariantOutcome
+from segviz_exchange.contract.records import Dice, Spent, VariantOutcome
 from segviz_operator.observe import FederationRecords
 from segviz_operator.workdir import WorkDir
 from segviz_operator.writing import write_whole

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from segviz_exchange import keys
-from segviz_exchange.best import best_round
-from segviz_exchange.records import Round, RoundScores
-from segviz_exchange.spec import Selection
-from segviz_exchange.store import Entry, Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.best import best_round
+from segviz_exchange.contract.records import Round, RoundScores
+from segviz_exchange.contract.spec import Selection
+from segviz_exchange.stores.store import Entry, Store
 from segviz_operator.observe import FederationRecords
 
 MAX_DELETES = 100

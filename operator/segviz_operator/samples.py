@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
 
-from segviz_exchange.closing import deadline_of
-from segviz_exchange.measures import Measure
-from segviz_exchange.records import Control, VariantOutcome
-from segviz_exchange.spec import CredentialSource
+from segviz_exchange.contract.closing import deadline_of
+from segviz_exchange.contract.records import Control, VariantOutcome
+from segviz_exchange.contract.spec import CredentialSource
+from segviz_exchange.process.measures import Measure
 from segviz_operator import measures as m
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, SiteFacts

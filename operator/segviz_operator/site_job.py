@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from segviz_exchange.spec import StoreSpec
+from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.hosting import Host
 from segviz_operator.names import Subject
 from segviz_operator.plan import CreateWorkload

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import msgspec
 
-from segviz_exchange.records import Control, Finding, Phase, Progress, Spent
+from segviz_exchange.contract.records import Control, Finding, Phase, Progress, Spent
 from segviz_operator import pace
 from segviz_operator.observe import FederationRecords, Heartbeat, SiteFacts
 from segviz_operator.phase import IDLE, FederationPhase, SitePhase, phase_of

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 from minio.credentials.providers import StaticProvider
 
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.errors import Refusal
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.spec import CredentialSource, SiteSpec, StoreSpec
-from segviz_exchange.store import Store
+from segviz_exchange.contract.spec import CredentialSource, SiteSpec, StoreSpec
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.store import Store
 from segviz_operator.cluster import CONFIG_MAPS, SECRETS, Cluster, Forbidden, Object
 from segviz_operator.identities import AGGREGATOR, EXPORT, OPERATOR, Access, site_access
 from segviz_operator.minting import Sts, credentials_of_secret

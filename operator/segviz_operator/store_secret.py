@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.credentials import Credentials, encode_credentials
-from segviz_exchange.spec import SiteSpec
+from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.stores.credentials import Credentials, encode_credentials
 from segviz_operator import names
 from segviz_operator.hosting import spec_hash
 from segviz_operator.names import Subject

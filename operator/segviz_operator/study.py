@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segviz_exchange.spec import StudyRowSpec
+from segviz_exchange.contract.spec import StudyRowSpec
 from segviz_operator.acceptance import accept
 from segviz_operator.accepted import Accepted
 from segviz_operator.manifest import Federation, Manifests, Site, Study, parse

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.stopping import Stop
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
 from segviz_operator.desired import ManifestFiles
 from segviz_operator.local import Request, RunExit, run_locally
 from segviz_operator.manifest import Site, Study

@@ -7,8 +7,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.stopping import Stop
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
 from segviz_operator.local import RunExit
 from segviz_operator.manifest import Manifests, Study, load
 from segviz_operator.problem import nearest

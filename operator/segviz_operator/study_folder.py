@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.study import INDEX, StudyIndex, StudyRow, StudySite
+from segviz_exchange.contract.study import INDEX, StudyIndex, StudyRow, StudySite
+from segviz_exchange.process.errors import Refusal
 from segviz_operator.manifest import Site, Study
 from segviz_operator.study import Row
 from segviz_operator.volumes import Volumes

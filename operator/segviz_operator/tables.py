@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segviz_exchange.records import Spent
+from segviz_exchange.contract.records import Spent
 from segviz_operator.report import EXTERNAL, TEST, Report, Row
 
 _CELL_WIDTH = len("0.93 ± 0.02") + 2

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Control
-from segviz_exchange.store import Denied, StoreError
+from segviz_exchange.contract.records import Control
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import Denied, StoreError
 from segviz_operator import conditions as c
 from segviz_operator import names, retention
 from segviz_operator.acceptance import accept

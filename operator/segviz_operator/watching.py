@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.http_pages import ADDRESS, LOOPBACK, PORT, Pages
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.http_pages import ADDRESS, LOOPBACK, PORT, Pages
 from segviz_operator.identity import Identity
 from segviz_operator.metrics import OperatorMetrics
 from segviz_operator.observe import FederationRecords

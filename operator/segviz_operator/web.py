@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import click
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.http_pages import METRICS_TYPE, Answer, Pages
-from segviz_exchange.stopping import Stop
-from segviz_exchange.store import StoreError
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.http_pages import METRICS_TYPE, Answer, Pages
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.store import StoreError
 from segviz_operator.from_prometheus import PrometheusCurves
 from segviz_operator.metrics import FederationMetrics
 from segviz_operator.observe import Observer

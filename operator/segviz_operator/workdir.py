@@ -22,7 +22,7 @@ from typing import IO
 
 import msgspec
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_operator.identity import Identity
 from segviz_operator.writing import write_whole
 

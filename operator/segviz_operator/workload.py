@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from segviz_exchange.spec import Role, SiteSpec
+from segviz_exchange.contract.spec import Role, SiteSpec
 
 
 class WorkloadRole(StrEnum):

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import yaml
 
-from segviz_exchange.codec import open_tensors
-from segviz_exchange.records import Round
-from segviz_exchange.store import Store
+from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.records import Round
+from segviz_exchange.stores.store import Store
 from segviz_operator.observe import FederationRecords, Observer
 from segviz_operator.workdir import WorkDir
 

@@ -8,8 +8,8 @@ from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 
 from integration.object_stores import Server
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.s3 import S3Store
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.s3 import S3Store
 from segviz_operator.identities import Access, parent_policy
 from segviz_operator.minting import Sts
 

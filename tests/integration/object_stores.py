@@ -17,7 +17,7 @@ import urllib3
 from minio import Minio
 from minio.credentials.providers import StaticProvider
 
-from segviz_exchange.s3 import S3Store
+from segviz_exchange.stores.s3 import S3Store
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from segviz_exchange.spec import Intensity, IntensityScaling, OnBadCase, Preprocessing
+from segviz_exchange.contract.spec import Intensity, IntensityScaling, OnBadCase, Preprocessing
 from segviz_trainer.cache import prepare
 from segviz_trainer.layouts import Case
 

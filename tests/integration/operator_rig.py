@@ -17,8 +17,8 @@ import yaml
 from integration.apiserver import ApiServer
 from integration.job_runner import JobRunner
 from integration.object_stores import Server
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.store import Store
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.store import Store
 from segviz_operator.cluster import (
     EVENTS,
     FEDERATIONS,

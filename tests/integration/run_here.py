@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.stopping import Stop
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
 from segviz_operator.desired import ManifestFiles
 from segviz_operator.live import open_view
 from segviz_operator.local import Request, print_end, run_locally

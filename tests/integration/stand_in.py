@@ -11,10 +11,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from segviz_exchange import codec, keys
-from segviz_exchange.codec import open_tensors
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import (
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.records import (
     Control,
     Dice,
     Environment,
@@ -36,7 +35,7 @@ from segviz_exchange.records import (
     newest_round,
     read,
 )
-from segviz_exchange.sharing import (
+from segviz_exchange.contract.sharing import (
     GROUPS,
     PARAMETER,
     REPRESENTATION,
@@ -44,8 +43,9 @@ from segviz_exchange.sharing import (
     TensorGroup,
     encode_groups,
 )
-from segviz_exchange.stopping import Stop
-from segviz_exchange.store import Store, download, open_store
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.store import Store, download, open_store
 
 WEIGHT = "net.weight"
 ENVIRONMENT = Environment("none", "cpu", "FP32", "Contiguous", 1)

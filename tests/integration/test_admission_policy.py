@@ -12,7 +12,7 @@ import pytest
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from rendered import LIVERS, STORE, Release
-from segviz_exchange.spec import CredentialSource, Retention, StoreSpec
+from segviz_exchange.contract.spec import CredentialSource, Retention, StoreSpec
 from segviz_operator.hosting import Host
 from segviz_operator.manifest import Site, from_server
 from segviz_operator.names import Subject, consent_name

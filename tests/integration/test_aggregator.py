@@ -22,20 +22,11 @@ from rounds import (
 )
 from segviz_aggregator import reasons
 from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange import keys
-from segviz_exchange.closing import NO_UPDATE
-from segviz_exchange.codec import open_tensors
-from segviz_exchange.records import (
-    Closing,
-    Failure,
-    Final,
-    Phase,
-    Progress,
-    Round,
-    find,
-    read,
-)
-from segviz_exchange.spec import AlgorithmName
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import NO_UPDATE
+from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.records import Closing, Failure, Final, Phase, Progress, Round, find, read
+from segviz_exchange.contract.spec import AlgorithmName
 from synthetic import (
     BASEL,
     BERN,

@@ -13,18 +13,13 @@ from rounds import (
     CONTROL,
 )
 from segviz_aggregator.loop import Aggregator, run
-from segviz_exchange import keys
-from segviz_exchange.exits import Exit
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.patient import PatientStore
-from segviz_exchange.records import (
-    Final,
-    Progress,
-    encode,
-    find,
-)
-from segviz_exchange.stopping import Stop
-from segviz_exchange.store import Store, Unavailable
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Final, Progress, encode, find
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.store import Store, Unavailable
 from synthetic import (
     write_control,
 )

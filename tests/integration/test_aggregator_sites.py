@@ -20,10 +20,10 @@ from rounds import (
 )
 from segviz_aggregator import reasons
 from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange import keys
-from segviz_exchange.closing import QUORUM_LOST, REJECTED
-from segviz_exchange.codec import open_tensors
-from segviz_exchange.records import (
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import QUORUM_LOST, REJECTED
+from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.records import (
     Closing,
     Failure,
     Final,

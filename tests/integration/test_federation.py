@@ -9,10 +9,10 @@ import pytest
 
 from disturbances import Deadly, Killed
 from rig import Rig, algorithm, any_algorithm, small_federation
-from segviz_exchange import keys, spec
-from segviz_exchange.records import Outcome, read
-from segviz_exchange.sharing import NORM, REPRESENTATION
-from segviz_exchange.spec import AlgorithmName, Objective
+from segviz_exchange.contract import keys, spec
+from segviz_exchange.contract.records import Outcome, read
+from segviz_exchange.contract.sharing import NORM, REPRESENTATION
+from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_trainer.model import build, groups_of
 from segviz_trainer.participate import RoundLoop
 

@@ -17,11 +17,11 @@ import yaml
 from integration.ministry import Ministry
 from integration.object_stores import Server
 from rig import SIDE, write_cases
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.exits import Exit
-from segviz_exchange.join import encode_invitation, read_invitation
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.join import encode_invitation, read_invitation
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.store import Store
 from segviz_operator.identities import site_access
 from segviz_operator.minting import hand_over, newest_remote
 from segviz_operator.observe import FederationRecords, Observer

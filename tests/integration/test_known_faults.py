@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from rig import Rig, small_federation
-from segviz_exchange import keys, spec
-from segviz_exchange.records import (
-    Final,
-    Outcome,
-    RoundScores,
-    newest_round,
-    read,
-)
-from segviz_exchange.sharing import COUNTER, NORM, REPRESENTATION
+from segviz_exchange.contract import keys, spec
+from segviz_exchange.contract.records import Final, Outcome, RoundScores, newest_round, read
+from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION
 from segviz_trainer.epochs import EpochRun
 from segviz_trainer.model import build, groups_of
 from segviz_trainer.objectives.per_organ_head import PerOrganHead

@@ -15,11 +15,11 @@ import yaml
 from here import PATIENCE_SECONDS, Here, child_of, children_of, end_of, round_is, segviz
 from rich.console import Console
 
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Control
-from segviz_exchange.stopping import Stop
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.folder import FolderStore
 from segviz_operator import identity
 from segviz_operator.desired import ManifestFiles
 from segviz_operator.live import open_view

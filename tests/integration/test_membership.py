@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rig import Rig, algorithm, small_federation
-from segviz_exchange import codec, keys, spec
-from segviz_exchange.records import (
+from segviz_exchange.contract import codec, keys, spec
+from segviz_exchange.contract.records import (
     Closing,
     Dice,
     Exported,
@@ -23,8 +23,8 @@ from segviz_exchange.records import (
     newest_round,
     read,
 )
-from segviz_exchange.sharing import NORM, REPRESENTATION
-from segviz_exchange.spec import AlgorithmName, Objective
+from segviz_exchange.contract.sharing import NORM, REPRESENTATION
+from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_trainer import outcome, participate
 from segviz_trainer.epochs import EpochRun
 from segviz_trainer.exported import assemble

@@ -8,9 +8,9 @@ import sys
 from integration.job_runner import STAND_IN
 from integration.ministry import Ministry
 from integration.operator_rig import Rig
-from segviz_exchange import keys
-from segviz_exchange.credentials import encode_credentials
-from segviz_exchange.join import read_invitation
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.join import read_invitation
+from segviz_exchange.stores.credentials import encode_credentials
 from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, SITES
 from segviz_operator.deletion import end
 from segviz_operator.manifest import Federation, from_server

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from rig import Rig, algorithm, small_federation
-from segviz_exchange import keys, spec
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Progress, Round, find, read
-from segviz_exchange.sharing import NORM, REPRESENTATION, decode_groups
-from segviz_exchange.spec import AlgorithmName, FederationSpec, Start
+from segviz_exchange.contract import keys, spec
+from segviz_exchange.contract.records import Progress, Round, find, read
+from segviz_exchange.contract.sharing import NORM, REPRESENTATION, decode_groups
+from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Start
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.commands import init
 from segviz_trainer.exported import averaged_norm
 from segviz_trainer.model import build
@@ -64,19 +64,19 @@ def test_round_0_is_the_model_and_new_heads_are_seeded(
 
 
 def rig_tensors(folder: Path) -> dict[str, np.ndarray]:
-    from segviz_exchange.codec import open_tensors
+    from segviz_exchange.contract.codec import open_tensors
 
     return open_tensors(folder / "model.safetensors").read_all()
 
 
 def groups_of_donor(folder: Path):
-    from segviz_exchange.codec import open_tensors
+    from segviz_exchange.contract.codec import open_tensors
 
     return decode_groups(open_tensors(folder / "model.safetensors").metadata["groups"])
 
 
 def rig_metadata(rig: Rig) -> dict[str, str]:
-    from segviz_exchange.codec import open_tensors
+    from segviz_exchange.contract.codec import open_tensors
 
     path = rig.folder / "round-0"
     path.write_bytes(rig.store.get(keys.global_blob(rig.round(0).blob)))

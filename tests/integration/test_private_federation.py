@@ -8,10 +8,10 @@ import pytest
 
 from disturbances import Deadly, Killed
 from rig import Rig, algorithm, small_federation
-from segviz_exchange import keys, spec
-from segviz_exchange.records import Progress, Update, read
-from segviz_exchange.sharing import NORM, PARAMETER, REPRESENTATION
-from segviz_exchange.spec import AlgorithmName, Objective
+from segviz_exchange.contract import keys, spec
+from segviz_exchange.contract.records import Progress, Update, read
+from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION
+from segviz_exchange.contract.spec import AlgorithmName, Objective
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 PRIVACY = {"privacy": spec.Privacy(clip_norm=0.5, delta=1e-5, noise_multiplier=0.01)}

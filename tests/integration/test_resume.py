@@ -5,14 +5,11 @@ from pathlib import Path
 import pytest
 
 from rig import Patience, Rig, small_federation
-from segviz_exchange import keys, spec
-from segviz_exchange.patient import PatientStore
-from segviz_exchange.records import (
-    Closing,
-    read,
-)
-from segviz_exchange.stopping import Stopped
-from segviz_exchange.store import Unavailable
+from segviz_exchange.contract import keys, spec
+from segviz_exchange.contract.records import Closing, read
+from segviz_exchange.process.stopping import Stopped
+from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.store import Unavailable
 from segviz_trainer.heartbeat import Superseded
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}

@@ -15,11 +15,11 @@ import pytest
 
 from integration.ministry import PREFIX, Ministry
 from integration.object_stores import Server
-from segviz_exchange.credentials import Credentials, CredentialsFile, encode_credentials
-from segviz_exchange.patient import PatientStore
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.s3_errors import Rejected
-from segviz_exchange.store import Denied, Store, StoreError, Unavailable
+from segviz_exchange.stores.credentials import Credentials, CredentialsFile, encode_credentials
+from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3_errors import Rejected
+from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
 from segviz_operator.identities import (
     AGGREGATOR,
     EXPORT,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from minio.credentials.providers import StaticProvider
 
-from segviz_exchange import s3
-from segviz_exchange.credentials import Credentials, CredentialsFile, encode_credentials
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.s3_errors import Rejected
-from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
+from segviz_exchange.stores import s3
+from segviz_exchange.stores.credentials import Credentials, CredentialsFile, encode_credentials
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3_errors import Rejected
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
 
 Answer = tuple[int, str | None]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from rig import Rig, site_spec, small_federation
-from segviz_exchange import keys
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import Phase, Progress, read
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Phase, Progress, read
+from segviz_exchange.process.exits import Exit
 
 
 def participate(rig: Rig, alias: str, spec: object) -> subprocess.CompletedProcess:

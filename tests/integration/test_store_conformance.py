@@ -12,15 +12,29 @@ import pytest
 from click.testing import CliRunner
 
 from integration.object_stores import Server
-from segviz_exchange import records
 from segviz_exchange.cli import main
-from segviz_exchange.conformance import CHECKS, Check, ContractBroken, check_store, of_racing_creates_one_wins
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.patient import PatientStore
-from segviz_exchange.probe import probe
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.store import AlreadyExists, Denied, NotFound, Store, StoreError, Unavailable, open_store
+from segviz_exchange.contract import records
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.conformance import (
+    CHECKS,
+    Check,
+    ContractBroken,
+    check_store,
+    of_racing_creates_one_wins,
+)
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.probe import probe
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.store import (
+    AlreadyExists,
+    Denied,
+    NotFound,
+    Store,
+    StoreError,
+    Unavailable,
+    open_store,
+)
 
 
 @pytest.fixture(params=["folder", "minio", "versitygw"])
@@ -88,7 +102,7 @@ def test_the_probe_refuses_a_store_without_conditions(tmp_path: Path) -> None:
 
 
 def test_the_command_says_why_a_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segviz_exchange.probe.open_store", lambda url, **_: Unconditional(tmp_path))
+    monkeypatch.setattr("segviz_exchange.stores.probe.open_store", lambda url, **_: Unconditional(tmp_path))
     result = CliRunner().invoke(main, ["store", "check", "anywhere"])
     assert result.exit_code == 1
     assert "✗ of racing creates one wins\n  of 8 racing creates 8 won" in result.output

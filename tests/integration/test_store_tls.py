@@ -16,10 +16,10 @@ from minio import Minio
 from minio.credentials.providers import StaticProvider
 
 from integration.object_stores import Server, _free_address, _running
-from segviz_exchange.credentials import Credentials, encode_credentials
-from segviz_exchange.patient import PatientStore
-from segviz_exchange.s3 import S3Store, build_connections
-from segviz_exchange.store import StoreError, open_store
+from segviz_exchange.stores.credentials import Credentials, encode_credentials
+from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.s3 import S3Store, build_connections
+from segviz_exchange.stores.store import StoreError, open_store
 from segviz_operator.identities import site_access
 from segviz_operator.minting import Sts
 

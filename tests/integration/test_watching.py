@@ -17,8 +17,8 @@ from here import Here, child_of, round_is
 
 from integration.prometheus_server import Prometheus, free_port
 from rig import write_cases
-from segviz_exchange import keys
-from segviz_exchange.records import Environment, Update, encode
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Environment, Update, encode
 from segviz_operator.dashboards import DASHBOARDS, panels
 from segviz_operator.dashboards.panel import Marker, Panel
 from segviz_operator.from_prometheus import filled_in

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.records import Control, Dice, Member, Outcome, VariantOutcome
-from segviz_exchange.spec import FederationSpec
+from segviz_exchange.contract.records import Control, Dice, Member, Outcome, VariantOutcome
+from segviz_exchange.contract.spec import FederationSpec
 
 ORGANS = {"basel": ("liver",), "bern": ("spleen",), "geneva": ("pancreas",)}
 

@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from segviz_exchange import keys
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import (
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import (
     Closing,
     Control,
     Exported,
@@ -20,6 +19,7 @@ from segviz_exchange.records import (
     RoundScores,
     encode,
 )
+from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.observe import FederationRecords, Heartbeat, Observer
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

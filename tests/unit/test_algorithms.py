@@ -16,9 +16,9 @@ from segviz_aggregator.mean import mean
 from segviz_aggregator.median import median
 from segviz_aggregator.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.trimmed_mean import TrimmedMean
-from segviz_exchange import codec
-from segviz_exchange.codec import Array, TensorFile, open_tensors, save
-from segviz_exchange.spec import Algorithm, AlgorithmName, Weights
+from segviz_exchange.contract import codec
+from segviz_exchange.contract.codec import Array, TensorFile, open_tensors, save
+from segviz_exchange.contract.spec import Algorithm, AlgorithmName, Weights
 
 FLOATS = arrays(np.float32, 5, elements=st.floats(-1e6, 1e6, width=32))
 MODELS = st.lists(FLOATS, min_size=1, max_size=9)

@@ -7,7 +7,7 @@ import pytest
 from federations import build_spec
 
 from rig import site_spec
-from segviz_exchange import spec as s
+from segviz_exchange.contract import spec as s
 from segviz_operator.attendance import attend
 from segviz_operator.manifest import Federation, Site
 from segviz_operator.pod import Owner

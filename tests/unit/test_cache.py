@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segviz_exchange.spec import OnBadCase, Preprocessing
+from segviz_exchange.contract.spec import OnBadCase, Preprocessing
 from segviz_trainer import cache
 from segviz_trainer.cache import PreparedCase, prepare, prepare_case
 from segviz_trainer.errors import BadCase, BadCases

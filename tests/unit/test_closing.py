@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segviz_exchange.closing import (
+from segviz_exchange.contract.closing import (
     EXCLUDED,
     MAX_ATTEMPTS,
     NO_UPDATE,
@@ -19,8 +19,8 @@ from segviz_exchange.closing import (
     Wait,
     close_round,
 )
-from segviz_exchange.records import Closing, Control, Exclusion, Participant, Rejection
-from segviz_exchange.spec import Weights
+from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection
+from segviz_exchange.contract.spec import Weights
 from synthetic import BASEL, BERN, CHUR, ORGANS, control_of, update_of
 
 OPENED = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

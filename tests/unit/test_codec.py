@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from segviz_exchange.codec import (
+from segviz_exchange.contract.codec import (
     CHUNK_ELEMENTS,
     MAX_HEADER_BYTES,
     NUMPY_TYPES,

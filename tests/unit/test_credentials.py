@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange.credentials import Credentials, CredentialsFile, decode_credentials, encode_credentials
-from segviz_exchange.errors import Refusal
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.store import open_store
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import (
+    Credentials,
+    CredentialsFile,
+    decode_credentials,
+    encode_credentials,
+)
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.store import open_store
 
 FIRST = Credentials("first", "secret-one", "token", datetime(2026, 11, 24, 12, tzinfo=UTC))
 SECOND = Credentials("second", "secret-two")

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import pytest
 
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.store import Corrupt, download
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import Corrupt, download
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

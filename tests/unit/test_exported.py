@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from segviz_exchange.codec import Array
-from segviz_exchange.sharing import COUNTER, NORM, PARAMETER, REPRESENTATION, SHARED_HEAD, TensorGroup
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    NORM,
+    PARAMETER,
+    REPRESENTATION,
+    SHARED_HEAD,
+    TensorGroup,
+)
 from segviz_trainer.exported import assemble, averaged_norm, for_organ, is_complete, mean
 
 GROUPS = {

@@ -8,7 +8,7 @@ import pytest
 from federations import build_control, build_spec
 from snapshots import snapshot
 
-from segviz_exchange.records import Dice, Phase, Progress, RoundScores
+from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores
 from segviz_operator.attendance import Absence
 from segviz_operator.conditions import TYPES, condition_of
 from segviz_operator.events import events_between

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange import folder
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, open_store
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores import folder
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, open_store
 
 
 def files(root: Path) -> list[str]:

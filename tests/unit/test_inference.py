@@ -11,7 +11,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from torch import Tensor, nn
 
 from rig import small_federation
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.inference import Predictor
 from segviz_trainer.layouts import Case

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from rig import site_spec
-from segviz_exchange import spec as s
-from segviz_exchange.credentials import Credentials
+from segviz_exchange.contract import spec as s
+from segviz_exchange.stores.credentials import Credentials
 from segviz_operator.federation_job import build_federation_job
 from segviz_operator.hosting import Host, spec_hash
 from segviz_operator.jobs import job_seen

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.join import Invitation, encode_invitation, read_invitation
-from segviz_exchange.records import Phase, Progress, Round, encode
-from segviz_exchange.store import Unavailable
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.join import Invitation, encode_invitation, read_invitation
+from segviz_exchange.contract.records import Phase, Progress, Round, encode
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import Unavailable
 from segviz_operator.join_view import LineView, StatusView, line_of
 from synthetic import BASEL, CHUR, DIGEST, control_of
 

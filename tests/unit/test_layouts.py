@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import CaseRange, Layout
+from segviz_exchange.contract.spec import CaseRange, Layout
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.errors import BadDataSet
 from segviz_trainer.layouts import find_cases, guess_layout
 from volumes import data_set

@@ -15,11 +15,11 @@ from segviz_aggregator.mean import mean
 from segviz_aggregator.merge import merge_round
 from segviz_aggregator.schema import Schema
 from segviz_aggregator.server_optimizer import Files, write_stepped
-from segviz_exchange import codec
-from segviz_exchange.codec import Array, TensorFile, info_of, open_tensors, save
-from segviz_exchange.records import Closing, Control, Participant
-from segviz_exchange.sharing import NORM, PARAMETER, REPRESENTATION, TensorGroup
-from segviz_exchange.spec import AlgorithmName, Objective
+from segviz_exchange.contract import codec
+from segviz_exchange.contract.codec import Array, TensorFile, info_of, open_tensors, save
+from segviz_exchange.contract.records import Closing, Control, Participant
+from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION, TensorGroup
+from segviz_exchange.contract.spec import AlgorithmName, Objective
 from synthetic import BASEL, BERN, CHUR, ORGANS, control_of, groups_of, model_of, shared_part
 
 FLOATS = arrays(np.float32, 5, elements=st.floats(-1e6, 1e6, width=32))

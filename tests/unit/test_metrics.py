@@ -12,10 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from snapshots import NOON, snapshot
 
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.keys import federation_of, federation_prefix
-from segviz_exchange.measured import MeasuredStore, StoreMetrics
-from segviz_exchange.records import (
+from segviz_exchange.contract.keys import federation_of, federation_prefix
+from segviz_exchange.contract.records import (
     Closing,
     Dice,
     Failure,
@@ -25,7 +23,9 @@ from segviz_exchange.records import (
     Rejection,
     RoundScores,
 )
-from segviz_exchange.store import NotFound, Unavailable
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.store import NotFound, Unavailable
 from segviz_operator import measures as m
 from segviz_operator.metrics import FederationMetrics, OperatorMetrics
 from segviz_operator.observe import Delivery, FederationRecords, SiteFacts

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
+from segviz_exchange.contract import keys
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.identities import AGGREGATOR, EXPORT, OPERATOR, policy, site_access
 from segviz_operator.minting import credentials_of_secret, hand_over, is_due, newest_remote
 

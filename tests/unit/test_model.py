@@ -10,8 +10,15 @@ from monai.networks.nets.unet import UNet
 from torch import nn
 
 from rig import small_federation
-from segviz_exchange.sharing import COUNTER, NORM, PARAMETER, REPRESENTATION, SHARED_HEAD, TensorGroup
-from segviz_exchange.spec import Model, Norm, Objective
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    NORM,
+    PARAMETER,
+    REPRESENTATION,
+    SHARED_HEAD,
+    TensorGroup,
+)
+from segviz_exchange.contract.spec import Model, Norm, Objective
 from segviz_trainer.model import SegNet, build, groups_of, initialise
 
 DEFAULT = Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, Norm.BATCH, 1)

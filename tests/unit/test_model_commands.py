@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import CaseRange
+from segviz_exchange.contract.spec import CaseRange
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.commands import data
 from segviz_trainer.model_commands import case_range, evaluate, organ_ids
 from volumes import liver_label, ramp, write_volume

@@ -12,8 +12,8 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, nn
 
 from rig import algorithm, small_federation
-from segviz_exchange.sharing import SHARED_HEAD
-from segviz_exchange.spec import AlgorithmName, Model, Norm, Objective
+from segviz_exchange.contract.sharing import SHARED_HEAD
+from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Objective
 from segviz_trainer.model import SegNet, build
 from segviz_trainer.objective import Setting, build_loss
 from segviz_trainer.objectives.conditional_distillation import (

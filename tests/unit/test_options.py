@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from segviz_exchange.spec import (
+from segviz_exchange.contract.spec import (
     Augmentation,
     DataSet,
     Intensity,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from test_metrics import running, watched
 
-from segviz_exchange.records import Closing, Exclusion
+from segviz_exchange.contract.records import Closing, Exclusion
 from segviz_operator.charts import HEIGHT, WIDTH, Chart, Series, draw
 from segviz_operator.page import StatusPage, incidents
 

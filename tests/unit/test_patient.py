@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from segviz_exchange import records
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.patient import LONGEST_WAIT_SECONDS, PatientStore
-from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, download
+from segviz_exchange.contract import records
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.patient import LONGEST_WAIT_SECONDS, PatientStore
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, download
 
 LEASE = records.Lease(number=7)
 

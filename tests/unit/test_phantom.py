@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import DataSet, OnBadCase
+from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer import phantom
 from segviz_trainer.cache import Prepared, prepare
 from segviz_trainer.commands import data

@@ -4,7 +4,7 @@ import pytest
 from federations import build_control
 from test_plan import AGGREGATOR, BOTH, LOST_QUORUM, ended, seen
 
-from segviz_exchange.exits import Exit
+from segviz_exchange.process.exits import Exit
 from segviz_operator.phase import FederationPhase, phase_of
 from segviz_operator.plan import Observed
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from federations import ORGANS, build_control, build_spec
 
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import Control, Failure
+from segviz_exchange.contract.records import Control, Failure
+from segviz_exchange.process.exits import Exit
 from segviz_operator.plan import (
     MAX_FAILURES,
     Action,

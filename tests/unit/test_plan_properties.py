@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_plan import KILLED, LOST_QUORUM, NOON, THREE, ended, running, seen, wanted
 
-from segviz_exchange.exits import Exit
+from segviz_exchange.process.exits import Exit
 from segviz_operator.plan import (
     MAX_FAILURES,
     Action,

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from rig import algorithm, site_spec, small_federation, write_cases
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Control, Member, Preflight, Severity, read
-from segviz_exchange.spec import AlgorithmName, Model, Norm, Participation, Resources
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control, Member, Preflight, Severity, read
+from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Participation, Resources
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.preflight import PROBE_BYTES, examine
 from segviz_trainer.site import Site
 

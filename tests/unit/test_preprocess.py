@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segviz_exchange.spec import Intensity, IntensityScaling, Preprocessing
+from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
 from segviz_trainer.errors import BadCase
 from segviz_trainer.layouts import Case
 from segviz_trainer.preprocess import PreparedVolumes, preprocess

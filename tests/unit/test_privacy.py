@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kstest
 
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Spent
-from segviz_exchange.spec import Privacy
+from segviz_exchange.contract.records import Spent
+from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.budget import epsilon_of
 from segviz_trainer.noise import gaussian, noise_secret
 from segviz_trainer.privacy import PrivateUpdates, clip_scale

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from federations import build_control, build_spec
 
-from segviz_exchange import records
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.store import Unavailable
+from segviz_exchange.contract import records
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import Unavailable
 
 DIGEST = "0123456789abcdef" * 4
 DICE = records.Dice(0.9, 0.05, 12)

@@ -8,11 +8,11 @@ from msgspec.structs import replace as changed
 from snapshots import NOON, snapshot
 
 from rig import site_spec
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.exits import Exit
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Phase, Progress
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Phase, Progress
+from segviz_exchange.process.exits import Exit
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.minting import newest_remote
 from segviz_operator.plan import CreateWorkload, DeleteWorkload, Desired, plan
 from segviz_operator.remote import remote_workloads, renew

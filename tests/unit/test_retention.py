@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from snapshots import NOON, snapshot
 
-from segviz_exchange import keys
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Control, Dice, Final, RoundScores
-from segviz_exchange.spec import Selection
-from segviz_exchange.store import Entry
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
+from segviz_exchange.contract.spec import Selection
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import Entry
 from segviz_operator.observe import FederationRecords
 from segviz_operator.retention import Sweeper, blobs_in, delete, expendable, purge
 from synthetic import BASEL, BERN, control_of

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 
-from segviz_exchange.spec import Augmentation, MemoryFormat, OptimizerState, Precision, Training
+from segviz_exchange.contract.spec import Augmentation, MemoryFormat, OptimizerState, Precision, Training
 from segviz_trainer.affine_crop import affine_crop, plain_crop
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.sampling import Batch, epoch_batches, steps_per_epoch

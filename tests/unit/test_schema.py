@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, build_site, changed
-from segviz_exchange.spec import FederationSpec, Norm, Part, SiteSpec
+from segviz_exchange.contract.spec import FederationSpec, Norm, Part, SiteSpec
 from segviz_operator.defaulting import with_defaults
 from segviz_operator.manifest import parse
 from segviz_operator.phase import FederationPhase

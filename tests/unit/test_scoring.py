@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from segviz_exchange.records import CaseScore, Dice, Surface, decode, encode
-from segviz_exchange.spec import Scores
+from segviz_exchange.contract.records import CaseScore, Dice, Surface, decode, encode
+from segviz_exchange.contract.spec import Scores
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.overlap import Mask, dice

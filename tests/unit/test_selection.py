@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from segviz_aggregator.selection import choose_final
-from segviz_exchange.records import Control, Dice, Final, Round, RoundScores
-from segviz_exchange.spec import Selection
+from segviz_exchange.contract.records import Control, Dice, Final, Round, RoundScores
+from segviz_exchange.contract.spec import Selection
 from synthetic import BASEL, BERN, CHUR, DIGEST, control_of, scores_of
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from segviz_exchange import sharing
-from segviz_exchange.codec import info_of
-from segviz_exchange.records import Control
-from segviz_exchange.sharing import COUNTER, REPRESENTATION, contributors, shared_by
-from segviz_exchange.spec import AlgorithmName, Objective
+from segviz_exchange.contract import sharing
+from segviz_exchange.contract.codec import info_of
+from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION, contributors, shared_by
+from segviz_exchange.contract.spec import AlgorithmName, Objective
 from synthetic import BASEL, BERN, CHUR, control_of, groups_of, model_of
 
 TWO_OWN_LIVER = {BASEL: ("liver",), BERN: ("liver", "spleen"), CHUR: ("pancreas",)}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segviz_exchange import keys
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Final, Round, Spent, encode
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Final, Round, Spent, encode
+from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.federation_status import _privacy
 from segviz_operator.observe import FederationRecords, Observer
 from segviz_operator.report import build_report

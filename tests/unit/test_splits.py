@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import Split
+from segviz_exchange.contract.spec import Split
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.layouts import Case
 from segviz_trainer.splits import split_cases
 

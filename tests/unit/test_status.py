@@ -10,9 +10,9 @@ from federations import build_control, build_outcome
 from rich.console import Console
 from snapshots import NOON, snapshot
 
-from segviz_exchange import keys
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Dice, Phase, Progress, RoundScores, encode
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores, encode
+from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.observe import FederationRecords, Observer
 from segviz_operator.screen import duration, render_status
 from segviz_operator.status import FederationStatus, SiteStatus, build_status

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from cubes import write_cases
 from rig import site_spec, small_federation
-from segviz_exchange import codec, keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Exported, ExternalScores, commit, read
-from segviz_exchange.sharing import GROUPS, encode_groups
-from segviz_exchange.spec import EvaluationNorm
-from segviz_exchange.study import StudyIndex, StudyRow, StudySite
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.records import Exported, ExternalScores, commit, read
+from segviz_exchange.contract.sharing import GROUPS, encode_groups
+from segviz_exchange.contract.spec import EvaluationNorm
+from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer import model as network
 from segviz_trainer.dataset import load_evaluation_data
 from segviz_trainer.evaluate import Evaluator

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segviz_exchange.records import Dice, Surface, VariantOutcome
+from segviz_exchange.contract.records import Dice, Surface, VariantOutcome
 from segviz_trainer.study import charts, page
 from segviz_trainer.study.files import write_files
 from segviz_trainer.study.pictures import Slice, WorstCase

@@ -9,7 +9,7 @@ from federations import build_control, build_outcome
 from rich.console import Console
 from snapshots import snapshot
 
-from segviz_exchange.records import Dice, Exported, ExternalScores, Final, Surface, VariantOutcome
+from segviz_exchange.contract.records import Dice, Exported, ExternalScores, Final, Surface, VariantOutcome
 from segviz_operator.report import Report, as_csv, build_report
 from segviz_operator.tables import print_report
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rig import small_federation
-from segviz_exchange.spec import Augmentation, MemoryFormat, Model, Norm, Precision, Training
-from segviz_exchange.stopping import Stopped
+from segviz_exchange.contract.spec import Augmentation, MemoryFormat, Model, Norm, Precision, Training
+from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.model import build

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from monai.bundle import ConfigParser, load, verify_net_in_out
 
 from rig import small_federation
-from segviz_exchange import codec
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Exported, encode
-from segviz_exchange.sharing import GROUPS, encode_groups
-from segviz_exchange.spec import AlgorithmName, Objective
+from segviz_exchange.contract import codec
+from segviz_exchange.contract.records import Exported, encode
+from segviz_exchange.contract.sharing import GROUPS, encode_groups
+from segviz_exchange.contract.spec import AlgorithmName, Objective
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer import model as network
 from segviz_trainer.bundle import write_bundle
 from segviz_trainer.dicom import series_to_nifti

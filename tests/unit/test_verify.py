@@ -19,12 +19,12 @@ from segviz_aggregator.models import GlobalModel
 from segviz_aggregator.schema import Schema
 from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.verify import Candidate, verify
-from segviz_exchange import keys, sharing
-from segviz_exchange.codec import Array, info_of, open_tensors, save
-from segviz_exchange.folder import FolderStore
-from segviz_exchange.records import Control
-from segviz_exchange.sharing import GROUPS
-from segviz_exchange.store import MAX_BLOB_BYTES, Entry
+from segviz_exchange.contract import keys, sharing
+from segviz_exchange.contract.codec import Array, info_of, open_tensors, save
+from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.sharing import GROUPS
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry
 from synthetic import (
     BASEL,
     BERN,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_operator.identity import Identity
 from segviz_operator.workdir import WorkDir
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import CaseScore
-from segviz_exchange.spec import DataSet, OnBadCase
+from segviz_exchange.contract.records import CaseScore
+from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cache import prepare
 from segviz_trainer.labels import IGNORED
 from segviz_trainer.layouts import find_cases

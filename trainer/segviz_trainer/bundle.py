@@ -15,7 +15,7 @@ import monai
 import numpy as np
 import torch
 
-from segviz_exchange.spec import Intensity, Preprocessing
+from segviz_exchange.contract.spec import Intensity, Preprocessing
 from segviz_trainer.modelcard import Sources, model_card
 from segviz_trainer.scripted import Probabilities, probabilities_of, write_script
 from segviz_trainer.trained import TrainedModel

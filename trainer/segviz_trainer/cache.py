@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.spec import OnBadCase, Preprocessing
+from segviz_exchange.contract.spec import OnBadCase, Preprocessing
 from segviz_trainer.errors import BadCase, BadCases
 from segviz_trainer.grids import Grid
 from segviz_trainer.labels import annotated, is_organ

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segviz_exchange import codec
+from segviz_exchange.contract import codec
 from segviz_trainer.tensors import save_whole, to_tensors
 
 _SUFFIX = ".safetensors"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.store import open_store
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import open_store
 from segviz_trainer.model_commands import case_range, cases_option, check_writable, organ_ids
 
 _PATIENCE_SECONDS = 2.0
@@ -111,7 +111,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from segviz_exchange.spec import DataSet
+    from segviz_exchange.contract.spec import DataSet
     from segviz_trainer.layouts import find_cases, guess_layout
     from segviz_trainer.survey import loose, survey, write_sheet
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import FederationSpec, Intensity
+from segviz_exchange.contract.spec import FederationSpec, Intensity
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cache import PreparedCase, prepare
 from segviz_trainer.layouts import Case, find_cases
 from segviz_trainer.site import Site

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 _POSITION = "0020|0032"  # ImagePositionPatient
 _ORIENTATION = "0020|0037"  # ImageOrientationPatient

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from segviz_exchange.stopping import Stop, Stopped
+from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.sampling import steps_per_epoch

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 
 class BadDataSet(Refusal):

@@ -3,12 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from segviz_exchange import codec, keys
-from segviz_exchange.codec import Array
-from segviz_exchange.records import CaseScore, Exported, ExternalScores, Phase, VariantOutcome, commit, read
-from segviz_exchange.sharing import GROUPS, TensorGroup, decode_groups
-from segviz_exchange.spec import EvaluationNorm
-from segviz_exchange.store import Store, download
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import (
+    CaseScore,
+    Exported,
+    ExternalScores,
+    Phase,
+    VariantOutcome,
+    commit,
+    read,
+)
+from segviz_exchange.contract.sharing import GROUPS, TensorGroup, decode_groups
+from segviz_exchange.contract.spec import EvaluationNorm
+from segviz_exchange.stores.store import Store, download
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.exported import with_averaged_norm

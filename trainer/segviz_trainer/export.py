@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from segviz_exchange import codec, keys
-from segviz_exchange.codec import Array, InvalidTensors, TensorFile, TensorInfo
-from segviz_exchange.records import (
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.records import (
     Closing,
     Control,
     Exported,
@@ -28,7 +28,7 @@ from segviz_exchange.records import (
     find,
     read,
 )
-from segviz_exchange.sharing import (
+from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,
     REPRESENTATION,
@@ -37,7 +37,7 @@ from segviz_exchange.sharing import (
     encode_groups,
     with_organs,
 )
-from segviz_exchange.store import Corrupt, NotFound, Store, download
+from segviz_exchange.stores.store import Corrupt, NotFound, Store, download
 from segviz_trainer.bundle import write_bundle
 from segviz_trainer.exported import assemble, is_complete
 from segviz_trainer.modelcard import Sources

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from segviz_exchange.codec import Array
-from segviz_exchange.sharing import COUNTER, NORM, REPRESENTATION, SHARED_HEAD, TensorGroup
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION, SHARED_HEAD, TensorGroup
 
 Tensors = Mapping[str, Array]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segviz_exchange import codec, keys
-from segviz_exchange.codec import Array
-from segviz_exchange.records import Control, Round, read
-from segviz_exchange.sharing import shared_by
-from segviz_exchange.store import Store, download
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import Control, Round, read
+from segviz_exchange.contract.sharing import shared_by
+from segviz_exchange.stores.store import Store, download
 from segviz_trainer import model as network
 from segviz_trainer.model import SegNet
 from segviz_trainer.tensors import State, load, save_whole, to_tensors

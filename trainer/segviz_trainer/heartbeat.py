@@ -3,9 +3,10 @@
 import logging
 import time
 
-from segviz_exchange import keys, logs
-from segviz_exchange.records import Lease, Phase, Progress, encode, newest, newest_round
-from segviz_exchange.store import AlreadyExists, Store, StoreError
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Lease, Phase, Progress, encode, newest, newest_round
+from segviz_exchange.process import logs
+from segviz_exchange.stores.store import AlreadyExists, Store, StoreError
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.grids import Grid
 from segviz_trainer.metrics.overlap import Mask

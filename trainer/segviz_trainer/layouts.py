@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import DataSet, Layout
+from segviz_exchange.contract.spec import DataSet, Layout
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.errors import BadDataSet
 
 

@@ -14,8 +14,15 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segviz_exchange import spec
-from segviz_exchange.sharing import COUNTER, NORM, PARAMETER, REPRESENTATION, SHARED_HEAD, TensorGroup
+from segviz_exchange.contract import spec
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    NORM,
+    PARAMETER,
+    REPRESENTATION,
+    SHARED_HEAD,
+    TensorGroup,
+)
 
 Features = tuple[list[Tensor], Tensor]
 

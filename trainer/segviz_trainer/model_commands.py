@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import CaseRange, DataSet, Layout
+from segviz_exchange.contract.spec import CaseRange, DataSet, Layout
+from segviz_exchange.process.errors import Refusal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from segviz_exchange.records import CaseScore
+    from segviz_exchange.contract.records import CaseScore
     from segviz_trainer.trained import Model
 
 # torch and MONAI take seconds to import, so the commands do it themselves and --help answers at once.

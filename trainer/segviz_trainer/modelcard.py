@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from segviz_exchange.records import Exported, Outcome
+from segviz_exchange.contract.records import Exported, Outcome
 
 _LIMITS = """\
 - A research model, not a medical device: no diagnosis and no treatment may rest on it alone.

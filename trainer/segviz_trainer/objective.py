@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from segviz_exchange.spec import AlgorithmName, FederationSpec, Objective
+from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective
 from segviz_trainer.model import SegNet
 from segviz_trainer.objectives.conditional_distillation import (
     TEMPERATURE,

@@ -3,10 +3,20 @@
 import secrets
 from dataclasses import replace
 
-from segviz_exchange import codec, keys
-from segviz_exchange.records import Control, Final, Outcome, Phase, Round, VariantOutcome, commit, find, read
-from segviz_exchange.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.spec import FineTuning, Release
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.records import (
+    Control,
+    Final,
+    Outcome,
+    Phase,
+    Round,
+    VariantOutcome,
+    commit,
+    find,
+    read,
+)
+from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
+from segviz_exchange.contract.spec import FineTuning, Release
 from segviz_trainer.checkpoint import Checkpoints
 from segviz_trainer.epochs import EpochRun
 from segviz_trainer.heartbeat import check_lease

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Control, Phase, Round, read
-from segviz_exchange.stopping import Stop
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control, Phase, Round, read
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.store import Store
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoints, Position
 from segviz_trainer.dataset import SiteData

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from segviz_exchange import codec, keys
-from segviz_exchange.closing import MAX_ATTEMPTS
-from segviz_exchange.exits import Exit
-from segviz_exchange.records import (
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.records import (
     Control,
     Final,
     Phase,
@@ -28,8 +27,9 @@ from segviz_exchange.records import (
     newest_round,
     read,
 )
-from segviz_exchange.sharing import GROUPS, encode_groups
-from segviz_exchange.spec import AlgorithmName, OptimizerState, Start
+from segviz_exchange.contract.sharing import GROUPS, encode_groups
+from segviz_exchange.contract.spec import AlgorithmName, OptimizerState, Start
+from segviz_exchange.process.exits import Exit
 from segviz_trainer import model as network
 from segviz_trainer.checkpoint import Checkpoint, Position
 from segviz_trainer.epochs import EpochRun, EpochSoFar

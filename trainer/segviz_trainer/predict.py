@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.dicom import series_to_nifti
 from segviz_trainer.grids import Grid
 from segviz_trainer.preprocess import prepare_image

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Control, Finding, Preflight, Severity, commit
-from segviz_exchange.sharing import shared_by
-from segviz_exchange.store import Store
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control, Finding, Preflight, Severity, commit
+from segviz_exchange.contract.sharing import shared_by
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import Store
 from segviz_trainer import model as network
 from segviz_trainer.dataset import find_all
 from segviz_trainer.errors import BadCase

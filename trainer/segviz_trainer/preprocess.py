@@ -13,7 +13,7 @@ from monai.transforms.spatial.array import Orientation, Resize, Spacing
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from segviz_exchange.spec import Intensity, IntensityScaling, Preprocessing
+from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
 from segviz_trainer.errors import BadCase
 from segviz_trainer.grids import Grid
 from segviz_trainer.headers import Header, check_header, read_volume

@@ -8,11 +8,10 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from segviz_exchange import codec, keys
-from segviz_exchange.codec import Array, InvalidTensors
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Control, Round, commit, newest_control, newest_round
-from segviz_exchange.sharing import (
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.records import Control, Round, commit, newest_control, newest_round
+from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,
     NORM,
@@ -22,8 +21,9 @@ from segviz_exchange.sharing import (
     TensorGroup,
     encode_groups,
 )
-from segviz_exchange.spec import Start
-from segviz_exchange.store import Store
+from segviz_exchange.contract.spec import Start
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import Store
 from segviz_trainer import model as network
 from segviz_trainer.exported import mean
 from segviz_trainer.tensors import load, to_arrays, to_tensors

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 from torch import Tensor
 
-from segviz_exchange import codec, keys
-from segviz_exchange.codec import Array
-from segviz_exchange.records import InvalidRecord, Spent, Update, numbered, read
-from segviz_exchange.spec import Privacy
-from segviz_exchange.store import Store
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import InvalidRecord, Spent, Update, numbered, read
+from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.stores.store import Store
 from segviz_trainer.budget import epsilon_of
 from segviz_trainer.noise import gaussian, noise_secret
 from segviz_trainer.tensors import State, save_whole, to_arrays, to_tensors

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from segviz_exchange.measures import SITE_LABELS, Kind, Measure, counter, gauge
+from segviz_exchange.process.measures import SITE_LABELS, Kind, Measure, counter, gauge
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.spec import Augmentation, Training
+from segviz_exchange.contract.spec import Augmentation, Training
 from segviz_trainer.affine_crop import affine_crop, plain_crop
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.chance import build_generator

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_exchange.records import CaseScore, Dice, Surface
-from segviz_exchange.spec import Scores
+from segviz_exchange.contract.records import CaseScore, Dice, Surface
+from segviz_exchange.contract.spec import Scores
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.inference import Predictor
 from segviz_trainer.labels import IGNORED

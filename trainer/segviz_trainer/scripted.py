@@ -8,8 +8,8 @@ import torch
 from monai.data.torchscript_utils import save_net_with_metadata
 from torch import Tensor, nn
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.model import SegNet
 from segviz_trainer.trained import TrainedModel
 

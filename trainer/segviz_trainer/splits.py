@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.spec import Split
+from segviz_exchange.contract.spec import Split
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.layouts import Case
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segviz_exchange import codec
-from segviz_exchange.codec import Array
+from segviz_exchange.contract import codec
+from segviz_exchange.contract.codec import Array
 
 State = dict[str, Tensor]
 

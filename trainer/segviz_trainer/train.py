@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from segviz_exchange import spec
-from segviz_exchange.records import Environment
+from segviz_exchange.contract import spec
+from segviz_exchange.contract.records import Environment
 from segviz_trainer.cache import PreparedCase
 from segviz_trainer.checkpoint import Position
 from segviz_trainer.model import SegNet

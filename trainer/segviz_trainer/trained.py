@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segviz_exchange import codec, spec
-from segviz_exchange.codec import Array, InvalidTensors
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Exported
-from segviz_exchange.sharing import GROUPS, decode_groups
-from segviz_exchange.spec import EvaluationNorm
+from segviz_exchange.contract import codec, spec
+from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.records import Exported
+from segviz_exchange.contract.sharing import GROUPS, decode_groups
+from segviz_exchange.contract.spec import EvaluationNorm
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer import model as network
 from segviz_trainer.exported import for_organ, with_averaged_norm
 from segviz_trainer.inference import Placed, Predictor, to_native

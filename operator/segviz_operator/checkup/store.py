@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 from minio.credentials.providers import StaticProvider
 
-from segviz_exchange import keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.probe import probe
-from segviz_exchange.s3 import S3Store
-from segviz_exchange.spec import CredentialSource
-from segviz_exchange.store import Denied, Store, StoreError, Unavailable
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.spec import CredentialSource
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.probe import probe
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
 from segviz_operator.cluster import Cluster, Forbidden
 from segviz_operator.manifest import Federation

@@ -7,7 +7,7 @@ organs", and only voxels that neither the label nor the teacher gives to an anno
 import torch
 from torch import Tensor
 
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.model import SegNet
 from segviz_trainer.objectives.marginal import Marginal
 from segviz_trainer.objectives.soft_dice import soft_dice

@@ -7,7 +7,7 @@ Probabilities are summed first, then the logarithm is taken.
 import torch
 from torch import Tensor
 
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.model import SegNet
 from segviz_trainer.objectives.partial_labels import Channels, merge_unannotated
 from segviz_trainer.objectives.soft_dice import soft_dice

@@ -6,7 +6,7 @@ Shi et al., Marginal loss and exclusion loss for partially supervised multi-orga
 import torch
 from torch import Tensor
 
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.model import SegNet
 from segviz_trainer.objectives.marginal import Marginal
 from segviz_trainer.objectives.soft_dice import dice_coefficient

@@ -8,7 +8,7 @@ the label lacks is nearly 1 whatever is predicted, and has nearly no gradient.
 import torch
 from torch import Tensor
 
-from segviz_exchange.sharing import SHARED_HEAD
+from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.model import SegNet
 from segviz_trainer.objectives.partial_labels import Channels, merge_unannotated
 from segviz_trainer.objectives.soft_dice import soft_dice

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as RichTable
 
-from segviz_exchange.errors import Refusal
-from segviz_exchange.study import StudyIndex
+from segviz_exchange.contract.study import StudyIndex
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.study import page
 from segviz_trainer.study.files import write_files, write_whole
 from segviz_trainer.study.pictures import WorstCase, draw_worst_cases, worst_columns

@@ -14,13 +14,13 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
-from segviz_exchange import codec, keys
-from segviz_exchange.errors import Refusal
-from segviz_exchange.records import Exported, find
-from segviz_exchange.sharing import GROUPS, decode_groups
-from segviz_exchange.spec import EvaluationNorm, FederationSpec
-from segviz_exchange.store import Store, download
-from segviz_exchange.study import StudyIndex, StudyRow, StudySite
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.records import Exported, find
+from segviz_exchange.contract.sharing import GROUPS, decode_groups
+from segviz_exchange.contract.spec import EvaluationNorm, FederationSpec
+from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import Store, download
 from segviz_trainer import model as network
 from segviz_trainer.cache import PreparedCase, prepare_case
 from segviz_trainer.dataset import load_evaluation_data

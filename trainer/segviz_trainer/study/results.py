@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from segviz_exchange import keys
-from segviz_exchange.records import (
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import (
     CaseScore,
     Control,
     Dice,
@@ -25,8 +25,8 @@ from segviz_exchange.records import (
     numbered,
     read,
 )
-from segviz_exchange.store import Entry, Store, open_store
-from segviz_exchange.study import StudyIndex, StudyRow
+from segviz_exchange.contract.study import StudyIndex, StudyRow
+from segviz_exchange.stores.store import Entry, Store, open_store
 
 IN_FEDERATION = "In-federation"
 """The held-back test parts of the training sites."""

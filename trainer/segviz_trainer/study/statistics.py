@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 ALPHA = 0.05
 _SHOWN_CASES = 5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 from segviz_trainer.study.results import DICE, IN_FEDERATION, METRICS, Metric, Results
 from segviz_trainer.study.statistics import ALPHA, Paired, compare, holm
 

@@ -33,10 +33,10 @@ from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from segviz_exchange.credentials import CredentialsFile
-from segviz_exchange.errors import Refusal
-from segviz_exchange.s3_errors import Conflict, Outdated, Rejected, meaning
-from segviz_exchange.store import (
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import CredentialsFile
+from segviz_exchange.stores.s3_errors import Conflict, Outdated, Rejected, meaning
+from segviz_exchange.stores.store import (
     CHUNK_BYTES,
     Denied,
     Entry,

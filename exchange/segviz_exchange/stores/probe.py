@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from segviz_exchange.conformance import Result, check_store, race
-from segviz_exchange.errors import Refusal
-from segviz_exchange.store import Denied, Store, StoreError, Unavailable, open_store
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.conformance import Result, check_store, race
+from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable, open_store
 
 RACES = 3
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import IO
 
-from segviz_exchange.stopping import Stop, Stopped
+from segviz_exchange.process.stopping import Stop, Stopped
 
 _LOOK_SECONDS = 0.2
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 
 import tenacity
 
-from segviz_exchange.store import CHUNK_BYTES, Entry, Store, StoreError, Unavailable
+from segviz_exchange.stores.store import CHUNK_BYTES, Entry, Store, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -8,9 +8,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from segviz_exchange import keys
-from segviz_exchange.spec import FederationSpec
-from segviz_exchange.store import AlreadyExists, Entry, NotFound, Store, StoreError, TooLarge
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.spec import FederationSpec
+from segviz_exchange.stores.store import AlreadyExists, Entry, NotFound, Store, StoreError, TooLarge
 
 
 class InvalidRecord(StoreError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 CHUNK_BYTES = 1 << 20
 MAX_OBJECT_BYTES = 16 << 20
@@ -112,13 +112,13 @@ def open_store(
     """
     scheme = urlsplit(url).scheme
     if scheme in ("s3", "s3+http"):
-        from segviz_exchange.credentials import CredentialsFile
-        from segviz_exchange.s3 import S3Store
+        from segviz_exchange.stores.credentials import CredentialsFile
+        from segviz_exchange.stores.s3 import S3Store
 
         provider = None if credentials is None else CredentialsFile(credentials)
         return S3Store.from_url(url, provider, ca_file=ca, region=region)
     if scheme in ("", "file"):
-        from segviz_exchange.folder import FolderStore
+        from segviz_exchange.stores.folder import FolderStore
 
         folder = url.removeprefix("file://")
         if not folder.strip():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from prometheus_client import CollectorRegistry
 
-from segviz_exchange.measures import counter, histogram
-from segviz_exchange.store import CHUNK_BYTES, AlreadyExists, Entry, NotFound, Store, StoreError
+from segviz_exchange.process.measures import counter, histogram
+from segviz_exchange.stores.store import CHUNK_BYTES, AlreadyExists, Entry, NotFound, Store, StoreError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

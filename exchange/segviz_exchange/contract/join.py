@@ -5,9 +5,9 @@ from typing import Annotated
 
 import msgspec
 
-from segviz_exchange import keys
-from segviz_exchange.credentials import Credentials
-from segviz_exchange.errors import Refusal
+from segviz_exchange.contract import keys
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
 
 Label = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", max_length=63)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][-.a-z0-9]*\Z", max_length=253)]

@@ -15,7 +15,15 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Event
 
-from segviz_exchange.store import AlreadyExists, Denied, NotFound, Store, StoreError, Unavailable, read_chunks
+from segviz_exchange.stores.store import (
+    AlreadyExists,
+    Denied,
+    NotFound,
+    Store,
+    StoreError,
+    Unavailable,
+    read_chunks,
+)
 
 CONTENDERS = 8
 RACES = 20

@@ -12,7 +12,7 @@ import msgspec
 from minio.credentials.credentials import Credentials as MinioCredentials
 from minio.credentials.providers import Provider
 
-from segviz_exchange.errors import Refusal
+from segviz_exchange.process.errors import Refusal
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from segviz_exchange.store import (
+from segviz_exchange.stores.store import (
     CHUNK_BYTES,
     AlreadyExists,
     Denied,

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
-from segviz_exchange.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
 
 # Codes that S3 gives the status 400, where the status alone would say less than the code.
 _EXPIRED = {"ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired"}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from statistics import fmean
 
-from segviz_exchange.records import Control, RoundScores
+from segviz_exchange.contract.records import Control, RoundScores
 
 Scores = Mapping[int, Mapping[str, RoundScores]]
 """By round and alias."""

@@ -1,0 +1,1 @@
+"""What the roles say to each other: keys, records, tensors, and the pure functions that read them."""

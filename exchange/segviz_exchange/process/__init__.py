@@ -1,0 +1,1 @@
+"""What every process does alike: ending, logging, serving its metrics."""
