@@ -177,7 +177,7 @@ def segviz_hashed() -> Worker:
 
 
 def segviz_merged() -> Worker:
-    from segviz_aggregator.mean import mean
+    from segviz_aggregator.algorithms.mean import mean
     from segviz_aggregator.merge import merged_chunks
     from segviz_exchange.contract.codec import open_tensors, write_tensors
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from segviz_aggregator import reasons
-from segviz_aggregator.algorithms import optimizer_of
+from segviz_aggregator.algorithms.by_name import optimizer_of
+from segviz_aggregator.algorithms.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.collect import Collector
 from segviz_aggregator.commit import commit_closing, commit_failure, commit_final, commit_round
 from segviz_aggregator.heartbeat import Heartbeat
@@ -18,7 +19,6 @@ from segviz_aggregator.pulse import Pulse
 from segviz_aggregator.scores import read_scores
 from segviz_aggregator.scratch import Blob, Scratch
 from segviz_aggregator.selection import choose_final
-from segviz_aggregator.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.situation import Observer, Situation
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round

@@ -6,7 +6,7 @@ Memory is a few chunks (under Median and TrimmedMean one a site), however large 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from segviz_aggregator.algorithms import Merge, merge_of
+from segviz_aggregator.algorithms.by_name import Merge, merge_of
 from segviz_aggregator.schema import Schema
 from segviz_exchange.contract import sharing
 from segviz_exchange.contract.codec import Array, TensorFile, write_tensors

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segviz_aggregator.algorithms import merge_of, optimizer_of
-from segviz_aggregator.fed_adam import FedAdam
-from segviz_aggregator.fed_avg_m import FedAvgM
-from segviz_aggregator.mean import mean
-from segviz_aggregator.median import median
-from segviz_aggregator.server_optimizer import Files, ServerOptimizer, write_stepped
-from segviz_aggregator.trimmed_mean import TrimmedMean
+from segviz_aggregator.algorithms.by_name import merge_of, optimizer_of
+from segviz_aggregator.algorithms.fed_adam import FedAdam
+from segviz_aggregator.algorithms.fed_avg_m import FedAvgM
+from segviz_aggregator.algorithms.mean import mean
+from segviz_aggregator.algorithms.median import median
+from segviz_aggregator.algorithms.server_optimizer import Files, ServerOptimizer, write_stepped
+from segviz_aggregator.algorithms.trimmed_mean import TrimmedMean
 from segviz_exchange.contract import codec
 from segviz_exchange.contract.codec import Array, TensorFile, open_tensors, save
 from segviz_exchange.contract.spec import Algorithm, AlgorithmName, Weights

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segviz_aggregator.fed_adam import FedAdam
-from segviz_aggregator.mean import mean
+from segviz_aggregator.algorithms.fed_adam import FedAdam
+from segviz_aggregator.algorithms.mean import mean
+from segviz_aggregator.algorithms.server_optimizer import Files, write_stepped
 from segviz_aggregator.merge import merge_round
 from segviz_aggregator.schema import Schema
-from segviz_aggregator.server_optimizer import Files, write_stepped
 from segviz_exchange.contract import codec
 from segviz_exchange.contract.codec import Array, TensorFile, info_of, open_tensors, save
 from segviz_exchange.contract.records import Closing, Control, Participant

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from segviz_aggregator.mean import mean
+from segviz_aggregator.algorithms.mean import mean
 from segviz_exchange.contract.codec import Array
 
 

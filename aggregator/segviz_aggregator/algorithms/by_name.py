@@ -7,12 +7,12 @@ here but in `segviz_exchange.contract.sharing`; what a site adds to its own loss
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from segviz_aggregator.fed_adam import FedAdam
-from segviz_aggregator.fed_avg_m import FedAvgM
-from segviz_aggregator.mean import mean
-from segviz_aggregator.median import median
-from segviz_aggregator.server_optimizer import ServerOptimizer
-from segviz_aggregator.trimmed_mean import TrimmedMean
+from segviz_aggregator.algorithms.fed_adam import FedAdam
+from segviz_aggregator.algorithms.fed_avg_m import FedAvgM
+from segviz_aggregator.algorithms.mean import mean
+from segviz_aggregator.algorithms.median import median
+from segviz_aggregator.algorithms.server_optimizer import ServerOptimizer
+from segviz_aggregator.algorithms.trimmed_mean import TrimmedMean
 from segviz_exchange.contract.codec import Array
 from segviz_exchange.contract.spec import Algorithm, AlgorithmName
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from segviz_aggregator.server_optimizer import Numbers, Stepped
+from segviz_aggregator.algorithms.server_optimizer import Numbers, Stepped
 from segviz_exchange.contract.spec import Algorithm
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segviz_aggregator.server_optimizer import Numbers, Stepped
+from segviz_aggregator.algorithms.server_optimizer import Numbers, Stepped
 from segviz_exchange.contract.spec import Algorithm
 
 
