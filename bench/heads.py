@@ -21,16 +21,16 @@ from segviz_exchange.contract.records import Dice
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifest import load
-from segviz_trainer import model as network
-from segviz_trainer.cache import PreparedCase
-from segviz_trainer.checkpoint import Position
-from segviz_trainer.dataset import load_evaluation_data
-from segviz_trainer.inference import Predictor
-from segviz_trainer.model import SegNet
-from segviz_trainer.objective import Setting, build_loss
-from segviz_trainer.scoring import score, summary
-from segviz_trainer.site import Site
-from segviz_trainer.train import Device, Trainer, build_optimizer, learning_rate
+from segviz_trainer.data.cache import PreparedCase
+from segviz_trainer.data.dataset import load_evaluation_data
+from segviz_trainer.inference.predictor import Predictor
+from segviz_trainer.network import segnet as network
+from segviz_trainer.network.segnet import SegNet
+from segviz_trainer.objectives.by_name import Setting, build_loss
+from segviz_trainer.process.site import Site
+from segviz_trainer.scoring.cases import score, summary
+from segviz_trainer.training.checkpoint import Position
+from segviz_trainer.training.trainer import Device, Trainer, build_optimizer, learning_rate
 
 EXAMPLE = Path(__file__).parents[1] / "examples/hippocampus"
 

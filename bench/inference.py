@@ -20,10 +20,10 @@ from torch import Tensor
 
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.inference import to_native
+from segviz_trainer.data.preprocess import prepare_image
+from segviz_trainer.inference.predictor import to_native
 from segviz_trainer.metrics.overlap import dice
-from segviz_trainer.preprocess import prepare_image
-from segviz_trainer.trained import Model, TrainedModel, load_organ
+from segviz_trainer.models.trained import Model, TrainedModel, load_organ
 
 Run = Callable[[], Tensor]
 

@@ -24,7 +24,7 @@ from segviz_operator.metrics import OperatorMetrics  # noqa: E402
 from segviz_operator.observe import Delivery  # noqa: E402
 from segviz_operator.samples import Watched  # noqa: E402
 from segviz_operator.status import build_status  # noqa: E402
-from segviz_trainer.pulse import Pulse, PulseCollector  # noqa: E402
+from segviz_trainer.process.pulse import Pulse, PulseCollector  # noqa: E402
 from synthetic import update_of  # type: ignore[import-not-found]  # noqa: E402
 
 ROUNDS, SCRAPES, STEPS = 50, 10, 200_000

@@ -32,14 +32,14 @@ from segviz_exchange.contract.records import (
 from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Store
-from segviz_trainer.dataset import SiteData, load_evaluation_data, load_training_data
-from segviz_trainer.evaluate import Evaluator
-from segviz_trainer.export import Exporter
-from segviz_trainer.heartbeat import Heartbeat, take_lease
-from segviz_trainer.outcome import conclude
-from segviz_trainer.participant import Participant
-from segviz_trainer.participate import RoundLoop
-from segviz_trainer.site import Site
+from segviz_trainer.data.dataset import SiteData, load_evaluation_data, load_training_data
+from segviz_trainer.models.export import Exporter
+from segviz_trainer.participation.external import Evaluator
+from segviz_trainer.participation.outcome import conclude
+from segviz_trainer.participation.participant import Participant
+from segviz_trainer.participation.rounds import RoundLoop
+from segviz_trainer.process.heartbeat import Heartbeat, take_lease
+from segviz_trainer.process.site import Site
 
 
 @dataclass

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from segviz_exchange.contract.spec import DataSet, Intensity, IntensityScaling, Layout, Preprocessing
-from segviz_trainer.layouts import Case
+from segviz_trainer.data.layouts import Case
 
 ORGANS = ("kidneys", "liver", "spleen")
 SPACED = np.diag([2.0, 2.0, 3.0, 1.0])

@@ -11,7 +11,7 @@ from segviz_aggregator import pulse as aggregator
 from segviz_exchange.process.measures import Measure
 from segviz_exchange.stores import measured
 from segviz_operator import measures as operator
-from segviz_trainer import pulse as trainer
+from segviz_trainer.process import pulse as trainer
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 HEAD = """# Metrics

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from segviz_trainer.metrics.overlap import dice
-from segviz_trainer.predict import predict_files
-from segviz_trainer.trained import Model, TrainedModel
+from segviz_trainer.models.predict import predict_files
+from segviz_trainer.models.trained import Model, TrainedModel
 
 nibabel: Any = nib  # carries types for a part of itself
 axes = nibabel.orientations

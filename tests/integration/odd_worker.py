@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from segviz_exchange.contract.spec import Intensity, IntensityScaling, OnBadCase, Preprocessing
-from segviz_trainer.cache import prepare
-from segviz_trainer.layouts import Case
+from segviz_trainer.data.cache import prepare
+from segviz_trainer.data.layouts import Case
 
 PREPROCESSING = Preprocessing(intensity=IntensityScaling(method=Intensity.Z_SCORE), spacing=(1.5, 1.5, 2.0))
 CAP_MEBIBYTES = 512

@@ -13,8 +13,8 @@ from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Outcome, read
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
 from segviz_exchange.contract.spec import AlgorithmName, Objective
-from segviz_trainer.model import build, groups_of
-from segviz_trainer.participate import RoundLoop
+from segviz_trainer.network.segnet import build, groups_of
+from segviz_trainer.participation.rounds import RoundLoop
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 THREE = {**TWO, "chur": ("pancreas",)}

@@ -10,11 +10,11 @@ from rig import Rig, small_federation
 from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Final, Outcome, RoundScores, newest_round, read
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION
-from segviz_trainer.epochs import EpochRun
-from segviz_trainer.model import build, groups_of
+from segviz_trainer.batches.sampling import Batch
+from segviz_trainer.network.segnet import build, groups_of
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
-from segviz_trainer.outcome import fine_tune
-from segviz_trainer.sampling import Batch
+from segviz_trainer.participation.outcome import fine_tune
+from segviz_trainer.training.epochs import EpochRun
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 THREE = {**TWO, "chur": ("pancreas",)}

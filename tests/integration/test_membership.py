@@ -25,11 +25,12 @@ from segviz_exchange.contract.records import (
 )
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
 from segviz_exchange.contract.spec import AlgorithmName, Objective
-from segviz_trainer import outcome, participate
-from segviz_trainer.epochs import EpochRun
-from segviz_trainer.exported import assemble
-from segviz_trainer.model import build, groups_of
-from segviz_trainer.participate import RoundLoop
+from segviz_trainer.models.exported import assemble
+from segviz_trainer.network.segnet import build, groups_of
+from segviz_trainer.participation import outcome
+from segviz_trainer.participation import rounds as participate
+from segviz_trainer.participation.rounds import RoundLoop
+from segviz_trainer.training.epochs import EpochRun
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 THREE = {**TWO, "chur": ("pancreas",)}

@@ -14,10 +14,10 @@ from segviz_exchange.contract.records import Progress, Round, find, read
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION, decode_groups
 from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Start
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.commands import init
-from segviz_trainer.exported import averaged_norm
-from segviz_trainer.model import build
-from segviz_trainer.pretrained import start_from
+from segviz_trainer.cli.data import init
+from segviz_trainer.models.exported import averaged_norm
+from segviz_trainer.models.pretrained import start_from
+from segviz_trainer.network.segnet import build
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 OTHERS = {"basel": ("liver",), "chur": ("kidneys",)}

@@ -10,7 +10,7 @@ from segviz_exchange.contract.records import Closing, read
 from segviz_exchange.process.stopping import Stopped
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Unavailable
-from segviz_trainer.heartbeat import Superseded
+from segviz_trainer.process.heartbeat import Superseded
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 TUNED = small_federation(fine_tuning=spec.FineTuning(1, 1e-2))

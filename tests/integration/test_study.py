@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segviz_trainer.phantom import generate
+from segviz_trainer.phantom.generate import generate
 
 PROGRAM = Path(sys.executable).with_name("segviz")
 ORGANS = ("liver", "spleen")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from segviz_exchange.contract.spec import OnBadCase, Preprocessing
-from segviz_trainer import cache
-from segviz_trainer.cache import PreparedCase, prepare, prepare_case
-from segviz_trainer.errors import BadCase, BadCases
-from segviz_trainer.layouts import Case
+from segviz_trainer.data import cache
+from segviz_trainer.data.cache import PreparedCase, prepare, prepare_case
+from segviz_trainer.data.layouts import Case
+from segviz_trainer.process.errors import BadCase, BadCases
 from volumes import ORGANS, WINDOWED, liver_label, ramp, write_case
 
 CAP_MEBIBYTES = 64

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segviz_trainer.checkpoint import Checkpoint, Checkpoints, Position
+from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
 
 MODEL = {
     "conv.weight": torch.arange(2 * 3 * 2 * 2 * 2).reshape(2, 3, 2, 2, 2) / 7,

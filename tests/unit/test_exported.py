@@ -12,7 +12,7 @@ from segviz_exchange.contract.sharing import (
     SHARED_HEAD,
     TensorGroup,
 )
-from segviz_trainer.exported import assemble, averaged_norm, for_organ, is_complete, mean
+from segviz_trainer.models.exported import assemble, averaged_norm, for_organ, is_complete, mean
 
 GROUPS = {
     "body.conv": TensorGroup(REPRESENTATION, PARAMETER),

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segviz_trainer.errors import BadCase
-from segviz_trainer.headers import HEADER_BYTES, check_header, read_volume
+from segviz_trainer.data.headers import HEADER_BYTES, check_header, read_volume
+from segviz_trainer.process.errors import BadCase
 
 CAP_MEBIBYTES = 64
 

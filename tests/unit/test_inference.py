@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from rig import small_federation
 from segviz_exchange.contract.sharing import SHARED_HEAD
-from segviz_trainer.cache import PreparedCase, prepare_case
-from segviz_trainer.inference import Predictor
-from segviz_trainer.layouts import Case
+from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.data.layouts import Case
+from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.overlap import dice
-from segviz_trainer.train import Device
+from segviz_trainer.training.trainer import Device
 from volumes import WINDOWED
 
 ORGANS = ("kidneys", "liver", "spleen")

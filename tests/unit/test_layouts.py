@@ -9,8 +9,8 @@ import pytest
 
 from segviz_exchange.contract.spec import CaseRange, Layout
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.errors import BadDataSet
-from segviz_trainer.layouts import find_cases, guess_layout
+from segviz_trainer.data.layouts import find_cases, guess_layout
+from segviz_trainer.process.errors import BadDataSet
 from volumes import data_set
 
 FIELD = "spec.dataSets[0]"

@@ -19,7 +19,7 @@ from segviz_exchange.contract.sharing import (
     TensorGroup,
 )
 from segviz_exchange.contract.spec import Model, Norm, Objective
-from segviz_trainer.model import SegNet, build, groups_of, initialise
+from segviz_trainer.network.segnet import SegNet, build, groups_of, initialise
 
 DEFAULT = Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, Norm.BATCH, 1)
 SMALL = Model((4, 8, 8, 16), (2, 2, 2), 2, Norm.BATCH, 1)

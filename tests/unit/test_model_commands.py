@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from segviz_exchange.contract.spec import CaseRange
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.commands import data
-from segviz_trainer.model_commands import case_range, evaluate, organ_ids
+from segviz_trainer.cli.data import data
+from segviz_trainer.cli.model import case_range, evaluate, organ_ids
 from volumes import liver_label, ramp, write_volume
 
 SHAPE = (20, 18, 16)

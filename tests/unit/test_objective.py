@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from rig import algorithm, small_federation
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Objective
-from segviz_trainer.model import SegNet, build
-from segviz_trainer.objective import Setting, build_loss
+from segviz_trainer.batches.sampling import Batch
+from segviz_trainer.network.segnet import SegNet, build
+from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.objectives.conditional_distillation import (
     ConditionalDistillation,
     conditioned,
@@ -29,7 +30,6 @@ from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.objectives.pooled import Pooled
 from segviz_trainer.objectives.proximal import proximal_term
 from segviz_trainer.objectives.soft_dice import soft_dice as fast_soft_dice
-from segviz_trainer.sampling import Batch
 
 ALL = ("kidneys", "liver", "pancreas", "spleen")
 SIDE = 4

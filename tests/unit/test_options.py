@@ -20,14 +20,14 @@ from segviz_exchange.contract.spec import (
     Preprocessing,
     Training,
 )
-from segviz_trainer.cache import PreparedCase, prepare_case
-from segviz_trainer.errors import BadCase, BadDataSet
-from segviz_trainer.labels import IGNORED
-from segviz_trainer.layouts import find_cases
-from segviz_trainer.phantom import generate
-from segviz_trainer.preprocess import preprocess
-from segviz_trainer.sampling import Batch, epoch_batches
-from segviz_trainer.scoring import score
+from segviz_trainer.batches.sampling import Batch, epoch_batches
+from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.data.labels import IGNORED
+from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.data.preprocess import preprocess
+from segviz_trainer.phantom.generate import generate
+from segviz_trainer.process.errors import BadCase, BadDataSet
+from segviz_trainer.scoring.cases import score
 from volumes import write_case
 
 WINDOWED = Preprocessing(IntensityScaling(Intensity.WINDOW, (-200.0, 304.0)), spacing=(6.0, 6.0, 6.0))

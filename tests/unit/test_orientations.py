@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
-from segviz_trainer.preprocess import prepare_image
+from segviz_trainer.data.preprocess import prepare_image
 from volumes import WINDOWED
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data/totalsegmentator-example/ct.nii.gz"

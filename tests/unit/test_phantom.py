@@ -9,12 +9,12 @@ from click.testing import CliRunner
 
 from segviz_exchange.contract.spec import DataSet, OnBadCase
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer import phantom
-from segviz_trainer.cache import Prepared, prepare
-from segviz_trainer.commands import data
-from segviz_trainer.headers import check_header
-from segviz_trainer.layouts import find_cases
-from segviz_trainer.phantom import PHANTOM_SETS, generate
+from segviz_trainer.cli.data import data
+from segviz_trainer.data.cache import Prepared, prepare
+from segviz_trainer.data.headers import check_header
+from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.phantom import generate as phantom
+from segviz_trainer.phantom.generate import PHANTOM_SETS, generate
 from volumes import WINDOWED
 
 ORGANS = ("kidneys", "liver", "pancreas", "spleen")

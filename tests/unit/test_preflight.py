@@ -15,8 +15,8 @@ from segviz_exchange.contract.records import Control, Member, Preflight, Severit
 from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Participation, Resources
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
-from segviz_trainer.preflight import PROBE_BYTES, examine
-from segviz_trainer.site import Site
+from segviz_trainer.participation.preflight import PROBE_BYTES, examine
+from segviz_trainer.process.site import Site
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ def test_a_full_disk_refuses_the_site(
 ) -> None:
     usage = SimpleNamespace(free=free)
     monkeypatch.setattr(
-        "segviz_trainer.preflight.shutil", SimpleNamespace(disk_usage=lambda path: usage, which=shutil.which)
+        "segviz_trainer.participation.preflight.shutil",
+        SimpleNamespace(disk_usage=lambda path: usage, which=shutil.which),
     )
     if severity is Severity.ERROR:
         with pytest.raises(Refusal, match=r"Disk: .*state has 0 MiB free; cache and checkpoints"):
@@ -144,7 +145,9 @@ def test_a_line_too_slow_for_the_deadline_is_told(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("segviz_trainer.preflight.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(
+        "segviz_trainer.participation.preflight.time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
     store = Slow(tmp_path / "bucket")
     store.on_put = lambda: clock.__setitem__(0, clock[0] + 1e6)
     control = control_of(participation=Participation(10.0, 1, "1m"))

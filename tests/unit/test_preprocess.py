@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
-from segviz_trainer.errors import BadCase
-from segviz_trainer.layouts import Case
-from segviz_trainer.preprocess import PreparedVolumes, preprocess
+from segviz_trainer.data.layouts import Case
+from segviz_trainer.data.preprocess import PreparedVolumes, preprocess
+from segviz_trainer.process.errors import BadCase
 from volumes import ORGANS, SPACED, WINDOWED, liver_label, ramp, write_case
 
 CAP_MEBIBYTES = 64

@@ -14,9 +14,9 @@ from scipy.stats import kstest
 from segviz_exchange.contract.records import Spent
 from segviz_exchange.contract.spec import Privacy
 from segviz_exchange.stores.folder import FolderStore
-from segviz_trainer.budget import epsilon_of
-from segviz_trainer.noise import gaussian, noise_secret
-from segviz_trainer.privacy import PrivateUpdates, clip_scale
+from segviz_trainer.privacy.budget import epsilon_of
+from segviz_trainer.privacy.noise import gaussian, noise_secret
+from segviz_trainer.privacy.updates import PrivateUpdates, clip_scale
 from synthetic import BASEL, deliver
 
 SECRET = bytes(range(32))

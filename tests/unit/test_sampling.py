@@ -6,9 +6,9 @@ import torch
 from scipy.ndimage import affine_transform
 
 from segviz_exchange.contract.spec import Augmentation, MemoryFormat, OptimizerState, Precision, Training
-from segviz_trainer.affine_crop import affine_crop, plain_crop
-from segviz_trainer.cache import PreparedCase, prepare_case
-from segviz_trainer.sampling import Batch, epoch_batches, steps_per_epoch
+from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
+from segviz_trainer.batches.sampling import Batch, epoch_batches, steps_per_epoch
+from segviz_trainer.data.cache import PreparedCase, prepare_case
 from volumes import ORGANS, WINDOWED, write_case
 
 SHAPE = (24, 28, 20)

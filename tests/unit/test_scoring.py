@@ -10,10 +10,10 @@ import pytest
 
 from segviz_exchange.contract.records import CaseScore, Dice, Surface, decode, encode
 from segviz_exchange.contract.spec import Scores
-from segviz_trainer.cache import PreparedCase, prepare_case
+from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.overlap import Mask, dice
-from segviz_trainer.scoring import case_name, may_leave, salted, score, summary, surface_summary
+from segviz_trainer.scoring.cases import case_name, may_leave, salted, score, summary, surface_summary
 from volumes import WINDOWED, liver_label, write_case
 
 ORGANS = ("liver", "spleen")

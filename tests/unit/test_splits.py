@@ -7,8 +7,8 @@ import pytest
 
 from segviz_exchange.contract.spec import Split
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.layouts import Case
-from segviz_trainer.splits import split_cases
+from segviz_trainer.data.layouts import Case
+from segviz_trainer.data.splits import split_cases
 
 USUAL = Split(train=70, validation=10, test=20)
 

@@ -17,16 +17,16 @@ from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
-from segviz_trainer import model as network
-from segviz_trainer.dataset import load_evaluation_data
-from segviz_trainer.evaluate import Evaluator
-from segviz_trainer.heartbeat import Heartbeat, take_lease
-from segviz_trainer.site import Site
+from segviz_trainer.data.dataset import load_evaluation_data
+from segviz_trainer.network import segnet as network
+from segviz_trainer.network.tensors import to_arrays
+from segviz_trainer.participation.external import Evaluator
+from segviz_trainer.process.heartbeat import Heartbeat, take_lease
+from segviz_trainer.process.site import Site
 from segviz_trainer.study import command
 from segviz_trainer.study.pictures import draw_worst_cases, worst_columns
 from segviz_trainer.study.results import IN_FEDERATION, Case, Cost, Results
 from segviz_trainer.study.tables import build_tables
-from segviz_trainer.tensors import to_arrays
 
 ORGANS = ("liver", "spleen")
 

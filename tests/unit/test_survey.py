@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from segviz_trainer.commands import data
+from segviz_trainer.cli.data import data
 from volumes import liver_label, ramp, write_volume
 
 ODD = Path(__file__).resolve().parents[2] / "../shared/data/odd-inputs"

@@ -18,16 +18,16 @@ from segviz_exchange.contract.records import Exported, encode
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
 from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer import model as network
-from segviz_trainer.bundle import write_bundle
-from segviz_trainer.dicom import series_to_nifti
-from segviz_trainer.errors import BadCase
-from segviz_trainer.model_commands import evaluate, predict
-from segviz_trainer.modelcard import Sources
-from segviz_trainer.predict import predict_files
-from segviz_trainer.scripted import probabilities_of
-from segviz_trainer.tensors import to_arrays
-from segviz_trainer.trained import Model, TrainedModel, resolve
+from segviz_trainer.cli.model import evaluate, predict
+from segviz_trainer.data.dicom import series_to_nifti
+from segviz_trainer.models.bundle import write_bundle
+from segviz_trainer.models.modelcard import Sources
+from segviz_trainer.models.predict import predict_files
+from segviz_trainer.models.scripted import probabilities_of
+from segviz_trainer.models.trained import Model, TrainedModel, resolve
+from segviz_trainer.network import segnet as network
+from segviz_trainer.network.tensors import to_arrays
+from segviz_trainer.process.errors import BadCase
 
 ORGANS = ("liver", "spleen")
 THREE = ("kidneys", "liver", "spleen")

@@ -5,7 +5,7 @@ import torch
 from monai.inferers.inferer import SlidingWindowInferer
 from torch import Tensor
 
-from segviz_trainer.windows import SlidingWindows
+from segviz_trainer.inference.windows import SlidingWindows
 
 PATCH = (8, 6, 4)
 

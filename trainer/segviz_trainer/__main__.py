@@ -27,9 +27,9 @@ from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Store, StoreError, open_store
-from segviz_trainer.heartbeat import Heartbeat, Superseded, take_lease
-from segviz_trainer.pulse import Pulse, PulseCollector
-from segviz_trainer.site import Site
+from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
+from segviz_trainer.process.pulse import Pulse, PulseCollector
+from segviz_trainer.process.site import Site
 
 log = logging.getLogger("segviz_trainer")
 
@@ -74,9 +74,9 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
     """Train for a federation until it is over."""
 
     def work(process: SiteProcess) -> Exit:
-        from segviz_trainer.dataset import load_training_data
-        from segviz_trainer.participant import Participant
-        from segviz_trainer.participate import RoundLoop
+        from segviz_trainer.data.dataset import load_training_data
+        from segviz_trainer.participation.participant import Participant
+        from segviz_trainer.participation.rounds import RoundLoop
 
         with process.stop.interrupting():
             control = process.await_control(poll_seconds)
@@ -97,8 +97,8 @@ def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, by name
     """Score the exported models on an external set."""
 
     def work(process: SiteProcess) -> Exit:
-        from segviz_trainer.dataset import load_evaluation_data
-        from segviz_trainer.evaluate import Evaluator
+        from segviz_trainer.data.dataset import load_evaluation_data
+        from segviz_trainer.participation.external import Evaluator
 
         with process.stop.interrupting():
             control = process.await_control(poll_seconds=1.0)
@@ -121,7 +121,7 @@ def export(store: str, prefix: str, stop_on_stdin_eof: bool, scratch: Path, outp
 
     def work() -> Exit:
         with stop.interrupting():
-            from segviz_trainer.export import Exporter
+            from segviz_trainer.models.export import Exporter
 
             Exporter(PatientStore(open_store(store).scoped(prefix), PATIENCE_SECONDS), scratch, output).run()
         return Exit.DONE
@@ -164,7 +164,7 @@ class SiteProcess:
         return control
 
     def examine(self, control: Control) -> None:
-        from segviz_trainer.preflight import examine
+        from segviz_trainer.participation.preflight import examine
 
         self.heartbeat.beat(Phase.PREPARING, message="preflight")
         examine(self.store, self.site, control, self.heartbeat.lease)

@@ -1,1 +1,1 @@
-"""What local training minimises, one file each; `segviz_trainer.objective` has them by name."""
+"""What local training minimises, one file each; `segviz_trainer.objectives.by_name` has them by name."""

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from segviz_exchange.contract.sharing import SHARED_HEAD
-from segviz_trainer.model import SegNet
+from segviz_trainer.batches.sampling import Batch
+from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.partial_labels import Channels, merge_unannotated
 from segviz_trainer.objectives.soft_dice import soft_dice
-from segviz_trainer.sampling import Batch
 
 _LEAST = 1e-4
 """A voxel that is surely wrong costs −log of this, and no more."""

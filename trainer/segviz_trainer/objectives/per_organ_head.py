@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from segviz_trainer.model import Features, SegNet
+from segviz_trainer.batches.sampling import Batch
+from segviz_trainer.network.segnet import Features, SegNet
 from segviz_trainer.objectives.soft_dice import soft_dice
-from segviz_trainer.sampling import Batch
 
 
 class PerOrganHead:

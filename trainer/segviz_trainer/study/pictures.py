@@ -21,20 +21,20 @@ from segviz_exchange.contract.spec import EvaluationNorm, FederationSpec
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store, download
-from segviz_trainer import model as network
-from segviz_trainer.cache import PreparedCase, prepare_case
-from segviz_trainer.dataset import load_evaluation_data
-from segviz_trainer.evaluate import load_for_external
-from segviz_trainer.inference import Predictor, to_native
-from segviz_trainer.layouts import find_cases
+from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.data.dataset import load_evaluation_data
+from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.inference.predictor import Predictor, to_native
 from segviz_trainer.metrics.overlap import dice
-from segviz_trainer.outcome import salt_of
-from segviz_trainer.scoring import case_name, salted, scored_masks
-from segviz_trainer.site import Site
+from segviz_trainer.models.trained import load_organ
+from segviz_trainer.network import segnet as network
+from segviz_trainer.participation.external import load_for_external
+from segviz_trainer.participation.outcome import salt_of
+from segviz_trainer.process.site import Site
+from segviz_trainer.scoring.cases import case_name, salted, scored_masks
 from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
 from segviz_trainer.study.tables import Table
-from segviz_trainer.train import Device
-from segviz_trainer.trained import load_organ
+from segviz_trainer.training.trainer import Device
 
 _SIDE = 176
 """Pixels of a slice's longer side."""

@@ -1,0 +1,1 @@
+"""The random part: which crop, and how it is bent."""

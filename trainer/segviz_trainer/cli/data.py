@@ -1,0 +1,203 @@
+"""`segviz data`: data to try the system on. `segviz init`: a federation's first model."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import open_store
+from segviz_trainer.cli.model import case_range, cases_option, check_writable, organ_ids
+
+_PATIENCE_SECONDS = 2.0
+
+
+@click.group()
+def data() -> None:
+    """Make data to try SegViz on."""
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--cases", default=12, show_default=True, type=click.IntRange(3), help="Cases of each training site."
+)
+@click.option(
+    "--external-cases",
+    default=6,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Cases of the external set.",
+)
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
+    """Write a made-up abdominal CT federation to FOLDER.
+
+    Four training sites (liver, spleen, pancreas in MSD's layout, kidneys in KiTS19's), each with its own
+    organ alone and its own scanner, and an external set with all four organs in BTCV's layout.
+
+    \b
+    Examples:
+      segviz data phantom ./phantom
+      segviz data phantom ./phantom --cases 20 --seed 7
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise Refusal(f"{folder} exists and is not empty. Name a new folder, or empty it first.")
+    # Here, so that --help answers at once.
+    from segviz_trainer.phantom.generate import PHANTOM_SETS, generate
+
+    started = time.monotonic()
+    with _whole(folder) as staged, ExitStack() as stack:
+        bar: click._termui_impl.ProgressBar[int] | None = None
+
+        def report(done: int, total: int, name: str) -> None:
+            nonlocal bar
+            if bar is None and time.monotonic() - started > _PATIENCE_SECONDS:
+                bar = stack.enter_context(click.progressbar(length=total, label="Writing phantoms"))
+                bar.update(done - 1)
+            if bar is not None:
+                bar.update(1)
+
+        generate(staged, seed, cases, external_cases, report=report)
+    click.echo(f"Wrote {', '.join(s.name for s in PHANTOM_SETS)} to {folder}.")
+
+
+_INIT_EXAMPLES = """\b
+Examples:
+  segviz init --from runs/phantom/models/base --store runs/second/bucket
+  segviz init --from model/ --store s3://minio.example.org/segviz --prefix default/abdomen-1f2e3d4c/
+"""
+
+
+@data.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Remark where it is absent.")
+@cases_option
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write one HTML page with a picture of each case.",
+)
+@click.option(
+    "--max-mebibytes",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(1),
+    help="A larger case is not read.",
+)
+@click.pass_context
+def check(
+    context: click.Context,
+    folder: Path,
+    organs: tuple[str, ...],
+    cases: str | None,
+    sheet: Path | None,
+    max_mebibytes: int,
+) -> None:
+    """Say what the data set in FOLDER holds, before its site joins.
+
+    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv; of any other folder the NIfTI files are
+    looked at without labels. Exit code 2 says that some case cannot be used.
+
+    \b
+    Examples:
+      segviz data check Task03_Liver/ --organ liver=1,2
+      segviz data check kits19/data --cases :210 --sheet kits19.html
+    """
+    # Here, so that --help answers at once.
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from segviz_exchange.contract.spec import DataSet
+    from segviz_trainer.data.layouts import find_cases, guess_layout
+    from segviz_trainer.data.survey import loose, survey, write_sheet
+
+    ids, chosen = organ_ids(organs), case_range(cases)
+    check_writable(sheet, "--sheet")
+    layout = guess_layout(folder)
+    if layout is None and chosen is not None:
+        raise Refusal(
+            f"--cases {cases}: {folder} has no dataset.json, case_* folders, img/ and label/, or cases.csv "
+            "to choose from. Leave it out to look at every file."
+        )
+    listed = (
+        loose(folder)
+        if layout is None
+        else find_cases(folder, DataSet(folder.resolve().name, ".", layout, ids, (), chosen), "FOLDER")
+    )
+    if not listed:
+        raise Refusal(f"{folder}: has no NIfTI file. Name the folder that holds the data set.")
+    console = Console(highlight=False)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("checking", total=len(listed))
+        found = survey(listed, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))
+    console.print(
+        f"{folder}: {len(found.cases)} cases, layout {layout or 'none'}; {found.unusable} unusable",
+        soft_wrap=True,
+    )
+    for name, counts in (
+        ("spacing, mm", found.counts(lambda case: case.spacing)),
+        ("orientation", found.counts(lambda case: case.orientation)),
+        ("shape", found.counts(lambda case: case.shape)),
+    ):
+        shown = ", ".join(f"{value} ({count})" for value, count in counts[:5])
+        console.print(f"  {name}: {shown}{' ...' if len(counts) > 5 else ''}", soft_wrap=True)
+    console.print(
+        f"  label ids (cases): {', '.join(f'{i} ({n})' for i, n in found.ids) or 'none'}", soft_wrap=True
+    )
+    for case in found.cases:
+        for remark in case.remarks:
+            console.print(f"  {case.id}: {remark}", soft_wrap=True)
+        if case.error:
+            console.print(case.error, soft_wrap=True, style="red")
+    if sheet is not None:
+        write_sheet(found, folder.resolve().name, sheet)
+        console.print(f"pictures: {sheet}", soft_wrap=True)
+    context.exit(2 if found.unusable else 0)
+
+
+@click.command(epilog=_INIT_EXAMPLES)
+@click.option(
+    "--from",
+    "model",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="An exported model's folder, or its model.safetensors.",
+)
+@click.option("--store", "url", required=True, help="Folder or s3://HOST/BUCKET that holds the federation.")
+@click.option("--prefix", help="The federation's prefix in the store; not needed where there is one only.")
+def init(model: Path, url: str, prefix: str | None) -> None:
+    """Start a federation from a trained model.
+
+    For a federation with spec.model.start: Pretrained, which waits for this. Takes the model's
+    representation, and the heads of organs that both have; other heads start from the seed. Uses the
+    coordinator's credentials: no site may write what all start from.
+    """
+    # Here, so that --help answers at once.
+    from segviz_trainer.models.pretrained import find_prefix, start_from
+
+    store = open_store(url)
+    started = start_from(store.scoped(prefix or find_prefix(store)), model)
+    click.echo(f"Round 0 is {started.record.blob}: {len(started.taken)} tensors of {model}.")
+    if started.seeded:
+        click.echo(f"From the seed: {len(started.seeded)} tensors, {started.seeded[0]} the first.")
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill. What is in it comes to `folder` at the end alone: nobody meets half a data set."""
+    folder = folder.resolve()
+    staged = folder.with_name(f".{folder.name}.segviz-partial")
+    shutil.rmtree(staged, ignore_errors=True)  # of one that was killed
+    try:
+        yield staged
+        if folder.is_dir():  # empty, but maybe somebody's working directory: it must stay the same one
+            for each in staged.iterdir():
+                each.rename(folder / each.name)
+        else:
+            staged.rename(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

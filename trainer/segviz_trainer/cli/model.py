@@ -1,0 +1,301 @@
+"""`segviz predict` and `segviz evaluate`: what one does with a finished model."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segviz_exchange.contract.spec import CaseRange, DataSet, Layout
+from segviz_exchange.process.errors import Refusal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from segviz_exchange.contract.records import CaseScore
+    from segviz_trainer.models.trained import Model
+
+# torch and MONAI take seconds to import, so the commands do it themselves and --help answers at once.
+
+_PREDICT_EXAMPLES = """\b
+Examples:
+  segviz predict runs/demo/federation/models/tuned ct.nii.gz -o out/
+  segviz predict MODEL dicom-series/ more/*.nii.gz -o out/ --probabilities
+  segviz predict MODEL ct.nii.gz -o out/ --device cuda
+"""
+
+_EVALUATE_EXAMPLES = """\b
+Examples:
+  segviz evaluate MODEL abdomen/ --organ spleen=1 --organ kidneys=2,3 --organ liver=6 --background rest
+  segviz evaluate MODEL Task03_Liver/ --organ liver=1,2 --csv cases.csv --json summary.json
+  segviz evaluate MODEL kits19/data --cases :210 --organ kidneys=1,2
+"""
+
+_device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto is a GPU where there is one.",
+)
+_threads = click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: the model's]")
+cases_option = click.option(
+    "--cases",
+    metavar="START:STOP",
+    help="A range of the sorted cases, as Python reads a slice.  [default: all]",
+)
+_model = click.argument("model", type=click.Path(path_type=Path))
+
+
+@click.command(epilog=_PREDICT_EXAMPLES)
+@_model
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+)
+@click.option("--probabilities", is_flag=True, help="Also write each organ's probability: NAME_ORGAN.nii.gz.")
+@_device
+@_threads
+def predict(
+    model: Path, images: tuple[Path, ...], output: Path, probabilities: bool, device: str, threads: int | None
+) -> None:
+    """Find the organs of MODEL in each IMAGE.
+
+    MODEL is the folder of an exported model, a MONAI bundle. IMAGE is a NIfTI file or a folder with one
+    DICOM series. DIR gets a label map for each image, on the grid of its file, and labels.json with what each
+    number means. Where organs overlap the most probable one wins.
+    """
+    for image in images:
+        if not image.exists():
+            raise Refusal(f"{image}: there is no such file or folder.")
+    from segviz_trainer.models.predict import predict_files
+
+    loaded = _open(model, device, threads)
+    with _progress() as progress:
+        task = progress.add_task("", total=None)
+
+        def told(image: Path, done: int, windows: int) -> None:
+            progress.update(task, description=image.name, completed=done, total=windows)
+
+        for written in predict_files(loaded, images, output, probabilities, told):
+            found = ", ".join(f"{organ} {ml:.0f} ml" for organ, ml in written.millilitres.items())
+            progress.console.print(f"{written.labels}: {found}", soft_wrap=True)
+            progress.console.print(
+                f"  claimed by two organs or more: {written.overlap_rate:.2%} of the organs' voxels",
+                soft_wrap=True,
+            )
+
+
+@click.command(epilog=_EVALUATE_EXAMPLES)
+@_model
+@click.argument("folder", metavar="DATA", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--organ", "organs", multiple=True, required=True, metavar="NAME=ID[,ID]", help="May be repeated."
+)
+@click.option(
+    "--background", default="", metavar="ID[,ID]|rest", help="Label ids that are no organ; all others."
+)
+@click.option(
+    "--layout",
+    type=click.Choice([each.value for each in Layout]),
+    help="[default: what the folder looks like]",
+)
+@cases_option
+@click.option(
+    "--tolerance", multiple=True, metavar="ORGAN=MM", help="NSD's.  [default: liver, pancreas 5; others 3]"
+)
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Case rows.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="The summary.")
+@_device
+@_threads
+def evaluate(
+    model: Path,
+    folder: Path,
+    organs: tuple[str, ...],
+    background: str,
+    layout: str | None,
+    cases: str | None,
+    tolerance: tuple[str, ...],
+    csv_file: Path | None,
+    json_file: Path | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Score MODEL on the labelled cases in DATA: Dice, HD95 and NSD, on the grid of each file.
+
+    DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
+    """
+    ids = organ_ids(organs)
+    tolerances = _tolerances(tolerance, ids)
+    check_writable(csv_file, "--csv")
+    check_writable(json_file, "--json")
+    chosen = Layout(layout) if layout else _layout(folder)
+    data_set = DataSet(
+        folder.resolve().name, ".", chosen, ids, _background(background, ids), case_range(cases)
+    )
+    import tempfile
+
+    from segviz_trainer.models.assess import assess
+
+    loaded = _open(model, device, threads)
+    with tempfile.TemporaryDirectory(prefix="segviz-evaluate-") as cache, _progress() as progress:
+        task = progress.add_task("", total=None)
+
+        def told(message: str, done: int, total: int) -> None:
+            progress.update(task, description=message, completed=done, total=total)
+
+        rows = assess(loaded, folder, data_set, Path(cache), tolerances, told)
+    _print(rows)
+    if csv_file:
+        _write_csv(rows, csv_file)
+    if json_file:
+        _write_json(rows, json_file)
+
+
+def _open(folder: Path, device: str, threads: int | None) -> "Model":
+    import torch
+
+    from segviz_trainer.models.trained import Model, TrainedModel
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("--device cuda: torch finds no GPU here. Use --device cpu.")
+    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    return Model(TrainedModel.open(folder), torch.device(place), threads)
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(highlight=False)
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+    )
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise Refusal(f"{option} {text}: write it as NAME=VALUE.")
+    return name, value
+
+
+def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The ids of an organ that is named twice add up."""
+    organs: dict[str, tuple[int, ...]] = {}
+    for name, value in (_pair(text, "--organ") for text in texts):
+        organs[name] = organs.get(name, ()) + _ids(value, f"--organ {name}")
+    return organs
+
+
+def case_range(text: str | None) -> CaseRange | None:
+    if text is None:
+        return None
+    start, sign, stop = text.partition(":")
+    try:
+        bounds = [int(each) if each else None for each in (start, stop)]
+    except ValueError:
+        bounds = []
+    if not sign or not any(bound is not None for bound in bounds):
+        raise Refusal(f"--cases {text}: write it as START:STOP, one of which may be left out, such as :210.")
+    return CaseRange(*bounds)
+
+
+def check_writable(file: Path | None, option: str) -> None:
+    """Raises Refusal for a file that could not be written once the work is done."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        raise Refusal(f"{option} {file}: there is no folder {file.parent}. Make it first.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise Refusal(f"{option} {file}: this user may not write there. Name another place.")
+
+
+def _tolerances(texts: Sequence[str], organs: Collection[str]) -> dict[str, float]:
+    tolerances: dict[str, float] = {}
+    for name, value in (_pair(text, "--tolerance") for text in texts):
+        place = f"--tolerance {name}={value}"
+        if name not in organs:
+            raise Refusal(f"{place}: no --organ is named {name!r}, only {', '.join(organs)}.")
+        if name in tolerances:
+            raise Refusal(f"{place}: {name} has one already, {tolerances[name]:g}. Give each organ one.")
+        try:
+            millimetres = float(value)
+        except ValueError:
+            millimetres = math.nan
+        # The range of a manifest's toleranceMillimetres; NaN is in none.
+        if not 0 <= millimetres <= 1000:
+            raise Refusal(f"{place}: {value!r} is no length from 0 to 1000 mm. Write it as {name}=5.")
+        tolerances[name] = millimetres
+    return tolerances
+
+
+def _background(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if text == "rest":
+        named = {each for ids in organs.values() for each in ids}
+        return tuple(each for each in range(1, 2**16) if each not in named)
+    return _ids(text, "--background") if text else ()
+
+
+def _ids(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError as error:
+        raise Refusal(f"{option}: {text!r} is no list of label ids. Write them as 2,3.") from error
+
+
+def _layout(folder: Path) -> Layout:
+    from segviz_trainer.data.layouts import guess_layout
+
+    layout = guess_layout(folder)
+    if layout is None:
+        raise Refusal(
+            f"{folder}: has no dataset.json, case_* folders, img/ and label/, or cases.csv. "
+            "Give --layout, or list its cases in a cases.csv."
+        )
+    return layout
+
+
+def _print(rows: Sequence["CaseScore"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from segviz_trainer.scoring.cases import summary, surface_summary
+
+    table = Table("organ", "Dice", "HD95, mm", "NSD", "misses", "cases")
+    surfaces = surface_summary(rows)
+    for organ, dice in summary(rows).items():
+        surface = surfaces[organ]
+        table.add_row(
+            organ,
+            f"{dice.mean:.3f} ± {dice.sd:.3f}",
+            f"{surface.hd95:.1f} ± {surface.hd95_sd:.1f}",
+            f"{surface.nsd:.3f} ± {surface.nsd_sd:.3f}",
+            str(surface.misses),
+            str(dice.cases),
+        )
+    Console(highlight=False).print(table)
+
+
+def _write_csv(rows: Sequence["CaseScore"], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", "organ", "dice", "hd95", "nsd", "missed"])
+        writer.writerows([r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed] for r in rows)
+
+
+def _write_json(rows: Sequence["CaseScore"], path: Path) -> None:
+    import msgspec
+
+    from segviz_trainer.scoring.cases import summary, surface_summary
+
+    surfaces = surface_summary(rows)
+    organs = {
+        organ: msgspec.to_builtins(dice) | msgspec.to_builtins(surfaces[organ])
+        for organ, dice in summary(rows).items()
+    }
+    path.write_text(json.dumps(organs, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,235 @@
+"""The cases of a data set, found in the layout it was published in."""
+
+import csv
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from segviz_exchange.contract.spec import DataSet, Layout
+from segviz_exchange.process.errors import Refusal
+from segviz_trainer.process.errors import BadDataSet
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its label map, as the site stores them."""
+
+    id: str
+    """Unique within its data set."""
+    image: Path
+    label: Path
+    data_set: str
+    organs: Mapping[str, tuple[int, ...]]
+    """Label ids of each organ that this case's data set annotates."""
+    background: tuple[int, ...]
+    """Further label ids that count as background."""
+    ignored: tuple[int, ...] = ()
+    """Label ids whose voxels neither train nor score."""
+    window: tuple[float, float] | None = None
+    """The data set's own, for federations that allow one."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    id: str
+    image: Path
+    label: Path
+
+
+class _MsdPair(msgspec.Struct):
+    image: str
+    label: str
+
+
+class _MsdListing(msgspec.Struct):
+    """The part of an MSD `dataset.json` that is read."""
+
+    training: list[_MsdPair]
+    modality: dict[str, str]
+
+
+_OPEN_IT = "Give this user the right to read it, or check the volume"
+
+
+def _closed(error: OSError) -> str:
+    return f"cannot be read ({error.strerror})"
+
+
+def find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
+    """The cases of `data_set` below the volume's `root`, sorted by id and cut to `data_set.cases`.
+
+    The range is cut before files are looked for, so a set that is labelled in part (KiTS19 from case_00210
+    on is not) can be used. `field` is the data set's place in the manifest, such as `spec.dataSets[0]`.
+
+    Raises:
+        BadDataSet: the folder or a file is missing or closed, a listing is malformed, or an id occurs twice.
+    """
+    try:
+        return _find_cases(root, data_set, field)
+    except OSError as error:
+        raise BadDataSet(
+            f"{field}.path", Path(error.filename or root / data_set.path), _closed(error), _OPEN_IT
+        ) from error
+
+
+def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
+    _check_organs(data_set, root, field)
+    folder = _inside(root, root / data_set.path, f"{field}.path")
+    if not folder.is_dir():
+        raise BadDataSet(f"{field}.path", folder, "is not a folder", "Check the path below the volume's root")
+    listed = sorted(_LAYOUTS[data_set.layout](folder, f"{field}.path"), key=lambda found: found.id)
+    for before, after in itertools.pairwise(listed):
+        if before.id == after.id:
+            raise BadDataSet(f"{field}.path", after.image, f"case {after.id!r} is listed twice", "Remove one")
+    cut = data_set.cases
+    chosen = listed[cut.start : cut.stop] if cut else listed
+    if not chosen:
+        raise BadDataSet(
+            f"{field}.cases" if cut and listed else f"{field}.path",
+            folder,
+            f"has no case in the range (it lists {len(listed)})" if listed else "has no case",
+            f"Check layout ({data_set.layout}) and range",
+        )
+    for found in chosen:
+        for file in (found.image, found.label):
+            if not _inside(root, file, f"{field}.path").is_file():
+                raise BadDataSet(
+                    f"{field}.path",
+                    file,
+                    f"case {found.id!r} has no such file",
+                    f"Add it, or leave the case out with {field}.cases (on the command line, --cases)",
+                )
+    return tuple(
+        Case(
+            found.id,
+            found.image,
+            found.label,
+            data_set.name,
+            data_set.organs,
+            data_set.background,
+            data_set.ignored,
+            data_set.window,
+        )
+        for found in chosen
+    )
+
+
+def _check_organs(data_set: DataSet, root: Path, field: str) -> None:
+    owners: dict[int, str] = {}
+    others = (("background", data_set.background), ("ignored", data_set.ignored))
+    for organ, ids in (*data_set.organs.items(), *others):
+        for label_id in ids:
+            if label_id == 0 or label_id in owners:
+                owner = owners.get(label_id, "background")
+                raise BadDataSet(
+                    f"{field}.organs",
+                    root / data_set.path,
+                    f"label id {label_id} is given to {organ!r} but is already {owner!r}",
+                    "Give each id one meaning; 0 is always background",
+                )
+            owners[label_id] = organ
+
+
+def _inside(root: Path, path: Path, field: str) -> Path:
+    """`path`, unless it (or what a link in it points to) lies outside `root`."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise BadDataSet(
+            field, path, f"leads out of the volume {root}", "Give a path below the volume's root"
+        )
+    return path
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _is_volume(path: Path) -> bool:
+    # MSD's archives carry macOS's `._name` files beside each volume.
+    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+
+
+def _find_msd(folder: Path, field: str) -> list[_Found]:
+    listing_file = folder / "dataset.json"
+    try:
+        listing = msgspec.json.decode(listing_file.read_bytes(), type=_MsdListing)
+    except OSError as error:
+        raise BadDataSet(
+            field, listing_file, f"cannot be read ({error.strerror})", "MSD sets have one"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise BadDataSet(field, listing_file, f"is malformed ({error})", "Take the published one") from error
+    if len(listing.modality) != 1:
+        raise BadDataSet(
+            field,
+            listing_file,
+            f"has {len(listing.modality)} modalities ({', '.join(listing.modality.values())}) in 4-D images",
+            "Give one 3-D volume per case and a single modality",
+        )
+    return [_Found(_stem(Path(p.image).name), folder / p.image, folder / p.label) for p in listing.training]
+
+
+def _find_kits19(folder: Path, field: str) -> list[_Found]:
+    cases = (path for path in folder.glob("case_*") if path.is_dir())
+    return [_Found(path.name, path / "imaging.nii.gz", path / "segmentation.nii.gz") for path in cases]
+
+
+def _find_btcv(folder: Path, field: str) -> list[_Found]:
+    images = (path for path in (folder / "img").glob("img*") if _is_volume(path))
+    return [
+        _Found(_stem(path.name).removeprefix("img"), path, folder / "label" / f"label{path.name[3:]}")
+        for path in images
+    ]
+
+
+def _find_listed(folder: Path, field: str) -> list[_Found]:
+    listing = folder / "cases.csv"
+    try:
+        with listing.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except OSError as error:
+        raise BadDataSet(
+            field,
+            listing,
+            f"cannot be read ({error.strerror})",
+            "List the cases with the columns image,label",
+        ) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadDataSet(field, listing, f"is malformed ({error})", "Write it as UTF-8 CSV") from error
+    found = []
+    for number, row in enumerate(rows, start=2):
+        image, label = row.get("image"), row.get("label")
+        if not image or not label:
+            raise BadDataSet(
+                field, listing, f"row {number} has no image or no label", "Fill the columns image,label"
+            )
+        found.append(_Found(_stem(image), folder / image, folder / label))
+    return found
+
+
+_LAYOUTS: dict[Layout, Callable[[Path, str], list[_Found]]] = {
+    Layout.MSD: _find_msd,
+    Layout.KITS19: _find_kits19,
+    Layout.BTCV: _find_btcv,
+    Layout.LIST: _find_listed,
+}
+
+
+def guess_layout(folder: Path) -> Layout | None:
+    """By what lies in the folder; None where it looks like none of them.
+
+    Raises:
+        Refusal: the folder cannot be read.
+    """
+    try:
+        if (folder / "dataset.json").is_file():
+            return Layout.MSD
+        if (folder / "img").is_dir() and (folder / "label").is_dir():
+            return Layout.BTCV
+        if (folder / "cases.csv").is_file():
+            return Layout.LIST
+        return Layout.KITS19 if any(folder.glob("case_*/imaging.nii.gz")) else None
+    except OSError as error:
+        raise Refusal(f"{error.filename or folder}: {_closed(error)}. {_OPEN_IT}.") from error

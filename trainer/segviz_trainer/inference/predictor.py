@@ -1,0 +1,106 @@
+"""From a prepared image to each organ's mask on the case's native grid."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.spatial.array import SpatialResample
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segviz_exchange.contract.sharing import SHARED_HEAD
+from segviz_trainer.data.cache import PreparedCase
+from segviz_trainer.data.grids import Grid
+from segviz_trainer.inference.windows import Report, SlidingWindows
+from segviz_trainer.metrics.overlap import Mask
+from segviz_trainer.network.segnet import SegNet
+from segviz_trainer.training.trainer import Device
+
+
+class Predictor:
+    """A model in eval mode with sliding windows at the training patch (Gaussian weights)."""
+
+    def __init__(self, model: SegNet, organs: tuple[str, ...], device: Device, overlap: float) -> None:
+        self.model = model
+        self.organs = organs
+        self.device = device
+        # On a GPU one window at a time leaves most of it idle; on a CPU a batch gains nothing.
+        batch = 1 if device.place_at.type == "cpu" else 4
+        self.windows = SlidingWindows(device.training.patch, overlap, batch)
+
+    def masks(self, case: PreparedCase, organs: tuple[str, ...]) -> dict[str, Mask]:
+        """Each asked organ's mask on the case's native grid: the argmax of the head's own softmax."""
+        native = to_native(self.probabilities(case.image()[None], organs), case)
+        if self.shared_head:
+            winner = native.argmax(axis=0)
+            return {organ: winner == 1 + self.organs.index(organ) for organ in organs}
+        return {organ: native[index] > 0.5 for index, organ in enumerate(organs)}
+
+    def reestimate_norm(self, cases: Iterable[PreparedCase]) -> None:
+        """Replace BatchNorm's running statistics by those of these images; labels are not looked at."""
+        layers = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a cumulative average over all windows
+        self.model.train()
+        for case in cases:
+            with torch.no_grad(), self.device.autocast():
+                # Every window, as a training crop may lie in air too.
+                self.windows.everywhere(
+                    self.device.place(case.image()[None]),
+                    lambda patch: torch.cat(list(self.model(patch).values()), dim=1),
+                )
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        self.model.eval()
+
+    def probabilities(
+        self, image: Tensor, organs: tuple[str, ...], report: Report = lambda done, windows: None
+    ) -> Tensor:
+        """Of an image (1, 1, X, Y, Z): (organs, X, Y, Z), or every channel of the multi-organ head.
+
+        Windows with nothing but air in them are background unseen.
+        """
+        self.model.eval()
+        outside = [1.0] + [0.0] * len(self.organs) if self.shared_head else [0.0] * len(organs)
+        with torch.inference_mode(), self.device.autocast():
+            found = self.windows.body(
+                self.device.place(image), lambda window: self._channels(window, organs), outside, report
+            )
+        return found[0].cpu()
+
+    @property
+    def shared_head(self) -> bool:
+        return SHARED_HEAD in self.model.heads
+
+    def _channels(self, patch: Tensor, organs: tuple[str, ...]) -> Tensor:
+        features = self.model.features(patch)
+        if self.shared_head:
+            return torch.softmax(self.model.head(SHARED_HEAD, features).float(), dim=1)
+        heads = [self.model.head(organ, features).float() for organ in organs]
+        return torch.stack([torch.softmax(logits, dim=1)[:, 1] for logits in heads], dim=1)
+
+
+class Placed(Protocol):
+    """A prepared image or case."""
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def native(self) -> Grid: ...
+
+
+def to_native(probabilities: Tensor, image: Placed) -> NDArray[np.float32]:
+    """(C, X, Y, Z) on the prepared grid, resampled linearly to the grid of the case's file."""
+    resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=np.float32)
+    placed = MetaTensor(probabilities, affine=torch.as_tensor(image.grid.matrix))
+    resampled = resample(
+        placed, dst_affine=torch.as_tensor(image.native.matrix), spatial_size=image.native.shape
+    )
+    values: NDArray[np.float32] = torch.as_tensor(resampled).numpy()
+    return values

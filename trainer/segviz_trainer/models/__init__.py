@@ -1,0 +1,1 @@
+"""A finished model: exported, loaded, described, applied."""

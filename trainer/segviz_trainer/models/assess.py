@@ -1,0 +1,57 @@
+"""Scores of a trained model on a data set with labels."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from segviz_exchange.contract.records import CaseScore
+from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.process.errors import Refusal
+from segviz_trainer.data.cache import prepare
+from segviz_trainer.data.labels import IGNORED
+from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.metrics.agreement import agreement
+from segviz_trainer.metrics.tolerances import tolerance_of
+from segviz_trainer.models.predict import MAX_MEBIBYTES
+from segviz_trainer.models.trained import Model
+
+
+def assess(
+    model: Model,
+    root: Path,
+    data_set: DataSet,
+    cache: Path,
+    tolerances: Mapping[str, float],
+    report: Callable[[str, int, int], object],
+) -> tuple[CaseScore, ...]:
+    """Every case's Dice, HD95 and NSD for each organ that both model and data set have.
+
+    Raises:
+        BadDataSet, BadCases: what cannot be used.
+        Refusal: they have no organ in common.
+    """
+    organs = tuple(sorted(data_set.organs))
+    common = tuple(organ for organ in model.trained.organs if organ in data_set.organs)
+    if not common:
+        raise Refusal(
+            f"the model predicts {', '.join(model.trained.organs)}, the data set has {', '.join(organs)}. "
+            "Name the data set's organs as the model does."
+        )
+
+    def preparing(done: int, total: int, case: str) -> None:
+        report(f"preparing {case}", done, total)
+
+    cases = find_cases(root, data_set, str(root))
+    prepared = prepare(
+        cases, model.preprocessing, organs, MAX_MEBIBYTES, cache, OnBadCase.REFUSE, preparing
+    ).cases
+    rows = []
+    for done, case in enumerate(prepared, start=1):
+        label = case.native_label()
+        for organ, mask in model.masks(case.image()[None], case, common):
+            truth = label == 1 + organs.index(organ)
+            agreed = agreement(
+                mask & (label != IGNORED), truth, case.native.spacing, tolerance_of(organ, tolerances)
+            )
+            rows.append(CaseScore(case.id, organ, agreed.dice, agreed.hd95, agreed.nsd, agreed.missed))
+        report(case.id, done, len(prepared))
+    return tuple(rows)

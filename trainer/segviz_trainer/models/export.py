@@ -1,0 +1,181 @@
+"""Putting a finished federation's model together, and into the bucket, for evaluation and for use.
+
+Only the evaluation's identity can read what sites released, so this runs under it.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.records import (
+    Closing,
+    Control,
+    Exported,
+    Final,
+    InvalidRecord,
+    Outcome,
+    Round,
+    Update,
+    commit,
+    encode,
+    find,
+    read,
+)
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    GROUPS,
+    REPRESENTATION,
+    SHARED_HEAD,
+    decode_groups,
+    encode_groups,
+    with_organs,
+)
+from segviz_exchange.stores.store import Corrupt, NotFound, Store, download
+from segviz_trainer.models.bundle import write_bundle
+from segviz_trainer.models.exported import assemble, is_complete
+from segviz_trainer.models.modelcard import Sources
+from segviz_trainer.models.trained import TrainedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """Puts a finished federation together."""
+
+    store: Store
+    scratch: Path
+    output: Path
+    """Gets a folder for each variant: `model.safetensors`, `model.json`, and what makes it a MONAI bundle."""
+
+    def run(self) -> None:
+        final = read(self.store, keys.FINAL, Final)
+        control = read(self.store, keys.control(final.control), Control)
+        found = {alias: self._outcome(alias) for alias in control.active}
+        outcomes = {alias: outcome for alias, outcome in found.items() if outcome is not None}
+        if absent := sorted(found.keys() - outcomes.keys()):
+            # Left out after the final model was chosen, where `minSites` allows it.
+            log.warning("without %s: no outcome", ", ".join(absent))
+        for variant in sorted({variant for outcome in outcomes.values() for variant in outcome.variants}):
+            releases = {
+                alias: outcome.variants[variant].release if variant in outcome.variants else None
+                for alias, outcome in outcomes.items()
+            }
+            self._export(variant, final, control, releases)
+
+    def _export(
+        self, variant: str, final: Final, control: Control, releases: Mapping[str, str | None]
+    ) -> None:
+        founding = read(self.store, keys.round_record(0), Round)
+        initial = self._open(keys.global_blob(founding.blob), founding.blob)
+        schema, groups = with_organs(initial.infos, decode_groups(initial.metadata[GROUPS]), control.organs)
+        record = read(self.store, keys.round_record(final.round), Round)
+        shared = self._open(keys.global_blob(record.blob), record.blob).read_all()
+        released = {alias: self._released(alias, digest, schema) for alias, digest in releases.items()}
+
+        organs, tensors = [], shared
+        for organ in control.organs:
+            # An owner that releases nothing must not take the others' away from the mean.
+            owners = [released[alias] for alias in control.owners(organ) if released.get(alias)]
+            own = assemble(organ, owners, groups)
+            if is_complete(organ, {**shared, **own}, groups):
+                organs.append(organ)
+                tensors = tensors | own
+            else:
+                log.warning("%s: %s is left out, its owners release too little of it", variant, organ)
+        # Nobody shares BatchNorm's counters, and with a momentum nothing reads them; a state dict has them.
+        counters = {
+            name: np.zeros(schema[name].shape, np.int64)
+            for name, group in groups.items()
+            if group.kind == COUNTER and group.block in (REPRESENTATION, SHARED_HEAD, *organs)
+        }
+        held = {name for name in groups if groups[name].block in (REPRESENTATION, SHARED_HEAD, *organs)}
+        kept = {name: value for name, value in tensors.items() if name not in groups or name in held}
+        channels = read(self.store, keys.control(founding.control), Control).organs
+        exported = Exported(
+            variant=variant,
+            round=final.round,
+            blob="",
+            size_bytes=0,
+            organs=tuple(organs),
+            all_organs=channels if control.shared_head else tuple(organs),
+            spec=control.spec,
+        )
+        sources = Sources(
+            sites={alias: control.members[alias].organs for alias in control.active},
+            cases=self._cases(record),
+            outcomes={alias: found for alias in releases if (found := self._outcome(alias)) is not None},
+        )
+        self._write(exported, kept | counters, {GROUPS: encode_groups(groups)}, sources)
+
+    def _cases(self, record: Round) -> dict[str, int]:
+        """Training cases by alias, as the round's updates say."""
+        closing = find(self.store, keys.closing(record.round), Closing)
+        cases = {}
+        for participant in closing.participants if closing else ():
+            key = keys.update(participant.site, record.round, participant.attempt)
+            if (update := find(self.store, key, Update)) is not None:
+                cases[participant.site] = update.cases
+        return cases
+
+    def _write(
+        self, exported: Exported, tensors: Mapping[str, Array], metadata: Mapping[str, str], sources: Sources
+    ) -> None:
+        """The folder first, then the bucket; the record last, as it says that all the rest is there."""
+        folder = self.output / exported.variant
+        staged = self.output / f".{exported.variant}"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        path = staged / "model.safetensors"
+        digest = codec.save(path, tensors, metadata)
+        exported = msgspec.structs.replace(exported, blob=digest, size_bytes=path.stat().st_size)
+        staged.joinpath("model.json").write_bytes(encode(exported))
+        if exported.organs:
+            write_bundle(staged, TrainedModel.open(staged), sources)
+        self.store.upload(keys.exported_blob(digest), path)
+        shutil.rmtree(folder, ignore_errors=True)
+        staged.rename(folder)
+        commit(self.store, keys.exported(exported.variant), exported)
+        log.info("exported %s: %s", exported.variant, folder)
+
+    def _outcome(self, alias: str) -> Outcome | None:
+        try:
+            return find(self.store, keys.outcome(alias), Outcome)
+        except InvalidRecord as error:
+            log.warning("%s: its outcome is not used: %s", alias, error)
+            return None
+
+    def _released(self, alias: str, digest: str | None, schema: Mapping[str, TensorInfo]) -> dict[str, Array]:
+        """What a site released, if it is what it should be; one site's mistake must not cost the others."""
+        if digest is None:
+            return {}
+        try:
+            file = self._open(keys.release_blob(alias, digest), digest)
+            return checked(file, schema)
+        except (NotFound, Corrupt, InvalidTensors) as error:
+            log.warning("%s: its release is not used: %s", alias, error)
+            return {}
+
+    def _open(self, key: str, digest: str) -> TensorFile:
+        return codec.open_tensors(download(self.store, key, digest, self.scratch))
+
+
+def checked(file: TensorFile, schema: Mapping[str, TensorInfo]) -> dict[str, Array]:
+    """The tensors of a release.
+
+    Raises:
+        InvalidTensors: a name, shape or dtype that the federation's model does not have, or no finite value.
+    """
+    for name, info in file.infos.items():
+        if schema.get(name) != info:
+            raise InvalidTensors(f"tensor {name!r} is {info}, in the model it is {schema.get(name)}")
+        if not all(np.isfinite(chunk).all() for chunk in file.chunks(name)):
+            raise InvalidTensors(f"tensor {name!r} has values that are not finite")
+    return file.read_all()

@@ -1,0 +1,167 @@
+"""`segviz init`: round 0 from a model that is there already, written with the coordinator's credentials."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.records import Control, Round, commit, newest_control, newest_round
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    GROUPS,
+    NORM,
+    PARAMETER,
+    REPRESENTATION,
+    SHARED_HEAD,
+    TensorGroup,
+    encode_groups,
+)
+from segviz_exchange.contract.spec import Start
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.store import Store
+from segviz_trainer.models.exported import mean
+from segviz_trainer.network import segnet as network
+from segviz_trainer.network.tensors import load, to_arrays, to_tensors
+
+log = logging.getLogger(__name__)
+
+_ORGAN = "organ/"
+
+
+@dataclass(frozen=True)
+class Started:
+    """What has become of the federation's tensors."""
+
+    record: Round
+    taken: tuple[str, ...]
+    seeded: tuple[str, ...]
+    """Parameters of heads that the model does not have; they keep their seed."""
+
+
+def start_from(store: Store, model: Path) -> Started:
+    """Commit round 0 with `model`'s weights: an exported folder, or its `model.safetensors`.
+
+    Its representation must be this federation's, tensor by tensor. Heads of organs that both have are taken,
+    the others are seeded, as without it. Where it has BatchNorm for each organ (FedBN), their mean is taken.
+
+    Raises:
+        Refusal: the federation does not ask for it, has begun, or the model does not fit.
+    """
+    control = newest_control(store)
+    if control is None:
+        raise Refusal("no federation has begun here. Start it first: it waits for its initial model.")
+    if control.spec.model.start is not Start.PRETRAINED:
+        raise Refusal(
+            "spec.model.start is Seeded: the sites make the initial model themselves. "
+            "Set it to Pretrained in a new federation."
+        )
+    if newest_round(store) is not None:
+        raise Refusal("round 0 is there already. Start a new federation for another initial model.")
+    path = model / "model.safetensors" if model.is_dir() else model
+    given = _read(path)
+    net = network.build(control.spec, control.organs)
+    groups = network.groups_of(net)
+    state = to_arrays(net.state_dict())
+    if _organs(path) != control.organs:
+        # A channel of the one head for all organs means nothing where the organs are others.
+        groups_taken = {name: group for name, group in groups.items() if group.block != SHARED_HEAD}
+    else:
+        groups_taken = groups
+    taken = _fitting(path, _plain(given), state, groups_taken)
+    load(net, to_tensors(taken))
+    record = _commit(store, control, to_arrays(net.state_dict()), groups)
+    seeded = sorted(name for name, group in groups.items() if name not in taken and group.kind == PARAMETER)
+    return Started(record, tuple(sorted(taken)), tuple(seeded))
+
+
+def _read(path: Path) -> dict[str, Array]:
+    try:
+        return codec.open_tensors(path).read_all()
+    except OSError as error:
+        raise Refusal(
+            f"{path}: cannot be read ({error.strerror}). Name an exported model's folder, or its "
+            "model.safetensors."
+        ) from error
+    except InvalidTensors as error:
+        raise Refusal(f"{error}. Name an exported model's folder, or its model.safetensors.") from error
+
+
+class _Description(msgspec.Struct, rename="camel"):
+    """The part of an exported `model.json` that is read."""
+
+    all_organs: tuple[str, ...] = ()
+
+
+def _organs(path: Path) -> tuple[str, ...]:
+    """The organs of the model, in their order; none where nothing beside it says so."""
+    try:
+        return msgspec.json.decode(path.with_name("model.json").read_bytes(), type=_Description).all_organs
+    except (OSError, msgspec.DecodeError):
+        return ()
+
+
+def _plain(given: Mapping[str, Array]) -> dict[str, Array]:
+    """Tensors by the network's names; what there is one of for each organ is averaged over the organs."""
+    common = {name: value for name, value in given.items() if not name.startswith(_ORGAN)}
+    sets: dict[str, dict[str, Array]] = {}
+    for key in sorted(given.keys() - common.keys()):
+        organ, name = key.removeprefix(_ORGAN).split("/", 1)
+        sets.setdefault(organ, {})[name] = given[key]
+    names = sorted({name for each in sets.values() for name in each} - common.keys())
+    averaged = {
+        name: mean([{name: each[name]} for each in sets.values() if name in each])[name] for name in names
+    }
+    return common | averaged
+
+
+def _fitting(
+    path: Path,
+    given: Mapping[str, Array],
+    state: Mapping[str, Array],
+    groups: Mapping[str, TensorGroup],
+) -> dict[str, Array]:
+    """What both have, alike. Raises Refusal where the representation differs."""
+    taken = {}
+    for name, group in sorted(groups.items()):
+        if group.kind == COUNTER:
+            continue
+        value = given.get(name)
+        fits = value is not None and value.shape == state[name].shape and value.dtype == state[name].dtype
+        if value is not None and fits:
+            taken[name] = value
+        elif group.block == REPRESENTATION and not (value is None and group.kind == NORM):
+            what = "lacks" if value is None else f"has {value.dtype} {list(value.shape)} as"
+            raise Refusal(
+                f"{path}: {what} {name}, which is {state[name].dtype} {list(state[name].shape)} in this "
+                "federation. Give spec.model the channels, strides, residualUnits, norm and headLevels that "
+                "the model was trained with."
+            )
+    return taken
+
+
+def _commit(
+    store: Store, control: Control, tensors: Mapping[str, Array], groups: Mapping[str, TensorGroup]
+) -> Round:
+    """The blob first. No site is a participant of a round 0 that none has made."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "initial")
+        digest = codec.save(path, tensors, {GROUPS: encode_groups(groups)})
+        store.upload(keys.global_blob(digest), path)
+        record = Round(0, control.number, digest, path.stat().st_size, ())
+    return commit(store, keys.round_record(0), record)
+
+
+def find_prefix(store: Store) -> str:
+    """The one federation of a store. Raises Refusal where there are several, or none."""
+    first = keys.control(1)
+    found = [entry.key.removesuffix(first) for entry in store.list("") if entry.key.endswith(f"/{first}")]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise Refusal("no federation has begun in this store. Start it first, or check --store.")
+    raise Refusal(f"{len(found)} federations are in this store. Choose one: --prefix {found[0]}, …")

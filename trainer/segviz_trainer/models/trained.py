@@ -1,0 +1,188 @@
+"""A finished model on disk: an exported folder, which is also a MONAI bundle, ready to predict."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segviz_exchange.contract import codec, spec
+from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.records import Exported
+from segviz_exchange.contract.sharing import GROUPS, decode_groups
+from segviz_exchange.contract.spec import EvaluationNorm
+from segviz_exchange.process.errors import Refusal
+from segviz_trainer.inference.predictor import Placed, Predictor, to_native
+from segviz_trainer.inference.windows import Report
+from segviz_trainer.metrics.overlap import Mask
+from segviz_trainer.models.exported import for_organ, with_averaged_norm
+from segviz_trainer.network import segnet as network
+from segviz_trainer.network.segnet import SegNet
+from segviz_trainer.network.tensors import load, to_tensors
+from segviz_trainer.training.trainer import Device
+
+WEIGHTS, RECORD = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    exported: Exported
+    tensors: dict[str, Array]
+
+    @classmethod
+    def open(cls, folder: Path) -> "TrainedModel":
+        """Raises Refusal, naming the file, for a folder that is no exported model or a damaged one."""
+        if folder.name in (WEIGHTS, RECORD):
+            folder = folder.parent
+        for name in (WEIGHTS, RECORD):
+            if not (folder / name).is_file():
+                raise Refusal(
+                    f"{folder}: has no {name}. Name the folder of an exported model, such as "
+                    "runs/NAME/models/base."
+                )
+        try:
+            exported = msgspec.json.decode((folder / RECORD).read_bytes(), type=Exported)
+        except msgspec.DecodeError as error:
+            raise Refusal(f"{folder / RECORD}: is no model's record: {error}. Export it again.") from error
+        if not exported.organs:
+            raise Refusal(
+                f"{folder / RECORD}: names no organ: its sites released too little to predict one. Train "
+                "with release: HeadsAndNorm in the SegVizSites, which is None where it is left out."
+            )
+        try:
+            file = codec.open_tensors(folder / WEIGHTS)
+            tensors = file.read_all()
+            groups = decode_groups(file.metadata[GROUPS])
+        except (InvalidTensors, KeyError) as error:
+            raise Refusal(f"{folder / WEIGHTS}: is damaged: {error}. Copy or export it again.") from error
+        if exported.spec.evaluation.norm is EvaluationNorm.AVERAGED:
+            # As it was scored: one set of BatchNorm for all organs.
+            tensors = with_averaged_norm(tensors, exported.organs, groups)
+        return cls(exported, tensors)
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        return self.exported.organs
+
+    @property
+    def passes(self) -> tuple[tuple[str, ...], ...]:
+        """Organs by the state that predicts them: all at once, or, under FedBN, one after the other."""
+        if any(name.startswith("organ/") for name in self.tensors):
+            return tuple((organ,) for organ in self.organs)
+        return (self.organs,)
+
+    @property
+    def label_of_channel(self) -> tuple[int, ...]:
+        """Of the head for all organs; an organ that is not exported is background."""
+        labels = {organ: label for label, organ in enumerate(self.organs, start=1)}
+        return (0, *(labels.get(organ, 0) for organ in self.exported.all_organs))
+
+    def network_of(self, organ: str) -> SegNet:
+        """The network in the state that predicts `organ`."""
+        net = network.build(self.exported.spec, self.exported.all_organs)
+        load_organ(net, organ, self.tensors)
+        return net.eval()
+
+
+def load_organ(net: SegNet, organ: str, tensors: dict[str, Array]) -> None:
+    state = for_organ(organ, tensors)
+    load(net, to_tensors({name: state[name] for name in net.state_dict()}))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """On the grid of the image's file."""
+
+    organs: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    """(organs, X, Y, Z)."""
+    labels: NDArray[np.uint8]
+    """(X, Y, Z): 0 background, 1 + i the i-th organ; no voxel has two."""
+    overlap_rate: float
+    """Of the voxels that some organ claims, the share that two or more claim."""
+
+
+class Model:
+    """A trained model on a device."""
+
+    def __init__(self, trained: TrainedModel, device: torch.device, threads: int | None = None) -> None:
+        self.trained = trained
+        spec_ = trained.exported.spec
+        training = spec_.training
+        if threads is not None:
+            training = msgspec.structs.replace(training, threads=threads)
+        torch.set_num_threads(training.threads)
+        self.device = Device(device, training)
+        net = self.device.move(network.build(spec_, trained.exported.all_organs))
+        self.predictor = Predictor(net, trained.exported.all_organs, self.device, spec_.evaluation.overlap)
+
+    @property
+    def preprocessing(self) -> spec.Preprocessing:
+        return self.trained.exported.spec.preprocessing
+
+    def masks(self, image: Tensor, placed: Placed, organs: tuple[str, ...]) -> Iterator[tuple[str, Mask]]:
+        """Each organ by its own head's argmax, as tables of scores have it: organs may overlap."""
+        for chosen, native in self._native(image, placed, organs, lambda done, windows: None):
+            if self.predictor.shared_head:
+                winner = native.argmax(axis=0)
+                yield from ((organ, winner == self._channel(organ)) for organ in chosen)
+            else:
+                yield from ((organ, native[index] > 0.5) for index, organ in enumerate(chosen))
+
+    def predict(
+        self, image: Tensor, placed: Placed, report: Report = lambda done, windows: None
+    ) -> Prediction:
+        """All organs of an image (1, 1, X, Y, Z), in one label map."""
+        organs = self.trained.organs
+        probabilities = np.empty((len(organs), *placed.native.shape), np.float32)
+        masks = np.empty(probabilities.shape, bool)
+        labels: NDArray[np.uint8] | None = None
+        for chosen, native in self._native(image, placed, organs, report):
+            winner = native.argmax(axis=0) if self.predictor.shared_head else None
+            if winner is not None and len(self.trained.passes) == 1:
+                labels = np.array(self.trained.label_of_channel, np.uint8)[winner]
+            for index, organ in enumerate(chosen):
+                row = organs.index(organ)
+                channel = self._channel(organ) if self.predictor.shared_head else index
+                probabilities[row] = native[channel]
+                masks[row] = native[index] > 0.5 if winner is None else winner == channel
+        claims = masks.sum(axis=0)
+        return Prediction(
+            organs=organs,
+            probabilities=probabilities,
+            labels=resolve(probabilities) if labels is None else labels,
+            overlap_rate=float((claims > 1).sum() / max((claims > 0).sum(), 1)),
+        )
+
+    def _native(
+        self, image: Tensor, placed: Placed, organs: tuple[str, ...], report: Report
+    ) -> Iterator[tuple[tuple[str, ...], NDArray[np.float32]]]:
+        passes = [tuple(o for o in chosen if o in organs) for chosen in self.trained.passes]
+        passes = [chosen for chosen in passes if chosen]
+        for number, chosen in enumerate(passes):
+            load_organ(self.predictor.model, chosen[0], self.trained.tensors)
+
+            def told(done: int, windows: int, number: int = number) -> None:
+                report(number * windows + done, len(passes) * windows)
+
+            yield chosen, to_native(self.predictor.probabilities(image, chosen, told), placed)
+
+    def _channel(self, organ: str) -> int:
+        return 1 + self.trained.exported.all_organs.index(organ)
+
+
+def resolve(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(organs, X, Y, Z) to one label map: background has Π(1 − p), then the most probable wins.
+
+    For organs that a head each predicts, and knows nothing of the others; one softmax has its own background.
+    """
+    background = np.prod(1 - probabilities, axis=0)
+    best = probabilities.argmax(axis=0)
+    # Ties go to background, as an argmax over background first would have it.
+    organ = np.take_along_axis(probabilities, best[None], axis=0)[0] > background
+    labels: NDArray[np.uint8] = np.where(organ, best + 1, 0).astype(np.uint8)
+    return labels

@@ -1,0 +1,100 @@
+"""Scoring an exported model on an external set, where its images lie."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import (
+    CaseScore,
+    Exported,
+    ExternalScores,
+    Phase,
+    VariantOutcome,
+    commit,
+    read,
+)
+from segviz_exchange.contract.sharing import GROUPS, TensorGroup, decode_groups
+from segviz_exchange.contract.spec import EvaluationNorm
+from segviz_exchange.stores.store import Store, download
+from segviz_trainer.data.cache import PreparedCase
+from segviz_trainer.inference.predictor import Predictor
+from segviz_trainer.metrics.shared_voxels import SharedVoxels
+from segviz_trainer.models.exported import with_averaged_norm
+from segviz_trainer.models.trained import load_organ
+from segviz_trainer.network import segnet as network
+from segviz_trainer.participation.outcome import salt_of
+from segviz_trainer.process.heartbeat import Heartbeat
+from segviz_trainer.process.site import Site
+from segviz_trainer.scoring.cases import may_leave, score, summary, surface_summary
+from segviz_trainer.training.trainer import Device
+
+
+@dataclass
+class Evaluator:
+    store: Store
+    site: Site
+    cases: tuple[PreparedCase, ...]
+    heartbeat: Heartbeat
+
+    def run(self) -> None:
+        """Score every exported variant and create the site's external record."""
+        variants = {}
+        for entry in self.store.list(keys.EXPORTS):
+            if entry.key.endswith(".json"):
+                exported = read(self.store, entry.key, Exported)
+                variants[exported.variant] = self._score(exported)
+        commit(self.store, keys.external_scores(self.site.alias), ExternalScores(self.site.alias, variants))
+        self.heartbeat.beat(Phase.DONE)
+
+    def _score(self, exported: Exported) -> VariantOutcome:
+        path = download(
+            self.store, keys.exported_blob(exported.blob), exported.blob, self.site.state / "exported"
+        )
+        file = codec.open_tensors(path)
+        tensors, groups = file.read_all(), decode_groups(file.metadata[GROUPS])
+        device = Device.choose(exported.spec.training)
+        net = device.move(network.build(exported.spec, exported.all_organs))
+        predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
+        rows: list[CaseScore] = []
+        shared = SharedVoxels()
+        for organ in sorted(set(exported.organs) & set(self.site.organs)):
+            load_for_external(predictor, exported, organ, tensors, groups, self.cases)
+            rows += score(
+                predictor,
+                self.cases,
+                self.site.organs,
+                (organ,),
+                self._beats(f"{exported.variant}, {organ}"),
+                exported.spec.evaluation.tolerance_millimetres or {},
+                shared.add,
+            )
+        return VariantOutcome(
+            test=summary(rows),
+            cases=may_leave(rows, self.site.spec.scores, salt_of(self.site)),
+            release=None,
+            surface=surface_summary(rows),
+            overlap=shared.rate,
+        )
+
+    def _beats(self, message: str) -> Callable[[int], object]:
+        return lambda done: self.heartbeat.beat(
+            Phase.TESTING, step=done, steps=len(self.cases), message=message
+        )
+
+
+def load_for_external(
+    predictor: Predictor,
+    exported: Exported,
+    organ: str,
+    tensors: dict[str, Array],
+    groups: dict[str, TensorGroup],
+    cases: Sequence[PreparedCase],
+) -> None:
+    """The state for one organ: with its owners' BN, the mean of all owners', or the external images' own."""
+    norm = exported.spec.evaluation.norm
+    if norm is EvaluationNorm.AVERAGED:
+        tensors = with_averaged_norm(tensors, exported.organs, groups)
+    load_organ(predictor.model, organ, tensors)
+    if norm is EvaluationNorm.ADAPTED:
+        predictor.reestimate_norm(cases)

@@ -1,0 +1,115 @@
+"""What a site makes of the final model: fine-tuned heads, test scores, and what it releases."""
+
+import secrets
+from dataclasses import replace
+
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.records import (
+    Control,
+    Final,
+    Outcome,
+    Phase,
+    Round,
+    VariantOutcome,
+    commit,
+    find,
+    read,
+)
+from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
+from segviz_exchange.contract.spec import FineTuning, Release
+from segviz_trainer.network.tensors import to_arrays
+from segviz_trainer.participation.participant import Participant
+from segviz_trainer.process.heartbeat import check_lease
+from segviz_trainer.process.site import Site
+from segviz_trainer.scoring.cases import may_leave, score, summary, surface_summary
+from segviz_trainer.training.checkpoint import Checkpoints
+from segviz_trainer.training.epochs import EpochRun
+from segviz_trainer.training.trainer import learning_rate
+
+BASE = "base"
+TUNED = "tuned"
+
+
+def conclude(me: Participant, final: Final) -> None:
+    """Test the final model; if asked, tune the heads and test again; release; say so in one record."""
+    if find(me.store, keys.outcome(me.alias), Outcome) is None:
+        me.control = read(me.store, keys.control(final.control), Control)
+        variants = _variants(me, final) if me.alias in me.control.active else {}
+        check_lease(me.store, me.alias, me.heartbeat.lease)
+        commit(me.store, keys.outcome(me.alias), Outcome(me.alias, final.round, variants))
+        me.model.forget()
+    me.heartbeat.beat(Phase.DONE, round=final.round)
+
+
+def _variants(me: Participant, final: Final) -> dict[str, VariantOutcome]:
+    with me.stop.interrupting():
+        private = me.model.load_final(read(me.store, keys.round_record(final.round), Round))
+        variants = {BASE: _variant(me, private)}
+    if me.control.spec.fine_tuning is not None:
+        fine_tune(me, me.control.spec.fine_tuning, final.round)
+        heads = {name for name, group in me.model.groups.items() if group.block != REPRESENTATION}
+        with me.stop.interrupting():
+            variants[TUNED] = _variant(me, private | heads)
+    return variants
+
+
+def fine_tune(me: Participant, tuning: FineTuning, round_: int) -> None:
+    """Train the heads of round `round_` with the representation frozen, its BatchNorm in eval mode (+FT)."""
+    me.model.net.representation.requires_grad_(False)
+    run = EpochRun(
+        trainer=me.build_trainer(round_),
+        cases=me.data.train,
+        checkpoints=Checkpoints(me.site.state / "fine-tuning"),
+        round=me.control.spec.rounds + 1,  # random numbers that no round has used
+        attempt=1,
+        epochs=tuning.epochs,
+        rate=lambda epoch: learning_rate(tuning.learning_rate, epoch, tuning.epochs),
+        moments={},
+        stop=me.stop,
+        on_progress=lambda at, epoch: me.report(Phase.FINE_TUNING, replace(at, round=round_), epoch),
+    )
+    run.finish()
+
+
+def _variant(me: Participant, own: set[str]) -> VariantOutcome:
+    cases = me.data.test
+    rows = score(
+        me.predictor,
+        cases,
+        me.site.organs,
+        me.site.organs,
+        lambda done: me.heartbeat.beat(Phase.TESTING, step=done, steps=len(cases)),
+        me.control.spec.evaluation.tolerance_millimetres or {},
+    )
+    return VariantOutcome(
+        test=summary(rows),
+        cases=may_leave(rows, me.site.spec.scores, salt_of(me.site)),
+        release=_release(me, own),
+        surface=surface_summary(rows),
+    )
+
+
+def _release(me: Participant, own: set[str]) -> str | None:
+    """Upload what the site's policy lets out of the tensors that are its own."""
+    policy, groups = me.site.spec.release, me.model.groups
+    if policy is Release.NONE:
+        return None
+    names = {name for name in own if groups[name].kind != COUNTER}
+    if policy is Release.HEADS:
+        names = {name for name in names if groups[name].block != REPRESENTATION}
+    state = me.model.net.state_dict()
+    path = me.site.state / "release.safetensors"
+    digest = codec.save(path, to_arrays({name: state[name] for name in names}))
+    me.store.upload(keys.release_blob(me.alias, digest), path)
+    path.unlink()
+    return digest
+
+
+def salt_of(site: Site) -> str:
+    """A secret of the site's own, made once, so that nobody else can guess case ids from their digests."""
+    path = site.state / "salt"
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        partial.write_text(secrets.token_hex(16), encoding="utf-8")
+        partial.rename(path)
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,113 @@
+"""One site's process in one federation: what its round loop and its outcome work with."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import Control, Phase, Round, read
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.stores.store import Store
+from segviz_trainer.data.dataset import SiteData
+from segviz_trainer.inference.predictor import Predictor
+from segviz_trainer.network import segnet as network
+from segviz_trainer.objectives.by_name import Setting, build_loss
+from segviz_trainer.participation.federated import FederatedModel
+from segviz_trainer.privacy.updates import PrivateUpdates
+from segviz_trainer.process.heartbeat import Heartbeat
+from segviz_trainer.process.pulse import Pulse
+from segviz_trainer.process.site import Site
+from segviz_trainer.training.checkpoint import Checkpoints, Position
+from segviz_trainer.training.epochs import EpochSoFar
+from segviz_trainer.training.trainer import Device, Trainer, build_optimizer
+
+
+@dataclass
+class Participant:
+    store: Store
+    site: Site
+    data: SiteData
+    heartbeat: Heartbeat
+    stop: Stop
+    control: Control
+    """The control that the newest round record names."""
+    pulse: Pulse = field(default_factory=Pulse)
+
+    def __post_init__(self) -> None:
+        self.device = Device.choose(self.control.spec.training)
+        self.checkpoints = Checkpoints(self.site.state / "checkpoints")
+
+    @cached_property
+    def organs(self) -> tuple[str, ...]:
+        """What the network has heads or channels for.
+
+        The channels of a multi-organ head are those of round 0, whoever joins or leaves.
+
+        Raises:
+            Refusal: an organ of this site has no channel.
+        """
+        if not self.control.shared_head:
+            return self.site.organs
+        founding = read(self.store, keys.round_record(0), Round)
+        organs = read(self.store, keys.control(founding.control), Control).organs
+        if unknown := sorted(set(self.site.organs) - set(organs)):
+            raise Refusal(
+                f"{self.alias}: spec.dataSets: the shared head was made for {', '.join(organs)}, not for "
+                f"{', '.join(unknown)}. Start a new federation with this site in it."
+            )
+        return organs
+
+    @cached_property
+    def model(self) -> FederatedModel:
+        """Built when round 0 is there."""
+        net = self.device.move(network.build(self.control.spec, self.organs))
+        state = self.site.state
+        return FederatedModel(self.store, self.alias, net, state / "global", state / "private")
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return Predictor(self.model.net, self.organs, self.device, self.control.spec.evaluation.overlap)
+
+    @cached_property
+    def private_updates(self) -> PrivateUpdates | None:
+        """None where the site neither clips nor adds noise."""
+        policy, folder = self.site.spec.privacy, self.site.state / "privacy"
+        return None if policy is None else PrivateUpdates(policy, folder, self.store, self.alias)
+
+    @property
+    def tells_loss(self) -> bool:
+        """A loss is a number of the data's that no noise covers."""
+        return self.site.spec.privacy is None
+
+    @property
+    def alias(self) -> str:
+        return self.site.alias
+
+    def build_trainer(self, round_: int) -> Trainer:
+        """A fresh optimizer over what is not frozen; the model holds the global model of `round_`."""
+        spec = self.control.spec
+        named = sorted(self.model.net.named_parameters())
+        parameters = {name: value for name, value in named if value.requires_grad}
+        return Trainer(
+            model=self.model.net,
+            parameters=parameters,
+            optimizer=build_optimizer(parameters),
+            loss=build_loss(Setting(spec, self.site.organs, self.organs, round_, self.model.net)),
+            device=self.device,
+            site=self.alias,
+            seed=spec.seed,
+            pulse=self.pulse,
+        )
+
+    def report(self, phase: Phase, at: Position, epoch: EpochSoFar) -> bool:
+        """A heartbeat from within training; says whether one was due."""
+        return self.heartbeat.beat(
+            phase,
+            round=at.round,
+            epoch=at.epoch,
+            step=at.step,
+            steps=epoch.steps,
+            loss=epoch.loss if self.tells_loss else None,
+            epoch_seconds=epoch.seconds,
+            samples_per_second=epoch.samples_per_second,
+        )

@@ -1,0 +1,262 @@
+"""Taking part in a federation: the round loop of one site, from round 0 to its outcome.
+
+Level-triggered: each turn looks at the bucket and the site's own disk and does the next thing, so a process
+that starts in the middle does what an uninterrupted one would have done.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.records import (
+    Control,
+    Final,
+    Phase,
+    Round,
+    RoundScores,
+    Spent,
+    Update,
+    commit,
+    find,
+    newest_control,
+    newest_round,
+    read,
+)
+from segviz_exchange.contract.sharing import GROUPS, encode_groups
+from segviz_exchange.contract.spec import AlgorithmName, OptimizerState, Start
+from segviz_exchange.process.exits import Exit
+from segviz_trainer.network import segnet as network
+from segviz_trainer.network.tensors import State, load, to_arrays
+from segviz_trainer.participation.outcome import conclude
+from segviz_trainer.participation.participant import Participant
+from segviz_trainer.process.heartbeat import check_lease
+from segviz_trainer.scoring.cases import score, summary
+from segviz_trainer.training.checkpoint import Checkpoint, Position
+from segviz_trainer.training.epochs import EpochRun, EpochSoFar
+from segviz_trainer.training.trainer import learning_rate
+
+log = logging.getLogger(__name__)
+
+
+class Overtaken(Exception):
+    """The round closed while this site was still training for it."""
+
+
+@dataclass
+class RoundLoop:
+    me: Participant
+    poll_seconds: float
+    _entered: int | None = field(default=None, init=False)
+    """The round whose global model this process holds, scored."""
+
+    def run(self) -> Exit:
+        """Take turns until the federation is over for this site.
+
+        Raises:
+            Stopped: the process was asked to stop; nothing is lost.
+            Superseded: another incarnation of this site has taken over.
+        """
+        while True:
+            with self.me.stop.interrupting():
+                final = find(self.me.store, keys.FINAL, Final)
+            if final is not None:
+                conclude(self.me, final)
+                return Exit.DONE
+            if not self.take_turn():
+                with self.me.stop.interrupting():
+                    self.me.stop.wait(self.poll_seconds)
+
+    def take_turn(self) -> bool:
+        """Do the next thing; False if there is nothing to do but wait."""
+        me = self.me
+        with me.stop.interrupting():
+            latest = newest_round(me.store)
+            if latest is None:
+                me.control = newest_control(me.store) or me.control
+                return self._offer_initial()
+            me.control = read(me.store, keys.control(latest.control), Control)
+            if me.alias not in me.control.active:
+                me.heartbeat.beat(
+                    Phase.WAITING, round=latest.round, message="joins when this round has closed"
+                )
+                return False
+            if self._entered != latest.round:
+                self._enter(latest)
+        if latest.round == me.control.spec.rounds:
+            me.heartbeat.beat(Phase.WAITING, round=latest.round, message="for the last scores of all sites")
+            return False
+        return self._contribute(latest)
+
+    def _offer_initial(self) -> bool:
+        """Round 0: every site offers the seeded model, whole; the first one by alias becomes everyone's."""
+        me = self.me
+        attempt = self._next_attempt(0)
+        if me.control.spec.model.start is Start.PRETRAINED:
+            message = "for the initial model: segviz init --from MODEL"
+            me.heartbeat.beat(Phase.WAITING, round=0, message=message)
+            return False
+        if attempt is None:
+            me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
+            return False
+        whole = network.build(me.control.spec, me.control.organs)
+        groups = encode_groups(network.groups_of(whole))
+        self._upload(0, attempt, whole.state_dict(), {GROUPS: groups}, loss=None, seconds=0.0)
+        return True
+
+    def _enter(self, latest: Round) -> None:
+        """Merge the newest global model with what is private here, and score it."""
+        me = self.me
+        me.heartbeat.beat(Phase.SCORING, round=latest.round)
+        # What was rejected, nothing later may start from.
+        me.checkpoints.drop(latest.round, attempts=self._rejections(latest.round))
+        base = me.checkpoints.before(latest.round + 1)
+        me.model.load_initial()
+        if base is not None:
+            load(me.model.net, base.model)
+        me.model.load_global(latest)
+        self._adapt_norm(latest, base)
+        me.model.save_private(latest.round, me.control)
+        key = keys.scores(me.alias, latest.round)
+        if find(me.store, key, RoundScores) is None:
+            cases = me.data.validation
+            rows = score(
+                me.predictor,
+                cases,
+                me.site.organs,
+                me.site.organs,
+                lambda done: me.heartbeat.beat(
+                    Phase.SCORING, round=latest.round, step=done, steps=len(cases)
+                ),
+            )
+            commit(me.store, key, RoundScores(me.alias, latest.round, summary(rows)))
+        self._entered = latest.round
+
+    def _adapt_norm(self, latest: Round, base: Checkpoint | None) -> None:
+        """Under FedBN, statistics that never met the current representation are estimated anew.
+
+        That is a joiner, a site that skipped more than one round, and one that lost its state.
+        """
+        if self.me.control.spec.algorithm.name is not AlgorithmName.FED_BN or latest.round == 0:
+            return
+        if base is None or latest.round - base.position.round > 1:
+            log.info("round %d: not trained in the one before; re-estimating BatchNorm", latest.round)
+            self.me.predictor.reestimate_norm(self.me.data.train)
+
+    def _contribute(self, latest: Round) -> bool:
+        me, target = self.me, latest.round + 1
+        attempt = self._next_attempt(target)
+        if attempt is None:
+            me.heartbeat.beat(Phase.WAITING, round=target, message="for the round to close")
+            return False
+        try:
+            done = self._train(latest, attempt)
+        except Overtaken:
+            log.info("round %d closed without this site; going on from the newest model", target)
+            return True
+        with me.stop.interrupting():
+            shared, spent = self._leaving(latest, attempt)
+            loss = done.loss if me.tells_loss else None
+            self._upload(target, attempt, shared, {}, loss=loss, seconds=done.seconds, privacy=spent)
+        return True
+
+    def _leaving(self, latest: Round, attempt: int) -> tuple[State, Spent | None]:
+        """The tensors that are shared, clipped and noisy where the site wants that."""
+        me = self.me
+        names = me.model.shared_names(me.control)
+        if me.private_updates is None or not names:
+            return me.model.shared_state(me.control), None
+        return me.private_updates.protect(
+            (latest.round + 1, attempt),
+            trained=lambda: me.model.shared_state(me.control),
+            public=lambda: me.model.public_state(latest, names),
+            variances=me.model.variances,
+        )
+
+    def _next_attempt(self, round_: int) -> int | None:
+        """The attempt that is asked for, or none: delivered already, or rejected too often."""
+        attempt = 1 + self._rejections(round_)
+        delivered = find(self.me.store, keys.update(self.me.alias, round_, attempt), Update) is not None
+        return None if delivered or attempt > MAX_ATTEMPTS else attempt
+
+    def _rejections(self, round_: int) -> int:
+        return len(self.me.store.list(keys.rejections(self.me.alias, round_)))
+
+    def _train(self, latest: Round, attempt: int) -> Checkpoint:
+        me, spec, target = self.me, self.me.control.spec, latest.round + 1
+        if attempt > 1:
+            with me.stop.interrupting():
+                self._enter(latest)  # what an earlier attempt made of the model is void
+        base = me.checkpoints.before(target)
+        keep_moments = spec.training.optimizer_state is OptimizerState.KEEP
+        trainer = me.build_trainer(latest.round)
+        if spec.algorithm.name is AlgorithmName.FED_PROX:
+            shared = set(me.model.shared_names(me.control)) & trainer.parameters.keys()
+            trainer.anchor = {name: trainer.parameters[name].detach().clone() for name in sorted(shared)}
+            trainer.proximal_mu = spec.algorithm.proximal_mu or 0.0
+        run = EpochRun(
+            trainer=trainer,
+            cases=me.data.train,
+            checkpoints=me.checkpoints,
+            round=target,
+            attempt=attempt,
+            epochs=spec.local_epochs,
+            rate=lambda epoch: learning_rate(
+                spec.training.learning_rate,
+                latest.round * spec.local_epochs + epoch,
+                spec.rounds * spec.local_epochs,
+            ),
+            moments=base.optimizer if base is not None and keep_moments else {},
+            stop=me.stop,
+            on_progress=self._report,
+        )
+        return run.finish(keep=() if base is None else (base.position,))
+
+    def _report(self, at: Position, epoch: EpochSoFar) -> None:
+        if self.me.report(Phase.TRAINING, at, epoch) and self.me.heartbeat.newest_round() >= at.round:
+            raise Overtaken
+
+    def _upload(
+        self,
+        round_: int,
+        attempt: int,
+        state: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+        *,
+        loss: float | None,
+        seconds: float,
+        privacy: Spent | None = None,
+    ) -> None:
+        """The blob first, then the record: its creation is the commit."""
+        me = self.me
+        path = me.site.state / "upload.safetensors"
+        digest = codec.save(path, to_arrays(state), metadata)
+        began = time.monotonic()
+        me.store.upload(keys.site_blob(me.alias, digest), path)
+        upload_seconds = time.monotonic() - began
+        check_lease(me.store, me.alias, me.heartbeat.lease)
+        update = Update(
+            site=me.alias,
+            round=round_,
+            attempt=attempt,
+            lease=me.heartbeat.lease,
+            control=me.control.number,
+            blob=digest,
+            size_bytes=path.stat().st_size,
+            cases=len(me.data.train),
+            loss=loss,
+            seconds=seconds,
+            environment=me.device.environment(),
+            upload_seconds=upload_seconds,
+            privacy=privacy,
+        )
+        held = commit(me.store, keys.update(me.alias, round_, attempt), update)
+        if held.blob != digest:
+            log.warning(
+                "round %d attempt %d: an earlier self delivered other bits; they count", round_, attempt
+            )
+        path.unlink()

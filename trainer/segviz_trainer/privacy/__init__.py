@@ -1,0 +1,1 @@
+"""What leaves with noise on it, and what that has spent."""

@@ -1,0 +1,1 @@
+"""A site's process: its heartbeat, its errors, its random numbers."""

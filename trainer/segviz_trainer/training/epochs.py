@@ -1,0 +1,101 @@
+"""A run of epochs that may be killed at any step and goes on as if it had not been."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from segviz_exchange.process.stopping import Stop, Stopped
+from segviz_trainer.batches.sampling import steps_per_epoch
+from segviz_trainer.data.cache import PreparedCase
+from segviz_trainer.network.tensors import load, snapshot
+from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
+from segviz_trainer.training.trainer import Trainer, optimizer_state, restore_optimizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EpochSoFar:
+    """What is told after each step."""
+
+    steps: int
+    """In the whole epoch."""
+    loss: float
+    """Mean over the steps done."""
+    seconds: float
+    samples_per_second: float
+
+
+@dataclass
+class EpochRun:
+    """The epochs of one attempt at one round, with a checkpoint after each and at a stop."""
+
+    trainer: Trainer
+    cases: Sequence[PreparedCase]
+    checkpoints: Checkpoints
+    round: int
+    attempt: int
+    epochs: int
+    rate: Callable[[int], float]
+    """Learning rate of an epoch of this run, counted from 0."""
+    moments: Mapping[str, Tensor]
+    """Adam's state at the start; empty for a fresh optimizer."""
+    stop: Stop
+    on_progress: Callable[[Position, EpochSoFar], object]
+
+    def finish(self, keep: tuple[Position, ...] = ()) -> Checkpoint:
+        """Train what is left to train.
+
+        Args:
+            keep: positions whose checkpoints stay beside this run's newest.
+
+        Returns:
+            The checkpoint at the end of the last epoch; the model is in that state.
+
+        Raises:
+            Stopped: the process was asked to stop; the step that was running is in the checkpoint.
+        """
+        reached = self._resume()
+        while reached.position.epoch < self.epochs:
+            reached = self._epoch(reached)
+            self.checkpoints.save(reached)
+            self.checkpoints.keep(*keep, reached.position)
+            at = reached.position
+            log.info("round %d epoch %d/%d: loss %.4f", at.round, at.epoch, self.epochs, reached.loss)
+        return reached
+
+    def _resume(self) -> Checkpoint:
+        reached = self.checkpoints.of(self.round, self.attempt)
+        if reached is None:
+            restore_optimizer(self.trainer.optimizer, self.trainer.parameters, self.moments)
+            start = Position(self.round, self.attempt, epoch=0, step=0)
+            return Checkpoint(start, {}, {}, loss=0.0, loss_sum=0.0, seconds=0.0)
+        load(self.trainer.model, reached.model)
+        restore_optimizer(self.trainer.optimizer, self.trainer.parameters, reached.optimizer)
+        return reached
+
+    def _epoch(self, start: Checkpoint) -> Checkpoint:
+        steps = steps_per_epoch(len(self.cases), self.trainer.device.training)
+        began = time.monotonic()
+        loss_sum, patches = start.loss_sum, 0
+
+        def on_step(at: Position, loss: float, size: int) -> None:
+            nonlocal loss_sum, patches
+            loss_sum += loss
+            patches += size
+            seconds = time.monotonic() - began
+            self.on_progress(at, EpochSoFar(steps, loss_sum / at.step, seconds, patches / seconds))
+            if self.stop.requested:
+                self.checkpoints.save(self._checkpoint(at, start.loss, loss_sum, start.seconds + seconds))
+                raise Stopped
+
+        self.trainer.train_epoch(self.cases, start.position, self.rate(start.position.epoch), on_step=on_step)
+        end = Position(self.round, self.attempt, start.position.epoch + 1, step=0)
+        return self._checkpoint(end, loss_sum / steps, 0.0, start.seconds + time.monotonic() - began)
+
+    def _checkpoint(self, at: Position, loss: float, loss_sum: float, seconds: float) -> Checkpoint:
+        moments = optimizer_state(self.trainer.optimizer, self.trainer.parameters)
+        return Checkpoint(at, snapshot(self.trainer.model), moments, loss, loss_sum, seconds)
