@@ -20,7 +20,7 @@ from segviz_exchange.contract import spec
 from segviz_exchange.contract.records import Dice
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.contract.spec import FederationSpec
-from segviz_operator.manifest import load
+from segviz_operator.manifests.manifest import load
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.dataset import load_evaluation_data
 from segviz_trainer.inference.predictor import Predictor

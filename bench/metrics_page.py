@@ -20,10 +20,10 @@ from federations import ORGANS, build_control  # type: ignore[import-not-found] 
 from snapshots import NOON, snapshot  # type: ignore[import-not-found]  # noqa: E402
 
 from segviz_exchange.contract.records import Closing, Dice, Participant, Phase, Progress, RoundScores  # noqa: E402
-from segviz_operator.metrics import OperatorMetrics  # noqa: E402
-from segviz_operator.observe import Delivery  # noqa: E402
-from segviz_operator.samples import Watched  # noqa: E402
-from segviz_operator.status import build_status  # noqa: E402
+from segviz_operator.progress.observe import Delivery  # noqa: E402
+from segviz_operator.progress.status import build_status  # noqa: E402
+from segviz_operator.watch.metrics import OperatorMetrics  # noqa: E402
+from segviz_operator.watch.samples import Watched  # noqa: E402
 from segviz_trainer.process.pulse import Pulse, PulseCollector  # noqa: E402
 from synthetic import update_of  # type: ignore[import-not-found]  # noqa: E402
 

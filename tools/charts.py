@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from segviz_operator.documents import read_documents
+from segviz_operator.manifests.documents import read_documents
 
 TOP = Path(__file__).resolve().parent.parent
 CHARTS = TOP / "charts"

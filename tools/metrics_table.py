@@ -10,7 +10,7 @@ from pathlib import Path
 from segviz_aggregator import pulse as aggregator
 from segviz_exchange.process.measures import Measure
 from segviz_exchange.stores import measured
-from segviz_operator import measures as operator
+from segviz_operator.watch import measures as operator
 from segviz_trainer.process import pulse as trainer
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"

@@ -13,7 +13,7 @@ from install import COORDINATOR, SYSTEM
 
 from segviz_operator.dashboards import DASHBOARDS, panels
 from segviz_operator.dashboards.panel import Marker
-from segviz_operator.from_prometheus import filled_in
+from segviz_operator.watch.from_prometheus import filled_in
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts/segviz-operator/alerts/segviz.rules.yaml"

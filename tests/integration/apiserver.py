@@ -79,7 +79,7 @@ def crds(apiserver: ApiServer) -> None:
     """Our own, installed once and served."""
     from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi
 
-    from segviz_operator.schema import crd_files
+    from segviz_operator.manifests.schema import crd_files
 
     client = apiserver.client()
     definitions = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in crd_files()]

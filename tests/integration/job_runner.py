@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from segviz_operator.cluster import JOBS, PODS, SECRETS, Cluster, ClusterError, Kind
-from segviz_operator.names import MANAGED_BY, MANAGER
+from segviz_operator.cluster.api.client import JOBS, PODS, SECRETS, Cluster, ClusterError, Kind
+from segviz_operator.cluster.api.names import MANAGED_BY, MANAGER
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 LOOK_SECONDS = 0.1

@@ -10,8 +10,8 @@ from minio.credentials.providers import StaticProvider
 from integration.object_stores import Server
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import S3Store
-from segviz_operator.identities import Access, parent_policy
-from segviz_operator.minting import Sts
+from segviz_operator.access.rights import Access, parent_policy
+from segviz_operator.access.sts import Sts
 
 PREFIX = "radiology/abdomen-0a1b2c3d/"
 

@@ -19,7 +19,7 @@ from integration.job_runner import JobRunner
 from integration.object_stores import Server
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store
-from segviz_operator.cluster import (
+from segviz_operator.cluster.api.client import (
     EVENTS,
     FEDERATIONS,
     JOBS,
@@ -29,7 +29,7 @@ from segviz_operator.cluster import (
     Cluster,
     Kind,
 )
-from segviz_operator.names import Subject, consent_name
+from segviz_operator.cluster.api.names import Subject, consent_name
 
 Object = dict[str, Any]
 

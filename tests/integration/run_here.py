@@ -7,13 +7,13 @@ from rich.console import Console
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
-from segviz_operator.desired import ManifestFiles
-from segviz_operator.live import open_view
-from segviz_operator.local import Request, print_end, run_locally
-from segviz_operator.plan import Backoff
-from segviz_operator.programs import Programs
-from segviz_operator.volumes import Volumes
-from segviz_operator.workdir import WorkDir
+from segviz_operator.local.body import Request, print_end, run_locally
+from segviz_operator.local.files import ManifestFiles
+from segviz_operator.local.programs import Programs
+from segviz_operator.local.volumes import Volumes
+from segviz_operator.local.workdir import WorkDir
+from segviz_operator.plan.decide import Backoff
+from segviz_operator.terminal.live import open_view
 
 STAND_IN = Programs(trainer=(sys.executable, str(Path(__file__).with_name("stand_in.py"))))
 POLL_SECONDS = 0.05

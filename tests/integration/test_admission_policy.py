@@ -13,13 +13,13 @@ from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from rendered import LIVERS, STORE, Release
 from segviz_exchange.contract.spec import CredentialSource, Retention, StoreSpec
-from segviz_operator.hosting import Host
-from segviz_operator.manifest import Site, from_server
-from segviz_operator.names import Subject, consent_name
-from segviz_operator.plan import CreateWorkload
-from segviz_operator.pod import Owner
-from segviz_operator.site_job import build_site_job
-from segviz_operator.workload import WorkloadRole
+from segviz_operator.cluster.api.names import Subject, consent_name
+from segviz_operator.cluster.objects.hosting import Host
+from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.site_job import build_site_job
+from segviz_operator.manifests.manifest import Site, from_server
+from segviz_operator.plan.decide import CreateWorkload
+from segviz_operator.plan.workload import WorkloadRole
 
 pytest.importorskip("kubernetes")
 from kubernetes.client import (

@@ -17,7 +17,7 @@ from integration.apiserver import ApiServer, built_tool
 from integration.helm_releases import Helm
 from openapi import LOCATION, write_core_schemas, write_crd_schema
 from rendered import LIVERS, STORE, VARIANTS, Object, Refused, Release, render
-from segviz_operator.schema import crd_files
+from segviz_operator.manifests.schema import crd_files
 
 pytest.importorskip("kubernetes")
 from kubernetes.client import (

@@ -8,8 +8,8 @@ import pytest
 
 from integration.apiserver import ApiServer
 from mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, changed
-from segviz_operator.manifest import load, parse
-from segviz_operator.problem import InvalidManifest
+from segviz_operator.manifests.manifest import load, parse
+from segviz_operator.manifests.problem import InvalidManifest
 
 kubernetes = pytest.importorskip("kubernetes")
 from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi  # noqa: E402

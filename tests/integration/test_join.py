@@ -22,10 +22,10 @@ from segviz_exchange.contract.join import encode_invitation, read_invitation
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store
-from segviz_operator.identities import site_access
-from segviz_operator.minting import hand_over, newest_remote
-from segviz_operator.observe import FederationRecords, Observer
-from segviz_operator.workdir import WorkDir
+from segviz_operator.access.rights import site_access
+from segviz_operator.access.sts import hand_over, newest_remote
+from segviz_operator.local.workdir import WorkDir
+from segviz_operator.progress.observe import FederationRecords, Observer
 
 PATIENCE_SECONDS = 200.0
 SEGVIZ = Path(sys.executable).with_name("segviz")

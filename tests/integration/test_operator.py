@@ -11,11 +11,11 @@ from integration.operator_rig import Rig
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.join import read_invitation
 from segviz_exchange.stores.credentials import encode_credentials
-from segviz_operator.cluster import FEDERATIONS, JOBS, SECRETS, SITES
-from segviz_operator.deletion import end
-from segviz_operator.manifest import Federation, from_server
-from segviz_operator.memory import Memory
-from segviz_operator.names import ATTEMPT, FEDERATION_UID, FINALIZER, RENEW_AT, RETRY, SITE
+from segviz_operator.cluster.api.client import FEDERATIONS, JOBS, SECRETS, SITES
+from segviz_operator.cluster.api.names import ATTEMPT, FEDERATION_UID, FINALIZER, RENEW_AT, RETRY, SITE
+from segviz_operator.cluster.reconcile.deletion import end
+from segviz_operator.cluster.reconcile.memory import Memory
+from segviz_operator.manifests.manifest import Federation, from_server
 
 
 def test_a_federation_reaches_its_end(rig: Rig):

@@ -1,8 +1,8 @@
 """An operator of single namespaces, whose right to look at a site comes and goes with the site's consent."""
 
 from integration.operator_rig import Rig
-from segviz_operator import reach
-from segviz_operator.cluster import JOBS, Away, Cluster, Forbidden, Kind
+from segviz_operator.cluster.api import reach
+from segviz_operator.cluster.api.client import JOBS, Away, Cluster, Forbidden, Kind
 
 
 class Fenced(Cluster):

@@ -20,15 +20,8 @@ from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.s3 import S3Store
 from segviz_exchange.stores.s3_errors import Rejected
 from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
-from segviz_operator.identities import (
-    AGGREGATOR,
-    EXPORT,
-    OPERATOR,
-    Access,
-    policy,
-    site_access,
-)
-from segviz_operator.minting import Sts
+from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, Access, policy, site_access
+from segviz_operator.access.sts import Sts
 
 OTHER = "radiology/pelvis-4e5f6a7b/"
 TABLE = Path(__file__).with_name("rights.md")

@@ -20,8 +20,8 @@ from segviz_exchange.stores.credentials import Credentials, encode_credentials
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.s3 import S3Store, build_connections
 from segviz_exchange.stores.store import StoreError, open_store
-from segviz_operator.identities import site_access
-from segviz_operator.minting import Sts
+from segviz_operator.access.rights import site_access
+from segviz_operator.access.sts import Sts
 
 SEGVIZ = Path(sys.executable).with_name("segviz")
 BUCKET = "secure"

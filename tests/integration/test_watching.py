@@ -21,7 +21,7 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Environment, Update, encode
 from segviz_operator.dashboards import DASHBOARDS, panels
 from segviz_operator.dashboards.panel import Marker, Panel
-from segviz_operator.from_prometheus import filled_in
+from segviz_operator.watch.from_prometheus import filled_in
 
 RULES = Path(__file__).parents[2] / "charts/segviz-operator/alerts/segviz.rules.yaml"
 SITES = {"basel": "liver", "bern": "spleen"}

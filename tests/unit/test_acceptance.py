@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from mistakes import REMOVED, build_federation, build_site, changed
-from segviz_operator import acceptance
-from segviz_operator.acceptance import accept
-from segviz_operator.manifest import Federation, Site, parse
-from segviz_operator.past import KnownSite, Past
-from segviz_operator.problem import InvalidManifest
+from segviz_operator.manifests import acceptance
+from segviz_operator.manifests.acceptance import accept
+from segviz_operator.manifests.manifest import Federation, Site, parse
+from segviz_operator.manifests.past import KnownSite, Past
+from segviz_operator.manifests.problem import InvalidManifest
 
 ORGANS = {"basel/liver": "liver", "bern/spleen": "spleen", "chur/abdomen": "liver"}
 EXTERNAL = {"alias": "chur", "siteRef": {"namespace": "chur", "name": "abdomen"}}

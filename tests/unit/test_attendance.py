@@ -8,10 +8,10 @@ from federations import build_spec
 
 from rig import site_spec
 from segviz_exchange.contract import spec as s
-from segviz_operator.attendance import attend
-from segviz_operator.manifest import Federation, Site
-from segviz_operator.pod import Owner
-from segviz_operator.problem import InvalidManifest, Problem
+from segviz_operator.cluster.membership.attendance import attend
+from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.manifests.manifest import Federation, Site
+from segviz_operator.manifests.problem import InvalidManifest, Problem
 
 CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "segviz:consent:radiology:abdomen", "rb")
 POD = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")

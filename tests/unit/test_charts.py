@@ -27,10 +27,10 @@ from rendered import (
     render,
 )
 from segviz_operator.__main__ import read_pods
-from segviz_operator.documents import read_documents
-from segviz_operator.manifest import parse
-from segviz_operator.problem import InvalidManifest
-from segviz_operator.schema import schemas
+from segviz_operator.manifests.documents import read_documents
+from segviz_operator.manifests.manifest import parse
+from segviz_operator.manifests.problem import InvalidManifest
+from segviz_operator.manifests.schema import schemas
 
 variants = pytest.mark.parametrize("release", VARIANTS.values(), ids=VARIANTS)
 

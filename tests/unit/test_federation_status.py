@@ -9,11 +9,16 @@ from federations import build_control, build_spec
 from snapshots import snapshot
 
 from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores
-from segviz_operator.attendance import Absence
-from segviz_operator.conditions import TYPES, condition_of
-from segviz_operator.events import events_between
-from segviz_operator.federation_status import Picture, build_federation_status, merge_patch, sharing_plan
-from segviz_operator.status import build_status
+from segviz_operator.cluster.membership.attendance import Absence
+from segviz_operator.cluster.status.conditions import TYPES, condition_of
+from segviz_operator.cluster.status.events import events_between
+from segviz_operator.cluster.status.federation_status import (
+    Picture,
+    build_federation_status,
+    merge_patch,
+    sharing_plan,
+)
+from segviz_operator.progress.status import build_status
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 24, 13, 0, tzinfo=UTC)

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from mistakes import build_site
-from segviz_operator.fingerprint import fingerprint
-from segviz_operator.manifest import Site, parse
-from segviz_operator.past import DigestedSite
+from segviz_operator.manifests.digest import fingerprint
+from segviz_operator.manifests.manifest import Site, parse
+from segviz_operator.manifests.past import DigestedSite
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import pytest
 from rig import site_spec
 from segviz_exchange.contract import spec as s
 from segviz_exchange.stores.credentials import Credentials
-from segviz_operator.federation_job import build_federation_job
-from segviz_operator.hosting import Host, spec_hash
-from segviz_operator.jobs import job_seen
-from segviz_operator.names import Subject, consent_name, job_name, label_value, secret_name
-from segviz_operator.plan import CreateWorkload
-from segviz_operator.pod import Owner
-from segviz_operator.site_job import build_site_job
-from segviz_operator.store_secret import build_store_secret, secret_seen
-from segviz_operator.workload import WorkloadRole as Role
+from segviz_operator.cluster.api.names import Subject, consent_name, job_name, label_value, secret_name
+from segviz_operator.cluster.credentials.store_secret import build_store_secret, secret_seen
+from segviz_operator.cluster.objects.federation_job import build_federation_job
+from segviz_operator.cluster.objects.hosting import Host, spec_hash
+from segviz_operator.cluster.objects.jobs import job_seen
+from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.site_job import build_site_job
+from segviz_operator.plan.decide import CreateWorkload
+from segviz_operator.plan.workload import WorkloadRole as Role
 
 SUBJECT = Subject("radiology", "abdomen", "1234-uid")
 CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", consent_name("radiology", "abdomen"), "rb")

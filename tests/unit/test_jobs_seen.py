@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from segviz_operator.jobs import (
+from segviz_operator.cluster.objects.jobs import (
     End,
     JobSeen,
     end_of,
@@ -16,7 +16,7 @@ from segviz_operator.jobs import (
     waiting_reason,
     workload_of,
 )
-from segviz_operator.workload import WorkloadRole, WorkloadState
+from segviz_operator.plan.workload import WorkloadRole, WorkloadState
 
 MOMENT = "2026-11-24T12:00:00Z"
 

@@ -15,7 +15,7 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Unavailable
-from segviz_operator.join_view import LineView, StatusView, line_of
+from segviz_operator.joining.view import LineView, StatusView, line_of
 from synthetic import BASEL, CHUR, DIGEST, control_of
 
 HELD = Credentials("key", "secret", "token", datetime(2026, 11, 24, 12, 30, tzinfo=UTC))

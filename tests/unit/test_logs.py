@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segviz_operator.jobs import last_words as last_words_of_pod
-from segviz_operator.processes import last_words
+from segviz_operator.cluster.objects.jobs import last_words as last_words_of_pod
+from segviz_operator.machine.processes import last_words
 
 PROGRAM = """
 import logging, warnings

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistakes import build_federation, build_site
-from segviz_operator.documents import read_documents
-from segviz_operator.manifest import Federation, Site, load, read
-from segviz_operator.problem import InvalidManifest
+from segviz_operator.manifests.documents import read_documents
+from segviz_operator.manifests.manifest import Federation, Site, load, read
+from segviz_operator.manifests.problem import InvalidManifest
 
 SITE = """\
 apiVersion: segviz.dev/v1alpha1

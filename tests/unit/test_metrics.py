@@ -26,12 +26,12 @@ from segviz_exchange.contract.records import (
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.store import NotFound, Unavailable
-from segviz_operator import measures as m
-from segviz_operator.metrics import FederationMetrics, OperatorMetrics
-from segviz_operator.observe import Delivery, FederationRecords, SiteFacts
-from segviz_operator.samples import Watched, stages_by_round
-from segviz_operator.status import build_status
-from segviz_operator.workload import Workload, WorkloadRole, WorkloadState
+from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
+from segviz_operator.progress.observe import Delivery, FederationRecords, SiteFacts
+from segviz_operator.progress.status import build_status
+from segviz_operator.watch import measures as m
+from segviz_operator.watch.metrics import FederationMetrics, OperatorMetrics
+from segviz_operator.watch.samples import Watched, stages_by_round
 from synthetic import update_of
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -7,7 +7,7 @@ import pytest
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Preflight, Record, RoundScores, encode
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.observe import MAX_ROUND_BYTES, Observer
+from segviz_operator.progress.observe import MAX_ROUND_BYTES, Observer
 from synthetic import BASEL, BERN, control_of, update_of
 
 

@@ -7,8 +7,8 @@ import pytest
 from test_metrics import running, watched
 
 from segviz_exchange.contract.records import Closing, Exclusion
-from segviz_operator.charts import HEIGHT, WIDTH, Chart, Series, draw
-from segviz_operator.page import StatusPage, incidents
+from segviz_operator.watch.curves import HEIGHT, WIDTH, Chart, Series, draw
+from segviz_operator.watch.page import StatusPage, incidents
 
 
 def shown(**query: str) -> str:

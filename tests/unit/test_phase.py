@@ -5,8 +5,8 @@ from federations import build_control
 from test_plan import AGGREGATOR, BOTH, LOST_QUORUM, ended, seen
 
 from segviz_exchange.process.exits import Exit
-from segviz_operator.phase import FederationPhase, phase_of
-from segviz_operator.plan import Observed
+from segviz_operator.plan.decide import Observed
+from segviz_operator.plan.phase import FederationPhase, phase_of
 
 PHASES = {
     "before anything is written": (Observed(), FederationPhase.PENDING),

@@ -8,7 +8,7 @@ from federations import ORGANS, build_control, build_spec
 
 from segviz_exchange.contract.records import Control, Failure
 from segviz_exchange.process.exits import Exit
-from segviz_operator.plan import (
+from segviz_operator.plan.decide import (
     MAX_FAILURES,
     Action,
     CreateWorkload,
@@ -18,7 +18,7 @@ from segviz_operator.plan import (
     WriteControl,
     plan,
 )
-from segviz_operator.workload import Workload, WorkloadRole, WorkloadState
+from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BOTH = ("basel", "bern")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_plan import KILLED, LOST_QUORUM, NOON, THREE, ended, running, seen, wanted
 
 from segviz_exchange.process.exits import Exit
-from segviz_operator.plan import (
+from segviz_operator.plan.decide import (
     MAX_FAILURES,
     Action,
     CreateWorkload,
@@ -18,7 +18,7 @@ from segviz_operator.plan import (
     WriteControl,
     plan,
 )
-from segviz_operator.workload import Workload
+from segviz_operator.plan.workload import Workload
 
 
 def apply(actions: tuple[Action, ...], observed: Observed) -> Observed:

@@ -13,10 +13,10 @@ from segviz_exchange.contract.records import Phase, Progress
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.minting import newest_remote
-from segviz_operator.plan import CreateWorkload, DeleteWorkload, Desired, plan
-from segviz_operator.remote import remote_workloads, renew
-from segviz_operator.workload import WorkloadState
+from segviz_operator.access.handover import remote_workloads, renew
+from segviz_operator.access.sts import newest_remote
+from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, Desired, plan
+from segviz_operator.plan.workload import WorkloadState
 from synthetic import BASEL, BERN, control_of
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}

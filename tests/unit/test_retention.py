@@ -13,8 +13,8 @@ from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
 from segviz_exchange.contract.spec import Selection
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Entry
-from segviz_operator.observe import FederationRecords
-from segviz_operator.retention import Sweeper, blobs_in, delete, expendable, purge
+from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge
 from synthetic import BASEL, BERN, control_of
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, build_site, changed
 from segviz_exchange.contract.spec import FederationSpec, Norm, Part, SiteSpec
-from segviz_operator.defaulting import with_defaults
-from segviz_operator.manifest import parse
-from segviz_operator.phase import FederationPhase
-from segviz_operator.problem import InvalidManifest
-from segviz_operator.schema import FEDERATION, SITE, check, crd_files, schemas
+from segviz_operator.manifests.defaulting import with_defaults
+from segviz_operator.manifests.manifest import parse
+from segviz_operator.manifests.problem import InvalidManifest
+from segviz_operator.manifests.schema import FEDERATION, SITE, check, crd_files, schemas
+from segviz_operator.plan.phase import FederationPhase
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)

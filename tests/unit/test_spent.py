@@ -7,12 +7,12 @@ from rich.console import Console
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Final, Round, Spent, encode
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.federation_status import _privacy
-from segviz_operator.observe import FederationRecords, Observer
-from segviz_operator.report import build_report
-from segviz_operator.schema import FEDERATION, schemas
-from segviz_operator.status import build_status
-from segviz_operator.tables import print_report
+from segviz_operator.cluster.status.federation_status import _privacy
+from segviz_operator.manifests.schema import FEDERATION, schemas
+from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.report import build_report
+from segviz_operator.progress.status import build_status
+from segviz_operator.terminal.tables import print_report
 from synthetic import BASEL, BERN, DIGEST, control_of, update_of
 
 NOISY = {

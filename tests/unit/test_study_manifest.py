@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from mistakes import build_federation, build_site
-from segviz_operator.manifest import Federation, Manifests, Site, Study, parse
-from segviz_operator.problem import InvalidManifest
-from segviz_operator.study import expand, merge_patch
-from segviz_operator.study_view import Progress
+from segviz_operator.manifests.manifest import Federation, Manifests, Site, Study, parse
+from segviz_operator.manifests.problem import InvalidManifest
+from segviz_operator.study.rows import expand, merge_patch
+from segviz_operator.study.view import Progress
 
 
 def build_study(*rows: dict[str, Any], **spec: Any) -> dict[str, Any]:

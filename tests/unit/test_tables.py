@@ -10,8 +10,8 @@ from rich.console import Console
 from snapshots import snapshot
 
 from segviz_exchange.contract.records import Dice, Exported, ExternalScores, Final, Surface, VariantOutcome
-from segviz_operator.report import Report, as_csv, build_report
-from segviz_operator.tables import print_report
+from segviz_operator.progress.report import Report, as_csv, build_report
+from segviz_operator.terminal.tables import print_report
 
 FINE_TUNING = {"epochs": 2, "learningRate": 0.001}
 DIGEST = "ab" * 32

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from segviz_exchange.process.errors import Refusal
-from segviz_operator.identity import Identity
-from segviz_operator.workdir import WorkDir
+from segviz_operator.local.identity import Identity
+from segviz_operator.local.workdir import WorkDir
 
 
 def identity(store: str) -> Identity:

@@ -6,9 +6,9 @@ from segviz_operator.checkup.finding import Finding, bad, good, unknown
 from segviz_operator.checkup.rights import BESIDE_FEDERATIONS, Account, check_rights
 from segviz_operator.checkup.site import SiteName, check_site
 from segviz_operator.checkup.store import check_store
-from segviz_operator.cluster import FEDERATIONS, Cluster, Forbidden, Object
-from segviz_operator.manifest import Federation, from_server
-from segviz_operator.names import FINALIZER
+from segviz_operator.cluster.api.client import FEDERATIONS, Cluster, Forbidden, Object
+from segviz_operator.cluster.api.names import FINALIZER
+from segviz_operator.manifests.manifest import Federation, from_server
 
 
 def check_federation(

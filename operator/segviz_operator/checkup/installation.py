@@ -6,9 +6,9 @@ import yaml
 
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
 from segviz_operator.checkup.rights import Account
-from segviz_operator.cluster import PODS, Cluster, Forbidden, Kind, Object
-from segviz_operator.defaulting import Json
-from segviz_operator.schema import crd_files
+from segviz_operator.cluster.api.client import PODS, Cluster, Forbidden, Kind, Object
+from segviz_operator.manifests.defaulting import Json
+from segviz_operator.manifests.schema import crd_files
 
 _CRDS = Kind("apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
 _DEPLOYMENTS = Kind("apis/apps/v1", "deployments")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
-from segviz_operator.cluster import Cluster, Forbidden, Kind
+from segviz_operator.cluster.api.client import Cluster, Forbidden, Kind
 
 _REVIEWS = Kind("apis/authorization.k8s.io/v1", "subjectaccessreviews")
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
 from segviz_operator.checkup.rights import AT_A_REMOTE_SITE, AT_A_SITE, Account, check_rights
-from segviz_operator.cluster import ROLE_BINDINGS, SECRETS, SITES, Cluster, Forbidden, Kind, Object
-from segviz_operator.manifest import Site, from_server
-from segviz_operator.names import consent_name
+from segviz_operator.cluster.api.client import ROLE_BINDINGS, SECRETS, SITES, Cluster, Forbidden, Kind, Object
+from segviz_operator.cluster.api.names import consent_name
+from segviz_operator.manifests.manifest import Site, from_server
 
 _CLAIMS = Kind("api/v1", "persistentvolumeclaims")
 _ACCOUNTS = Kind("api/v1", "serviceaccounts")

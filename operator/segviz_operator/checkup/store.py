@@ -12,10 +12,15 @@ from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.s3 import S3Store
 from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
-from segviz_operator.cluster import Cluster, Forbidden
-from segviz_operator.manifest import Federation
-from segviz_operator.names import Subject
-from segviz_operator.store_access import SECRET_NOT_FOUND, NoCredentials, StoreAccess, read_access
+from segviz_operator.cluster.api.client import Cluster, Forbidden
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.cluster.credentials.store_access import (
+    SECRET_NOT_FOUND,
+    NoCredentials,
+    StoreAccess,
+    read_access,
+)
+from segviz_operator.manifests.manifest import Federation
 
 
 def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from segviz_operator.dashboards.panel import (
     coded,
     query,
 )
-from segviz_operator.phase import FederationPhase, SitePhase
+from segviz_operator.plan.phase import FederationPhase, SitePhase
 
 FEDERATION_PHASES = tuple(FederationPhase)
 SITE_PHASES = tuple(SitePhase)

@@ -1,0 +1,1 @@
+"""Rights in the bucket, and the credentials that carry them."""

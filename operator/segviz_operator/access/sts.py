@@ -1,0 +1,193 @@
+"""Expiring credentials for each role: from the store's STS, limited by a session policy, or by a Secret of
+its own where a store has no STS."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from urllib.parse import urlencode, urlsplit
+from xml.etree import ElementTree
+
+import msgspec
+from minio.helpers import sha256_hash
+from minio.signer import sign_v4_sts
+from minio.time import to_amz_date
+from urllib3.exceptions import HTTPError
+
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.records import numbered
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials, decode_credentials, encode_credentials
+from segviz_exchange.stores.s3 import build_connections
+from segviz_exchange.stores.store import AlreadyExists, Denied, Store, StoreError, Unavailable
+from segviz_operator.access.rights import Access, policy
+
+_MAX_ANSWER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Sts:
+    """A store's token service, and the credentials that sessions descend from."""
+
+    endpoint: str
+    """http(s)://HOST:PORT; S3 stores answer at their own address."""
+    parent: Credentials
+    region: str = "us-east-1"
+    ca_pem: str | None = None
+
+    def mint(self, access: Access, bucket: str, prefix: str, seconds: int, session: str) -> Credentials:
+        """Credentials for `access`, good for `seconds`.
+
+        Args:
+            session: a name for the store's audit log, where it keeps one.
+
+        Raises:
+            Denied: the parent's credentials do not hold, or may not assume a role.
+            Unavailable: nobody answered; worth trying later.
+            StoreError: this store has no STS.
+        """
+        # Not minio's AssumeRoleProvider: it raises any duration below an hour to an hour.
+        body = urlencode(
+            {
+                "Action": "AssumeRole",
+                "Version": "2011-06-15",
+                "DurationSeconds": str(seconds),
+                "Policy": policy(access, bucket, prefix),
+                "RoleSessionName": session[:64],
+                # MinIO reads neither; the others ask for one and ignore which.
+                "RoleArn": "arn:aws:iam::segviz:role/segviz",
+            }
+        )
+        status, answer = self._post(body)
+        if status != HTTPStatus.OK:
+            raise self._refused(status, answer)
+        return _credentials_of(answer, self.endpoint)
+
+    def _post(self, body: str) -> tuple[int, bytes]:
+        url = urlsplit(self.endpoint)
+        now = datetime.now(UTC)
+        headers = sign_v4_sts(
+            method="POST",
+            url=url,
+            region=self.region,
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Host": _host(self.endpoint),
+                "X-Amz-Date": to_amz_date(now),
+            },
+            credentials=self.parent.for_minio(),
+            content_sha256=sha256_hash(body),
+            date=now,
+        )
+        with build_connections(self.ca_pem) as connections:
+            try:
+                answer = connections.request(
+                    "POST",
+                    self.endpoint,
+                    body=body,
+                    headers={name: str(value) for name, value in headers.items()},
+                    preload_content=False,
+                )
+                data = answer.read(_MAX_ANSWER_BYTES)
+            except HTTPError as error:
+                raise Unavailable(f"{self.endpoint}: STS: {error}") from error
+        return answer.status, data
+
+    def _refused(self, status: int, answer: bytes) -> StoreError:
+        said = f"{self.endpoint}: STS AssumeRole: {_error_of(answer) or f'status {status}'}"
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+            return Unavailable(said)
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return Denied(
+                f"{said}. The Secret in spec.store.existingSecret must hold a user that may assume a role"
+            )
+        return StoreError(
+            f"{said}. A store without STS needs spec.store.credentials: ExistingSecrets and a Secret per site"
+        )
+
+
+def is_due(credentials: Credentials, lifetime_seconds: int, now: datetime) -> bool:
+    """Whether to mint the next ones: at half their life, so that half of it is left to hand them over."""
+    if credentials.expiration is None:
+        return False
+    return now >= credentials.expiration - timedelta(seconds=lifetime_seconds / 2)
+
+
+def credentials_of_secret(data: Mapping[str, str], name: str) -> Credentials:
+    """A Secret's `data`, as the API server gives it: base64 values under accessKey and secretKey.
+
+    Raises:
+        Refusal: one of the two is missing or empty.
+    """
+    values = {}
+    for key in ("accessKey", "secretKey"):
+        try:
+            values[key] = base64.b64decode(data.get(key, ""), validate=True).decode().strip()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise Refusal(f"{name}: {key} is not text: {error}.") from error
+        if not values[key]:
+            raise Refusal(
+                f"{name}: has no {key}. It must hold accessKey and secretKey of a user of the store."
+            )
+    return Credentials(values["accessKey"], values["secretKey"])
+
+
+# --- remote sites ---------------------------------------------------------------------------------
+
+
+def newest_remote(store: Store, alias: str) -> tuple[int, Credentials | None]:
+    """Number of the newest credentials left for a remote site, and they themselves; 0 where none are."""
+    left = numbered(store, keys.credentials(alias))
+    if not left:
+        return 0, None
+    number = max(left)
+    key = left[number].key
+    try:
+        return number, decode_credentials(store.get(key), key)
+    except Refusal:
+        return number, None
+
+
+def hand_over(store: Store, alias: str, number: int, credentials: Credentials) -> None:
+    """Leave a remote site its next credentials. Another operator's, left meanwhile, are as good."""
+    try:
+        store.create(keys.credential(alias, number), encode_credentials(credentials))
+    except AlreadyExists:
+        return
+
+
+def _host(endpoint: str) -> str:
+    url = urlsplit(endpoint)
+    if (url.scheme, url.port) in (("http", 80), ("https", 443)):
+        return url.hostname or url.netloc
+    return url.netloc
+
+
+def _credentials_of(answer: bytes, name: str) -> Credentials:
+    try:
+        root = ElementTree.fromstring(answer)
+        found = root.find(".//{*}Credentials")
+        assert found is not None
+        return msgspec.convert(
+            {
+                "accessKey": found.findtext("{*}AccessKeyId"),
+                "secretKey": found.findtext("{*}SecretAccessKey"),
+                "sessionToken": found.findtext("{*}SessionToken"),
+                "expiration": found.findtext("{*}Expiration"),
+            },
+            Credentials,
+        )
+    except (ElementTree.ParseError, AssertionError, msgspec.ValidationError) as error:
+        raise StoreError(f"{name}: STS AssumeRole: an answer without credentials") from error
+
+
+def _error_of(answer: bytes) -> str | None:
+    """Code and message of an S3 or STS error."""
+    try:
+        root = ElementTree.fromstring(answer)
+    except ElementTree.ParseError:
+        return None
+    said = [text for name in ("Code", "Message") if (text := root.findtext(f".//{{*}}{name}"))]
+    return ": ".join(said) or None

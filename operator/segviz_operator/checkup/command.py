@@ -1,0 +1,112 @@
+"""`segviz doctor`: what stands in the way, and what to do about it."""
+
+import sys
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from segviz_exchange.process.errors import Refusal
+from segviz_operator.checkup.federation import check_federation
+from segviz_operator.checkup.finding import Finding, Verdict
+from segviz_operator.checkup.installation import check_installation
+from segviz_operator.checkup.rights import Account
+from segviz_operator.checkup.site import SiteName, check_site
+from segviz_operator.cluster.api.client import Cluster, ClusterError
+from segviz_operator.cluster.api.connection import connect
+
+_EXAMPLES = """\b
+Examples:
+  segviz doctor                               the CRDs and the operator
+  segviz doctor -n radiology abdomen          and this federation, its store and its sites
+  segviz doctor --site basel/basel            and this site, as its owner sees it
+  segviz doctor --operator segviz/segviz-operator -n radiology abdomen
+"""
+_SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.BAD: ("✗", "red"), Verdict.UNKNOWN: ("?", "yellow")}
+
+
+def _pair(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, str]:
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", context, parameter)
+    return namespace, name
+
+
+def _pairs(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    return tuple(_pair(context, parameter, text) for text in texts)
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("name", required=False)
+@click.option("-n", "--namespace", default="default", show_default=True, help="The federation's namespace.")
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    callback=_pairs,
+    metavar="NAMESPACE/NAME",
+    help="A site. May be repeated.",
+)
+@click.option(
+    "--operator",
+    default="segviz-system/segviz-operator",
+    show_default=True,
+    callback=_pair,
+    metavar="NAMESPACE/ACCOUNT",
+    help="Where the operator runs, and as whom.",
+)
+@click.option("--no-store", is_flag=True, help="Do not ask the store: it may not be reachable from here.")
+def doctor(
+    name: str | None,
+    namespace: str,
+    sites: tuple[tuple[str, str], ...],
+    operator: tuple[str, str],
+    no_store: bool,
+) -> None:
+    """Look for what keeps a federation or a site from working, and say what to do.
+
+    NAME is a SegVizFederation; without it the CRDs and the operator are looked at. The API server is asked
+    with your own rights (KUBECONFIG): what you may not know is marked "?".
+
+    \b
+    Exit codes: 0 nothing is wrong, 1 something is to be mended, 2 the API
+    server could not be asked.
+    """
+    account = Account(*operator)
+    try:
+        cluster = Cluster(connect())
+        findings = _look(cluster, account, namespace, name, sites, asks_store=not no_store)
+        console = Console(highlight=False)
+        bad = sum(_tell(finding, console) for finding in findings)
+    except ClusterError as error:
+        raise Refusal(f"The API server could not be asked: {error}.") from error
+    if bad:
+        console.print(f"\n{bad} {'thing' if bad == 1 else 'things'} to mend.")
+    sys.exit(1 if bad else 0)
+
+
+def _look(
+    cluster: Cluster,
+    account: Account,
+    namespace: str,
+    name: str | None,
+    sites: tuple[tuple[str, str], ...],
+    *,
+    asks_store: bool,
+) -> Iterator[Finding]:
+    yield from check_installation(cluster, account)
+    if name is not None:
+        yield from check_federation(cluster, account, namespace, name, asks_store=asks_store)
+    for each in sites:
+        yield from check_site(cluster, account, SiteName(*each))
+
+
+def _tell(finding: Finding, console: Console) -> bool:
+    sign, colour = _SIGNS[finding.verdict]
+    console.print(Text.assemble((sign, colour), " ", finding.what), soft_wrap=True)
+    if finding.remedy:
+        console.print(Text(f"    {finding.remedy}"), soft_wrap=True)
+    return finding.verdict is Verdict.BAD

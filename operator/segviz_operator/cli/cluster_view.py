@@ -1,0 +1,156 @@
+"""`segviz status -n NAMESPACE NAME` and `segviz logs`: what the operator tells, and what the Pods say."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from segviz_exchange.process.errors import Refusal
+from segviz_operator.cluster.api.client import FEDERATIONS, JOBS, PODS, Away, Cluster, ClusterError, Missing
+from segviz_operator.cluster.api.connection import connect
+from segviz_operator.cluster.api.names import FEDERATION_UID
+from segviz_operator.cluster.objects.jobs import JobSeen, job_seen, newest
+from segviz_operator.cluster.status import conditions as c
+from segviz_operator.plan.workload import workload_name
+from segviz_operator.terminal.screen import duration
+
+WATCH_SECONDS = 2.0
+
+Object = Mapping[str, Any]
+
+
+def print_federation(namespace: str, name: str, watch: bool, as_json: bool, console: Console) -> None:
+    """Raises Refusal where it is not there, or the cluster does not answer."""
+    cluster = Cluster(connect())
+    found = read_federation(cluster, namespace, name)
+    if as_json:
+        console.print_json(data=found.get("status") or {})
+        return
+    if not watch:
+        console.print(render_federation(found))
+        return
+    with Live(render_federation(found), console=console, auto_refresh=False) as live:
+        while not _has_ended(found):
+            time.sleep(WATCH_SECONDS)
+            try:
+                found = _read(cluster, namespace, name)
+                live.update(render_federation(found), refresh=True)
+            except Away as error:
+                live.update(Group(render_federation(found), Text(f"{error}; trying again")), refresh=True)
+
+
+def read_federation(cluster: Cluster, namespace: str, name: str) -> Object:
+    """Raises Refusal where it is not there, or the cluster does not answer."""
+    try:
+        return _read(cluster, namespace, name)
+    except Away as error:
+        raise Refusal(f"the cluster: {error}") from error
+
+
+def _read(cluster: Cluster, namespace: str, name: str) -> Object:
+    """Raises Away, or Refusal."""
+    try:
+        found = cluster.get(FEDERATIONS, namespace, name)
+    except Away:
+        raise
+    except ClusterError as error:
+        raise Refusal(f"the cluster: {error}") from error
+    if found is None:
+        raise Refusal(
+            f"there is no SegVizFederation {namespace}/{name}. See those there are: kubectl get svf -A"
+        )
+    return found
+
+
+def render_federation(found: Object) -> RenderableType:
+    metadata, status = found["metadata"], found.get("status") or {}
+    rounds = found["spec"].get("rounds", 0)
+    eta = f", ETA {duration(status['etaSeconds'])}" if "etaSeconds" in status else ""
+    dice = f", mean Dice {status['meanDice']} (round {status['bestRound']})" if "meanDice" in status else ""
+    headline = (
+        f"{metadata['namespace']}/{metadata['name']}: {status.get('phase', 'not seen by an operator yet')}, "
+        f"round {status.get('currentRound', '–')}/{rounds}{dice}{eta}"
+    )
+    lines: list[RenderableType] = [Text(headline, style="bold")]
+    lines += [Text(line) for line in _worries(status)]
+    table = Table("site", "phase", "round", "epoch", "Dice", "ETA", "heard", "message", box=None)
+    for site in status.get("sites") or ():
+        table.add_row(
+            site["alias"],
+            site.get("phase", ""),
+            str(site.get("round", "")),
+            str(site.get("epoch", "")),
+            _dice(site),
+            duration(site["etaSeconds"]) if "etaSeconds" in site else "",
+            site.get("lastHeartbeat", "")[11:19],
+            site.get("message", ""),
+        )
+    for site in status.get("evaluation") or ():
+        table.add_row(site["alias"], "external", "", "", _dice(site), "", "", site.get("message", ""))
+    return Group(*lines, table)
+
+
+def _worries(status: Object) -> Iterator[str]:
+    for type_, bad in ((c.ACCEPTED, "False"), (c.DEGRADED, "True"), (c.FAILED, "True")):
+        found = c.condition_of(status, type_)
+        if found is not None and found["status"] == bad:
+            yield f"{'not ' if bad == 'False' else ''}{type_.lower()}: {found['reason']}: {found['message']}"
+
+
+def _dice(site: Object) -> str:
+    return ", ".join(f"{organ} {value}" for organ, value in sorted((site.get("dice") or {}).items()))
+
+
+def _has_ended(found: Object) -> bool:
+    status = found.get("status") or {}
+    return c.holds(status, c.COMPLETE) or c.holds(status, c.FAILED)
+
+
+# --- logs -------------------------------------------------------------------------------------------
+
+
+def print_logs(namespace: str, name: str, alias: str | None, tail: int, console: Console) -> None:
+    """Raises Refusal where there is nothing to read, or no right to."""
+    cluster = Cluster(connect())
+    found = read_federation(cluster, namespace, name)
+    jobs = [job for job in _jobs(cluster, found) if alias is None or job.site == alias]
+    if not jobs:
+        whose = f"of {alias} " if alias else ""
+        raise Refusal(
+            f"{namespace}/{name}: no Job {whose}is there. Look at: segviz status -n {namespace} {name}"
+        )
+    for job in jobs:
+        title = f"==> {workload_name(job.role, job.site)}, attempt {job.attempt} ({job.namespace}/{job.name})"
+        console.print(title, markup=False, highlight=False, soft_wrap=True)
+        for line in _lines(cluster, job, tail):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _jobs(cluster: Cluster, found: Object) -> tuple[JobSeen, ...]:
+    spec, own = found["spec"], found["metadata"]["namespace"]
+    members = (*spec["sites"], *((spec.get("evaluation") or {}).get("sites") or ()))
+    seen: list[JobSeen] = []
+    for place in sorted({own, *(each["siteRef"]["namespace"] for each in members)}):
+        try:
+            jobs = cluster.list(JOBS, place, labelSelector=f"{FEDERATION_UID}={found['metadata']['uid']}")
+        except ClusterError:
+            continue  # a coordinator may well have no right in a site's namespace
+        seen += [job for each in jobs if (job := job_seen(each)) is not None]
+    return newest(seen)
+
+
+def _lines(cluster: Cluster, job: JobSeen, tail: int) -> Iterator[str]:
+    try:
+        pods = cluster.list(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/job-name={job.name}")
+        for pod in pods:
+            yield from cluster.logs(job.namespace, pod["metadata"]["name"], tailLines=str(tail)).splitlines()
+        if not pods:
+            yield "(its Pod is not there)"
+    except Missing:
+        yield "(its Pod has just gone)"
+    except ClusterError as error:
+        yield f"({error})"

@@ -1,0 +1,1 @@
+"""The API server, and the names of what lies there."""

@@ -1,0 +1,122 @@
+"""The operator's way to a federation's bucket, and the credentials it gives to others."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from minio.credentials.providers import StaticProvider
+
+from segviz_exchange.contract.spec import CredentialSource, SiteSpec, StoreSpec
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.store import Store
+from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, Access, site_access
+from segviz_operator.access.sts import Sts, credentials_of_secret
+from segviz_operator.cluster.api.client import CONFIG_MAPS, SECRETS, Cluster, Forbidden, Object
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.plan.workload import WorkloadRole
+
+SECRET_NOT_FOUND = "SecretNotFound"
+"""A Secret or ConfigMap that a manifest names is not there, or the operator may not read it."""
+SECRET_INVALID = "SecretInvalid"
+"""A Secret or ConfigMap that a manifest names does not hold what it should."""
+
+LOOK_SECONDS = 300.0
+"""How long a Secret that a person keeps is not read again, unless the store refuses what it held."""
+
+
+class NoCredentials(Exception):
+    """A person must make or mend a Secret."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Granted:
+    credentials: Credentials
+    renew_at: datetime
+    """Half-way to their end; of those that have none, when to look whether somebody has changed them."""
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    subject: Subject
+    spec: StoreSpec
+    parent: Credentials
+    ca_pem: str | None
+
+    @property
+    def _mints(self) -> bool:
+        return self.spec.credentials is CredentialSource.ASSUME_ROLE
+
+    def open(self, now: datetime) -> tuple[Store, datetime]:
+        """The federation's prefix with the operator's own rights, and when to open it anew."""
+        granted = self._grant(OPERATOR, "operator", now)
+        credentials = granted.credentials
+        provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
+        store = S3Store.from_url(self.spec.url, provider, ca_pem=self.ca_pem, region=self.spec.region)
+        return store.scoped(self.subject.prefix), granted.renew_at
+
+    def for_role(self, role: WorkloadRole, now: datetime) -> Granted:
+        """For the aggregator or the export, which run beside the federation."""
+        access = AGGREGATOR if role is WorkloadRole.AGGREGATOR else EXPORT
+        return self._grant(access, role.lower(), now)
+
+    def for_site(
+        self, cluster: Cluster, alias: str, namespace: str, site: SiteSpec, evaluates: bool, now: datetime
+    ) -> Granted:
+        if self._mints:
+            return self._grant(site_access(alias, reads_export=evaluates), alias, now)
+        if site.store_secret is None:
+            raise NoCredentials(
+                SECRET_NOT_FOUND,
+                "spec.storeSecret is missing, which credentials ExistingSecrets need. Its owner can add it",
+            )
+        return self._unending(read_secret(cluster, namespace, site.store_secret), now)
+
+    def _grant(self, access: Access, session: str, now: datetime) -> Granted:
+        if not self._mints:
+            return self._unending(self.parent, now)
+        sts = Sts(self.spec.endpoint, self.parent, self.spec.region, self.ca_pem)
+        seconds = self.spec.credential_seconds
+        minted = sts.mint(access, self.spec.bucket, self.subject.prefix, seconds, f"segviz-{session}")
+        return Granted(minted, now + timedelta(seconds=seconds / 2))
+
+    def _unending(self, credentials: Credentials, now: datetime) -> Granted:
+        return Granted(credentials, now + timedelta(seconds=LOOK_SECONDS))
+
+
+def read_access(cluster: Cluster, subject: Subject, spec: StoreSpec) -> StoreAccess:
+    """Raises NoCredentials."""
+    parent = read_secret(cluster, subject.namespace, spec.existing_secret)
+    ca_pem = None
+    if spec.ca_bundle is not None:
+        name, key = spec.ca_bundle.config_map, spec.ca_bundle.key
+        found = _read(cluster, "ConfigMap", subject.namespace, name)
+        ca_pem = (found.get("data") or {}).get(key)
+        if not ca_pem:
+            raise NoCredentials(SECRET_INVALID, f"ConfigMap {subject.namespace}/{name} has no key {key}")
+    return StoreAccess(subject, spec, parent, ca_pem)
+
+
+def read_secret(cluster: Cluster, namespace: str, name: str) -> Credentials:
+    found = _read(cluster, "Secret", namespace, name)
+    try:
+        return credentials_of_secret(found.get("data") or {}, f"Secret {namespace}/{name}")
+    except Refusal as error:
+        raise NoCredentials(SECRET_INVALID, str(error)) from error
+
+
+def _read(cluster: Cluster, what: str, namespace: str, name: str) -> Object:
+    kind = SECRETS if what == "Secret" else CONFIG_MAPS
+    try:
+        found = cluster.get(kind, namespace, name)
+    except Forbidden as error:
+        raise NoCredentials(
+            SECRET_NOT_FOUND, f"the operator may not read {what} {namespace}/{name}"
+        ) from error
+    if found is None:
+        raise NoCredentials(SECRET_NOT_FOUND, f"there is no {what} {namespace}/{name}. Create it")
+    return found

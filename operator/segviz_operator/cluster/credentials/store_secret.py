@@ -1,0 +1,91 @@
+"""The Secret that a Pod mounts: its credentials for the store, and what it reads about its site."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.stores.credentials import Credentials, encode_credentials
+from segviz_operator.cluster.api import names
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.cluster.objects.hosting import spec_hash
+from segviz_operator.cluster.objects.pod import CA_FILE, CREDENTIALS_FILE, SITE_FILE, Owner
+from segviz_operator.plan.workload import WorkloadRole
+
+
+@dataclass(frozen=True)
+class SecretSeen:
+    """What a Secret's annotations say, and all that is remembered of it: never what is in it."""
+
+    renew_at: datetime | None
+    """When to look again, lest its credentials expire or be those of yesterday."""
+    spec_hash: str
+    alias: str = ""
+    expires_at: datetime | None = None
+
+    def is_due(self, now: datetime, wanted_hash: str) -> bool:
+        return self.spec_hash != wanted_hash or self.renew_at is None or now >= self.renew_at
+
+
+def secret_seen(secret: dict[str, Any]) -> SecretSeen:
+    annotations = secret["metadata"].get("annotations") or {}
+    labels = secret["metadata"].get("labels") or {}
+    return SecretSeen(
+        _moment(annotations.get(names.RENEW_AT)),
+        annotations.get(names.SPEC_HASH, ""),
+        labels.get(names.SITE, ""),
+        _moment(annotations.get(names.EXPIRES_AT)),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def content_hash(site: SiteSpec | None, ca_pem: str | None) -> str:
+    return (spec_hash(site) if site else "none") + (f"-{hash_text(ca_pem)}" if ca_pem else "")
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def build_store_secret(
+    subject: Subject,
+    namespace: str,
+    owner: Owner,
+    role: WorkloadRole,
+    alias: str | None,
+    credentials: Credentials,
+    renew_at: datetime,
+    site: SiteSpec | None,
+    ca_pem: str | None,
+) -> dict[str, Any]:
+    files = {CREDENTIALS_FILE: encode_credentials(credentials)}
+    if site is not None:
+        files[SITE_FILE] = msgspec.json.format(msgspec.json.encode(site)) + b"\n"
+    if ca_pem is not None:
+        files[CA_FILE] = ca_pem.encode()
+    annotations = {
+        names.SPEC_HASH: content_hash(site, ca_pem),
+        names.RENEW_AT: renew_at.isoformat(timespec="seconds"),
+    }
+    if credentials.expiration is not None:
+        annotations[names.EXPIRES_AT] = credentials.expiration.isoformat(timespec="seconds")
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": names.secret_name(subject, alias, role),
+            "namespace": namespace,
+            "labels": names.role_labels(subject, role, alias),
+            "annotations": annotations,
+            "ownerReferences": [owner.reference()],
+        },
+        "type": "Opaque",
+        "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
+    }

@@ -1,0 +1,1 @@
+"""Which sites take part, and by whose consent."""

@@ -1,0 +1,50 @@
+"""Whether a site's namespace lets a federation in: a RoleBinding that the site's own chart makes.
+
+The right to read it is granted by that very RoleBinding, so "forbidden" and "not there" both mean no.
+"""
+
+import time
+from collections.abc import Iterable
+
+from segviz_operator.cluster.api.client import ROLE_BINDINGS, Cluster, Forbidden
+from segviz_operator.cluster.api.names import Subject, consent_name
+from segviz_operator.cluster.objects.jobs import JobSeen
+from segviz_operator.cluster.objects.pod import Owner
+
+NO_SECONDS = 30.0
+"""Nobody tells the operator when a RoleBinding comes, so it looks this often."""
+YES_SECONDS = 5.0
+"""Without a Job to prove it, a consent may have been withdrawn just now."""
+
+
+class Consents:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._known: dict[tuple[str, str], tuple[Owner | None, float]] = {}
+
+    def of(self, subject: Subject, namespace: str, jobs: Iterable[JobSeen]) -> Owner | None:
+        name = consent_name(subject.namespace, subject.name)
+        for job in jobs:
+            # Withdrawn consent takes its Jobs along, so that a Job that stays proves the consent.
+            if job.namespace == namespace and not job.deleting and job.owner and job.owner.name == name:
+                return job.owner
+        known = self._known.get((namespace, name))
+        if known is not None and time.monotonic() - known[1] < (YES_SECONDS if known[0] else NO_SECONDS):
+            return known[0]
+        found = self._read(namespace, name)
+        self._known[namespace, name] = (found, time.monotonic())
+        return found
+
+    def forget(self, subject: Subject) -> None:
+        name = consent_name(subject.namespace, subject.name)
+        for key in [key for key in list(self._known) if key[1] == name]:
+            self._known.pop(key, None)
+
+    def _read(self, namespace: str, name: str) -> Owner | None:
+        try:
+            found = self._cluster.get(ROLE_BINDINGS, namespace, name)
+        except Forbidden:
+            return None
+        if found is None or "deletionTimestamp" in found["metadata"]:
+            return None
+        return Owner("rbac.authorization.k8s.io/v1", "RoleBinding", name, found["metadata"]["uid"])

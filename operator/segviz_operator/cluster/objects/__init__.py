@@ -1,0 +1,1 @@
+"""Jobs, built and read back."""

@@ -1,0 +1,55 @@
+"""What a site lends a federation: the namespace, its consent there, and what its owner says of the Pod."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from segviz_exchange.contract.spec import SiteSpec
+from segviz_operator.cluster.api.names import SPEC_HASH, Subject
+from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
+from segviz_operator.manifests.digest import fingerprint
+
+DATA_FOLDER = "/data"
+STATE_FOLDER = "/state"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A site of the cluster that takes part."""
+
+    alias: str
+    namespace: str
+    consent: Owner
+    """The RoleBinding; whoever takes it away takes all with it that the operator made here."""
+    spec: SiteSpec
+
+    def arguments(self, subject: Subject) -> tuple[str, ...]:
+        return (
+            *("--site", self.alias, "--site-spec", f"{STORE_FOLDER}/{SITE_FILE}"),
+            *("--data-root", DATA_FOLDER, "--state", f"{STATE_FOLDER}/{subject.uid}"),
+        )
+
+    def mounts(self) -> tuple[Mount, ...]:
+        assert self.spec.state is not None, "a site without state takes no part in a cluster"
+        claim = self.spec.state.persistent_volume_claim.claim_name
+        return (
+            Mount("data", DATA_FOLDER, self._data(), read_only=True),
+            Mount("state", STATE_FOLDER, {"persistentVolumeClaim": {"claimName": claim}}),
+        )
+
+    def annotations(self) -> dict[str, str]:
+        return {SPEC_HASH: spec_hash(self.spec)}
+
+    def _data(self) -> dict[str, object]:
+        volume = self.spec.volume
+        if volume.host_path is not None:
+            return {"hostPath": {"path": volume.host_path.path, "type": "Directory"}}
+        assert volume.persistent_volume_claim is not None, "the schema asks for one of the two"
+        name = volume.persistent_volume_claim.claim_name
+        return {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+
+
+def spec_hash(spec: SiteSpec) -> str:
+    """Changes with all that a Pod at the site is made of, or reads of its site's manifest."""
+    # Who else may come and whether work rests are no matter of a running Pod.
+    return fingerprint(msgspec.structs.replace(spec, allowed_federations=(), suspend=False))

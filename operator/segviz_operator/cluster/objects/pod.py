@@ -1,0 +1,193 @@
+"""The parts that every Pod of a federation shares: what PodSecurity `restricted` asks for, and its Secret."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from segviz_exchange.contract.spec import StoreSpec, TrainerPod
+from segviz_operator.cluster.api import names
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.plan.decide import CreateWorkload
+
+USER = 65532
+STORE_FOLDER = "/segviz/store"
+CREDENTIALS_FILE = "credentials.json"
+SITE_FILE = "site.json"
+CA_FILE = "ca.crt"
+METRICS_PORT = 9090
+GRACE_SECONDS = 60
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """With whom the garbage collector deletes what the operator made, and no operator is needed for it."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Owner":
+        metadata = raw["metadata"]
+        return cls(raw["apiVersion"], raw["kind"], metadata["name"], metadata["uid"])
+
+    def reference(self) -> Json:
+        return {"apiVersion": self.api_version, "kind": self.kind, "name": self.name, "uid": self.uid}
+
+
+@dataclass(frozen=True)
+class Mount:
+    name: str
+    path: str
+    source: Json
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A Job's own part of its description."""
+
+    subject: Subject
+    action: CreateWorkload
+    namespace: str
+    owner: Owner
+    store: StoreSpec
+    pod: TrainerPod
+    arguments: tuple[str, ...]
+    threads: int
+    mounts: tuple[Mount, ...] = ()
+    annotations: Json = field(default_factory=dict)
+
+
+def build_job(draft: Draft) -> Json:
+    """One attempt: `plan` counts the failures, so Kubernetes repeats nothing."""
+    action = draft.action
+    labels = {
+        **names.role_labels(draft.subject, action.role, action.site),
+        names.ATTEMPT: str(action.attempt),
+    }
+    queued = draft.pod.queue_name is not None
+    spec: Json = {
+        "backoffLimit": 0,
+        "template": {"metadata": {"labels": labels}, "spec": build_pod(draft)},
+    }
+    if queued:
+        spec["suspend"] = True  # Kueue starts it when its turn comes
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job_name(draft.subject, action.role, action.site, action.attempt),
+            "namespace": draft.namespace,
+            "labels": {**labels, names.QUEUE: draft.pod.queue_name} if queued else labels,
+            "annotations": {
+                names.FAILURES: str(action.failures),
+                names.MILESTONE: str(action.milestone),
+                **draft.annotations,
+            },
+            "ownerReferences": [draft.owner.reference()],
+        },
+        "spec": spec,
+    }
+
+
+def build_pod(draft: Draft) -> Json:
+    pod = draft.pod
+    mounts = (
+        Mount(
+            "store",
+            STORE_FOLDER,
+            {"secret": {"secretName": _secret(draft), "defaultMode": 0o440}},
+            read_only=True,
+        ),
+        Mount("tmp", "/tmp", {"emptyDir": {}}),
+        *draft.mounts,
+    )
+    optional: Json = {
+        "serviceAccountName": pod.service_account_name,
+        "nodeSelector": pod.node_selector,
+        "tolerations": [msgspec.to_builtins(each) for each in pod.tolerations],
+        "affinity": pod.affinity,
+        "priorityClassName": pod.priority_class_name,
+        "runtimeClassName": pod.runtime_class_name,
+        "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
+    }
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(draft, mounts)],
+        "volumes": [{"name": mount.name, **mount.source} for mount in mounts],
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+def _container(draft: Draft, mounts: tuple[Mount, ...]) -> Json:
+    container: Json = {
+        "name": draft.action.role.lower(),
+        "image": draft.pod.image,
+        "imagePullPolicy": str(draft.pod.image_pull_policy),
+        "command": ["python"],
+        "args": list(draft.arguments),
+        "env": [{"name": name, "value": value} for name, value in _environment(draft).items()],
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        # An exit code and the last words are all that `plan` asks of a Pod that has ended.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": mount.name, "mountPath": mount.path, **({"readOnly": True} if mount.read_only else {})}
+            for mount in mounts
+        ],
+    }
+    resources = draft.pod.resources
+    asked = {} if resources is None else {"requests": resources.requests, "limits": resources.limits}
+    if any(asked.values()):
+        container["resources"] = {
+            name: {resource: str(quantity) for resource, quantity in each.items()}
+            for name, each in asked.items()
+            if each
+        }
+    return container
+
+
+def _environment(draft: Draft) -> dict[str, str]:
+    threads = str(draft.threads)
+    ca = {} if draft.store.ca_bundle is None else {"SEGVIZ_STORE_CA": f"{STORE_FOLDER}/{CA_FILE}"}
+    return {
+        "SEGVIZ_STORE_CREDENTIALS": f"{STORE_FOLDER}/{CREDENTIALS_FILE}",
+        **ca,
+        "AWS_REGION": draft.store.region,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+        "SEGVIZ_LOG_FORMAT": "json",
+        "SEGVIZ_METRICS_PORT": str(METRICS_PORT),
+        "HOME": "/tmp",
+    }
+
+
+def _secret(draft: Draft) -> str:
+    return names.secret_name(draft.subject, draft.action.site, draft.action.role)
+
+
+def store_arguments(subject: Subject, store: StoreSpec) -> tuple[str, ...]:
+    return ("--store", store.url, "--prefix", subject.prefix)

@@ -1,0 +1,104 @@
+# mypy: disable-error-code="arg-type"
+# kopf's protocols list every keyword that it passes; a handler names those that it wants.
+"""kopf's part: watch, keep the indices, and say which federation something has happened to.
+
+No change handlers, timers or daemons: kopf keeps neither finalizers nor annotations on anybody's objects,
+and a turn is level-based, woken by events and by its own clock (controller.py).
+"""
+
+from typing import Any
+
+import kopf
+
+from segviz_operator.cluster.api import names
+from segviz_operator.cluster.objects.jobs import JobSeen, job_seen
+from segviz_operator.cluster.reconcile.controller import Controller, Indices, site_references
+from segviz_operator.manifests.manifest import Site, from_server
+from segviz_operator.manifests.problem import InvalidManifest
+
+FEDERATION = ("segviz.dev", "v1alpha1", "segvizfederations")
+SITE = ("segviz.dev", "v1alpha1", "segvizsites")
+JOB = ("batch", "v1", "jobs")
+OURS = {names.MANAGED_BY: names.MANAGER}
+
+
+def register(registry: kopf.OperatorRegistry) -> None:
+    """The handlers, in a registry of their own: a test's operator shares none with another's."""
+
+    @kopf.on.startup(registry=registry)
+    async def start(
+        settings: kopf.OperatorSettings,
+        memo: Controller,
+        federations: Any,  # noqa: ANN401 - kopf's indices by name
+        users: Any,  # noqa: ANN401
+        sites: Any,  # noqa: ANN401
+        jobs: Any,  # noqa: ANN401
+        **_: object,
+    ) -> None:
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        # CRDs and namespaces are there before the operator is; to watch them would take more rights.
+        settings.scanning.disabled = True
+        settings.watching.label_selectors["batch", "jobs"] = f"{names.MANAGED_BY}={names.MANAGER}"
+        memo.start(Indices(federations, users, sites, jobs))
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(memo: Controller, **_: object) -> None:
+        await memo.stop()
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - passed on
+        return kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)
+
+    # --- indices ----------------------------------------------------------------------------------
+
+    @kopf.index(*FEDERATION, registry=registry, id="federations")
+    def federations(body: kopf.Body, uid: str, **_: object) -> dict[str, dict[str, Any]]:
+        metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+        return {uid: {**body, "metadata": metadata}}
+
+    @kopf.index(*FEDERATION, registry=registry, id="users")
+    def users(body: kopf.Body, uid: str, **_: object) -> dict[tuple[str, str], str]:
+        return dict.fromkeys(site_references(body), uid)
+
+    @kopf.index(*SITE, registry=registry, id="sites")
+    def sites(
+        body: kopf.Body, namespace: str, name: str, **_: object
+    ) -> dict[tuple[str, str], Site | InvalidManifest]:
+        try:
+            found = from_server(dict(body))
+        except InvalidManifest as error:
+            # Of what an owner has just said, the part that can be read is not enough; nor is what it was.
+            return {(namespace, name): error}
+        assert isinstance(found, Site)
+        return {(namespace, name): found}
+
+    @kopf.index(*JOB, labels=OURS, registry=registry, id="jobs")
+    def jobs(body: kopf.Body, labels: kopf.Labels, **_: object) -> dict[str, JobSeen]:
+        seen = job_seen(body)
+        return {} if seen is None else {labels[names.FEDERATION_UID]: seen}
+
+    # --- events -----------------------------------------------------------------------------------
+
+    @kopf.on.event(*FEDERATION, registry=registry)
+    async def on_federation(body: kopf.Body, type: str | None, memo: Controller, **_: object) -> None:
+        memo.federation_changed(body, type == "DELETED")
+
+    @kopf.on.event(*SITE, registry=registry)
+    async def on_site(
+        body: kopf.Body,
+        type: str | None,
+        namespace: str,
+        name: str,
+        memo: Controller,
+        users: Any,  # noqa: ANN401
+        **_: object,
+    ) -> None:
+        memo.site_changed(body, list(users.get((namespace, name), ())), type == "DELETED")
+
+    @kopf.on.event(*JOB, labels=OURS, registry=registry)
+    async def on_job(body: kopf.Body, type: str | None, memo: Controller, **_: object) -> None:
+        uid = (body["metadata"].get("labels") or {}).get(names.FEDERATION_UID)
+        seen = job_seen(body)
+        if uid is not None and seen is not None:
+            memo.job_changed(uid, type == "DELETED" or seen.finished_at is not None)

@@ -1,0 +1,141 @@
+"""What the operator remembers of one federation between two turns: nothing that it could not read again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from segviz_exchange.contract.spec import StoreSpec
+from segviz_exchange.stores.store import Store
+from segviz_operator.cluster.api.client import (
+    PODS,
+    SECRETS,
+    Cluster,
+    ClusterError,
+    Forbidden,
+    Missing,
+    Object,
+)
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.cluster.credentials.store_access import LOOK_SECONDS, StoreAccess, read_access
+from segviz_operator.cluster.credentials.store_secret import SecretSeen, secret_seen
+from segviz_operator.cluster.objects.jobs import End, JobSeen, end_of, waiting_reason
+from segviz_operator.progress.observe import FederationRecords, Observer
+
+SECRETS_SECONDS = 600.0
+"""After this the operator looks whether the Secrets it made are still there."""
+WAITING_SECONDS = 5.0
+"""A Pod has this long to start before anybody asks why it does not."""
+
+
+@dataclass
+class Memory:
+    subject: Subject
+    measured: Callable[[Store], Store]
+    """The same store, its requests counted."""
+    secrets: dict[tuple[str, str], tuple[SecretSeen, float]] = field(default_factory=dict)
+    """By namespace and name, with the time of the look."""
+    forgotten: set[str] = field(default_factory=set)
+    """UIDs of Jobs that were deleted, which the watch may still show."""
+    ending_since: float | None = None
+    """When this process first met the federation's deletion (monotonic)."""
+    purge_fails_since: float | None = None
+    """When the store first refused to be emptied, and has ever since."""
+    records: FederationRecords | None = None
+    read_at: float = float("-inf")
+    _access: StoreAccess | None = None
+    _access_until: float = float("-inf")
+    _store: Store | None = None
+    _observer: Observer | None = None
+    _renew_at: datetime | None = None
+    _ends: dict[str, End] = field(default_factory=dict)
+
+    # --- the store --------------------------------------------------------------------------------
+
+    def access(self, cluster: Cluster, spec: StoreSpec) -> StoreAccess:
+        """Raises NoCredentials."""
+        now = time.monotonic()
+        if self._access is None or now >= self._access_until or self._access.spec != spec:
+            access = read_access(cluster, self.subject, spec)
+            if access != self._access:
+                self._store = None
+            self._access, self._access_until = access, now + LOOK_SECONDS
+        return self._access
+
+    def open(self, access: StoreAccess) -> tuple[Store, Observer]:
+        now = datetime.now(UTC)
+        due = self._renew_at is not None and now >= self._renew_at
+        if self._store is None or self._observer is None or due:
+            store, self._renew_at = access.open(now)
+            self._store = self.measured(store)
+            if self._observer is None:
+                self._observer = Observer(self._store)
+            else:
+                self._observer.reopen(self._store)
+        return self._store, self._observer
+
+    def read(self, observer: Observer, newer_than: float) -> FederationRecords:
+        """The records as they were at `newer_than` (monotonic) or later."""
+        if self.records is None or self.read_at < newer_than:
+            started = time.monotonic()
+            self.records, self.read_at = observer.read(), started
+        return self.records
+
+    # --- Secrets ----------------------------------------------------------------------------------
+
+    def secret(self, cluster: Cluster, namespace: str, name: str) -> SecretSeen | None:
+        """What a Secret says, looked at now and then: somebody may have deleted it."""
+        known = self.secrets.get((namespace, name))
+        if known is not None and time.monotonic() - known[1] < SECRETS_SECONDS:
+            return known[0]
+        found = cluster.get(SECRETS, namespace, name)
+        if found is None:
+            self.secrets.pop((namespace, name), None)
+            return None
+        return self.saw_secret(found)
+
+    def saw_secret(self, secret: Object) -> SecretSeen:
+        seen, metadata = secret_seen(secret), secret["metadata"]
+        self.secrets[metadata["namespace"], metadata["name"]] = (seen, time.monotonic())
+        return seen
+
+    def expirations(self) -> dict[str, datetime]:
+        """When the credentials that were given out end, by alias; "" is the aggregator."""
+        return {
+            seen.alias: seen.expires_at for seen, _ in self.secrets.values() if seen.expires_at is not None
+        }
+
+    def distrust_store(self) -> None:
+        """The store refused what is remembered: read the Secret again, and take new credentials."""
+        self._store, self._access_until = None, float("-inf")
+
+    # --- Pods -------------------------------------------------------------------------------------
+
+    def end_of(self, cluster: Cluster, job: JobSeen) -> End | None:
+        """How an ended Job's Pod ended; read once, for it changes no more."""
+        if job.uid not in self._ends:
+            found = end_of(_pods(cluster, job))
+            if found is None:
+                return None
+            self._ends[job.uid] = found
+        return self._ends[job.uid]
+
+    def waiting(self, cluster: Cluster, job: JobSeen) -> str:
+        """Why a Job's Pod does not run, where it has had time to start."""
+        if job.ready or job.deleting:
+            return ""
+        if job.suspended:
+            return "queued; Kueue starts it when its turn comes"
+        if job.started_at is None or (datetime.now(UTC) - job.started_at).total_seconds() < WAITING_SECONDS:
+            return ""
+        try:
+            return waiting_reason(_pods(cluster, job))
+        except ClusterError as error:
+            return str(error)
+
+
+def _pods(cluster: Cluster, job: JobSeen) -> list[dict[str, object]]:
+    try:
+        return cluster.list(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/job-name={job.name}")
+    except (Forbidden, Missing):
+        return []

@@ -1,0 +1,1 @@
+"""Status, conditions and Events, as they are written."""

@@ -1,0 +1,1 @@
+"""`segviz join`: a site outside of the cluster takes part."""

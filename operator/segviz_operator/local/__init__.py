@@ -1,0 +1,1 @@
+"""The body on one machine: processes and a folder."""

@@ -1,0 +1,1 @@
+"""What a federation needs next, pure."""

@@ -1,0 +1,1 @@
+"""What the records say: how far a federation has come, and with what result."""

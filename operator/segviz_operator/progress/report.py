@@ -1,0 +1,148 @@
+"""The numbers a federation ends with, for people, spreadsheets and programs alike."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from segviz_exchange.contract.records import Dice, Spent, VariantOutcome
+from segviz_operator.local.workdir import WorkDir
+from segviz_operator.machine.writing import write_whole
+from segviz_operator.progress.observe import FederationRecords
+
+VARIANTS = {"base": "", "tuned": "+FT"}
+"""What each variant adds to the algorithm's name (methods: FedBN, FedBN+FT)."""
+TEST = "Test"
+"""The part of a training site's own cases that nothing was chosen by."""
+EXTERNAL = "External"
+
+
+class Row(msgspec.Struct, frozen=True, rename="camel"):
+    """One cell of a table: a method's Dice for one organ at one site."""
+
+    table: str
+    site: str
+    method: str
+    organ: str
+    mean: float
+    sd: float
+    """Divided by n (ddof 0)."""
+    cases: int
+    hd95: float | None = None
+    """Millimetres; as the rest, none where a site reports Dice alone."""
+    hd95_sd: float | None = None
+    nsd: float | None = None
+    nsd_sd: float | None = None
+    misses: int | None = None
+    """Cases in which nothing of an organ that is there was found."""
+
+
+class Model(msgspec.Struct, frozen=True, rename="camel"):
+    variant: str
+    sha256: str
+    size_bytes: int
+    organs: tuple[str, ...]
+    folder: str | None
+    """None where the folder is not on this machine."""
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel"):
+    federation: str
+    algorithm: str
+    round: int
+    rounds: int
+    methods: tuple[str, ...]
+    owners: dict[str, tuple[str, ...]]
+    """Sites by organ, left out ones included."""
+    external: dict[str, tuple[str, ...]]
+    """Organs scored by external site."""
+    left_out: dict[str, str]
+    """Why, by alias."""
+    rows: tuple[Row, ...]
+    models: tuple[Model, ...]
+    privacy: dict[str, Spent] = {}
+    """What the noisy updates of a site have spent, by alias."""
+
+    def cell(self, table: str, site: str, method: str, organ: str) -> Row | None:
+        cells = {(row.table, row.site, row.method, row.organ): row for row in self.rows}
+        return cells.get((table, site, method, organ))
+
+
+def build_report(name: str, records: FederationRecords, models: Path | None) -> Report | None:
+    """None until there is a final model."""
+    control, final = records.control, records.final
+    if control is None or final is None:
+        return None
+    algorithm = str(control.spec.algorithm.name)
+    rows = []
+    for alias, facts in sorted(records.sites.items()):
+        if alias in control.members and facts.outcome:
+            rows += _rows(TEST, alias, algorithm, facts.outcome.variants)
+        if facts.external:
+            rows += _rows(EXTERNAL, alias, algorithm, facts.external.variants)
+    members = sorted(control.members.items())
+    return Report(
+        federation=name,
+        algorithm=algorithm,
+        round=final.round,
+        rounds=control.spec.rounds,
+        methods=tuple(algorithm + suffix for suffix in VARIANTS.values())[
+            : 1 if control.spec.fine_tuning is None else None
+        ],
+        owners={
+            organ: tuple(alias for alias, member in members if organ in member.organs)
+            for organ in control.organs
+        },
+        external={
+            alias: tuple(sorted({row.organ for row in rows if (row.table, row.site) == (EXTERNAL, alias)}))
+            for alias, facts in sorted(records.sites.items())
+            if facts.external
+        },
+        left_out={alias: member.excluded for alias, member in members if member.excluded},
+        rows=tuple(rows),
+        models=tuple(_models(records, models)),
+        privacy={alias: facts.spent for alias, facts in sorted(records.sites.items()) if facts.spent},
+    )
+
+
+def write_report(report: Report, workdir: WorkDir) -> None:
+    write_whole(workdir.report_json, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    write_whole(workdir.report_csv, as_csv(report).encode())
+
+
+def as_csv(report: Report) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row.__struct_encode_fields__)
+    # repr keeps every digit, so that the file holds the same numbers as the JSON.
+    writer.writerows(msgspec.structs.astuple(row) for row in report.rows)
+    return text.getvalue()
+
+
+def _rows(table: str, site: str, algorithm: str, variants: Mapping[str, VariantOutcome]) -> list[Row]:
+    def row(variant: str, organ: str, dice: Dice) -> Row:
+        method, surface = algorithm + VARIANTS[variant], variants[variant].surface.get(organ)
+        row = Row(table, site, method, organ, dice.mean, dice.sd, dice.cases)
+        if surface is None:
+            return row
+        return msgspec.structs.replace(row, **msgspec.structs.asdict(surface))
+
+    return [
+        row(variant, organ, dice)
+        for variant in VARIANTS
+        if variant in variants
+        for organ, dice in sorted(variants[variant].test.items())
+    ]
+
+
+def _models(records: FederationRecords, models: Path | None) -> list[Model]:
+    found = []
+    for variant, record in records.exports.items():
+        folder = None if models is None else models / variant
+        here = folder is not None and folder.is_dir()
+        found.append(
+            Model(variant, record.blob, record.size_bytes, record.organs, str(folder) if here else None)
+        )
+    return found

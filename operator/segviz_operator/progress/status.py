@@ -1,0 +1,283 @@
+"""How a federation stands, from its records alone: true while it runs, afterwards, and after a kill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
+
+import msgspec
+
+from segviz_exchange.contract.records import Control, Finding, Phase, Progress, Spent
+from segviz_operator.plan.phase import IDLE, FederationPhase, SitePhase, phase_of
+from segviz_operator.plan.workload import Workload
+from segviz_operator.progress import pace
+from segviz_operator.progress.observe import FederationRecords, Heartbeat, SiteFacts
+
+_SILENT_SECONDS = 300.0
+"""Without a heartbeat; between two, a CPU may predict a large case."""
+_ENDED = (FederationPhase.COMPLETE, FederationPhase.FAILED, FederationPhase.SUSPENDED)
+
+
+class Part(msgspec.Struct, frozen=True, rename="camel"):
+    """What `segviz status --json` prints."""
+
+
+class SiteStatus(Part, frozen=True):
+    alias: str
+    external: bool
+    """Whether it only evaluates the result."""
+    phase: str
+    message: str
+    round: int | None
+    """The round it works for."""
+    epoch: int | None
+    """Counted from 1."""
+    epochs: int | None
+    share: float | None
+    """Of the work for this round (or of the data, before) that is done, 0 to 1."""
+    loss: float | None
+    scored_round: int | None
+    dice: dict[str, float]
+    """Validation Dice by organ of the newest global model that it has scored."""
+    heartbeat_age_seconds: float | None
+    eta_seconds: float | None
+    preflight: tuple[Finding, ...] = ()
+    """What its trainer found before it began."""
+    privacy: Spent | None = None
+    """What its updates have spent so far; none where it neither clips nor adds noise."""
+
+
+class FederationStatus(Part, frozen=True):
+    name: str
+    phase: str
+    reason: str
+    round: int | None
+    """The newest committed one."""
+    rounds: int
+    best_round: int | None
+    mean_dice: float | None
+    """Over organs, of the newest round that every active site has scored."""
+    share: float
+    eta_seconds: float | None
+    aggregator: str
+    sites: tuple[SiteStatus, ...]
+
+
+def build_status(
+    name: str,
+    records: FederationRecords,
+    workloads: tuple[Workload, ...] = (),
+    paused: frozenset[str] = frozenset(),
+) -> FederationStatus:
+    """`paused` are the sites whose owners have suspended them."""
+    phase, reason = phase_of(records.observed(workloads))
+    sites = () if records.control is None else _sites(records.control, records, workloads, paused)
+    held_up = "" if phase in _ENDED else _held_up(sites, records)
+    rounds = 0 if records.control is None else records.control.spec.rounds
+    training = [site for site in sites if not site.external and site.phase != SitePhase.LEFT_OUT]
+    within = fmean([_share_of_next_round(site, records) for site in training]) if training else 0.0
+    rests = [site.eta_seconds for site in training if site.eta_seconds is not None]
+    return FederationStatus(
+        name=name,
+        phase=str(phase),
+        reason=f"{reason}; {held_up}" if held_up else reason,
+        round=records.newest_round,
+        rounds=rounds,
+        best_round=None if records.final is None else records.final.round,
+        mean_dice=mean_dice(records),
+        share=pace.share_done(records, rounds, within),
+        eta_seconds=pace.eta_seconds(records, rounds, rests),
+        aggregator=_aggregator(records),
+        sites=sites,
+    )
+
+
+def mean_dice(records: FederationRecords) -> float | None:
+    """Over organs, of the newest round that every active site has scored."""
+    dice = dice_by_round(records)
+    return dice[max(dice)] if dice else None
+
+
+def dice_by_round(records: FederationRecords) -> dict[int, float]:
+    """Mean validation Dice over organs of each round that every active site has scored."""
+    return {number: fmean(dice.values()) for number, dice in mean_dice_by_organ(records).items()}
+
+
+def mean_dice_by_organ(records: FederationRecords) -> dict[int, dict[str, float]]:
+    """Validation Dice by organ, mean over its sites, of each round that every active site has scored."""
+    if records.control is None:
+        return {}
+    facts = [records.sites.get(alias) for alias in records.control.active]
+    complete = set(records.rounds)
+    for site in facts:
+        complete &= set() if site is None else set(site.scores)
+    found = {number: _means_of(facts, number) for number in sorted(complete)}
+    return {number: dice for number, dice in found.items() if dice}
+
+
+def _means_of(sites: list[SiteFacts | None], round_: int) -> dict[str, float]:
+    by_organ: dict[str, list[float]] = {}
+    for site in sites:
+        for organ, dice in site.scores[round_].dice.items() if site else ():
+            by_organ.setdefault(organ, []).append(dice.mean)
+    return {organ: fmean(values) for organ, values in by_organ.items()}
+
+
+# --- sites --------------------------------------------------------------------------------------------
+
+
+def _sites(
+    control: Control,
+    records: FederationRecords,
+    workloads: tuple[Workload, ...],
+    paused: frozenset[str],
+) -> tuple[SiteStatus, ...]:
+    external = sorted(member.alias for member in control.spec.evaluation.sites)
+    by_site = {each.site: each for each in workloads if each.site is not None}
+    return tuple(
+        _site(_Case(alias, alias in external, alias in paused, control, records, by_site))
+        for alias in (*sorted(control.members), *external)
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    alias: str
+    external: bool
+    paused: bool
+    control: Control
+    records: FederationRecords
+    workloads: Mapping[str, Workload]
+
+    @property
+    def facts(self) -> SiteFacts | None:
+        return self.records.sites.get(self.alias)
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """Of the attempt that runs; what an earlier one said last is no longer true."""
+        beat = self.facts.heartbeat if self.facts else None
+        workload = self.workloads.get(self.alias)
+        started = None if workload is None else workload.started_at
+        return None if beat is None or (started is not None and beat.modified < started) else beat
+
+    @property
+    def done(self) -> bool:
+        facts = self.facts
+        return facts is not None and (facts.external if self.external else facts.outcome) is not None
+
+    @property
+    def excluded(self) -> str | None:
+        member = self.control.members.get(self.alias)
+        return None if member is None else member.excluded
+
+
+def _site(case: _Case) -> SiteStatus:
+    beat = case.heartbeat.progress if case.heartbeat else None
+    phase, message = _site_phase(case, beat)
+    epochs = _epochs(case.control, beat)
+    busy = beat is not None and phase == beat.phase
+    share = _share_of_work(beat, epochs) if busy else None
+    scores = case.facts.scores if case.facts else {}
+    newest = max(scores, default=None)
+    return SiteStatus(
+        alias=case.alias,
+        external=case.external,
+        phase=str(phase),
+        message=message,
+        round=beat.round if beat and busy else None,
+        epoch=min(beat.epoch + 1, epochs) if beat and busy and epochs and beat.epoch is not None else None,
+        epochs=epochs if busy else None,
+        share=share,
+        loss=beat.loss if beat and busy else None,
+        scored_round=newest,
+        dice={organ: dice.mean for organ, dice in scores[newest].dice.items()} if newest is not None else {},
+        heartbeat_age_seconds=_age_seconds(case),
+        eta_seconds=pace.rest_seconds(case.records, share) if beat and beat.phase is Phase.TRAINING else None,
+        preflight=case.facts.preflight.findings if case.facts and case.facts.preflight else (),
+        privacy=case.facts.spent if case.facts else None,
+    )
+
+
+def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
+    workload = case.workloads.get(case.alias)
+    if case.excluded:
+        return SitePhase.LEFT_OUT, case.excluded
+    if case.done:
+        return SitePhase.DONE, ""
+    if case.paused:
+        return SitePhase.SUSPENDED, "suspended by its owner"
+    if workload is not None and not workload.running:
+        return (SitePhase.FAILED if workload.remote else SitePhase.RESTARTING), workload.message
+    if workload is not None and workload.remote and beat is None:
+        return SitePhase.WAITING, "for `segviz join` at the site"
+    if case.external and workload is None and beat is None:
+        return SitePhase.WAITING, "for the exported model"
+    if case.control.suspend:
+        return SitePhase.SUSPENDED, ""
+    if case.heartbeat is not None and (_age_seconds(case) or 0.0) > _SILENT_SECONDS:
+        return SitePhase.SILENT, f"silent since {_utc(case.heartbeat.modified)}"
+    if beat is None:
+        return SitePhase.STARTING, "" if workload is None else workload.message
+    return str(beat.phase), beat.message
+
+
+def _epochs(control: Control, beat: Progress | None) -> int | None:
+    if beat is not None and beat.phase is Phase.FINE_TUNING and control.spec.fine_tuning is not None:
+        return control.spec.fine_tuning.epochs
+    return control.spec.local_epochs if beat is not None and beat.phase is Phase.TRAINING else None
+
+
+def _share_of_work(beat: Progress | None, epochs: int | None) -> float | None:
+    if beat is None or beat.steps is None or beat.step is None:
+        return None
+    step = beat.step / max(1, beat.steps)
+    return min(1.0, step if not epochs else ((beat.epoch or 0) + step) / epochs)
+
+
+def _age_seconds(case: _Case) -> float | None:
+    if case.heartbeat is None:
+        return None
+    return max(0.0, (case.records.now - case.heartbeat.modified).total_seconds())
+
+
+def _held_up(sites: tuple[SiteStatus, ...], records: FederationRecords) -> str:
+    """Which of the sites that are awaited do nothing, and since when they are awaited."""
+    opened = max(records.committed.values(), default=None)
+    idle = [
+        f"{site.alias} ({site.message})"
+        for site in sites
+        if site.phase in IDLE and site.message and not _has_delivered(site, records)
+    ]
+    since = f" since {_utc(opened)}" if opened else ""
+    return f"waiting{since} for {', '.join(idle)}" if idle else ""
+
+
+def _has_delivered(site: SiteStatus, records: FederationRecords) -> bool:
+    """What the open round needs of it."""
+    facts = records.sites.get(site.alias)
+    return records.final is None and facts is not None and facts.newest_update == pace.open_round(records)
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+# --- the federation -----------------------------------------------------------------------------------
+
+
+def _share_of_next_round(site: SiteStatus, records: FederationRecords) -> float:
+    """How much of the round that is open a site has done."""
+    if _has_delivered(site, records):
+        return 1.0
+    works = site.phase == Phase.TRAINING and site.round == pace.open_round(records)
+    return site.share or 0.0 if works else 0.0
+
+
+def _aggregator(records: FederationRecords) -> str:
+    if records.final is not None:
+        return f"done; round {records.final.round} is the final model"
+    if records.aggregator is None:
+        return "starting"
+    beat = records.aggregator.progress
+    return beat.message or str(beat.phase)

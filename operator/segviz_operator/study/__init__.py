@@ -1,0 +1,1 @@
+"""`segviz study`: a table's rows, each a run."""

@@ -1,0 +1,108 @@
+"""`segviz study`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
+from segviz_operator.local.body import RunExit
+from segviz_operator.local.volumes import parse_volumes
+from segviz_operator.manifests.manifest import Manifests, Study, load
+from segviz_operator.manifests.problem import nearest
+from segviz_operator.study.body import StudyRequest, run_study, write_study_report
+from segviz_operator.study.folder import StudyFolder
+from segviz_operator.study.rows import Row, expand
+from segviz_operator.study.view import StudyView
+
+_EXAMPLES = """\b
+Examples:
+  segviz study examples/phantom --data phantom/
+  segviz study examples/hippocampus --data DIR --row Local --row FedAvg
+  segviz study examples/hippocampus --data DIR --seed 1 --workdir runs/seed-1
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path),
+    help="Where everything of this study lies.  [default: runs/study-<study's name>]",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[ALIAS=]FOLDER",
+    help="Where the images of a site lie, in place of its PersistentVolumeClaim; without ALIAS, of every "
+    "site. May be repeated.",
+)
+@click.option("--row", "names", multiple=True, metavar="NAME", help="Run only this row. May be repeated.")
+@click.option("--seed", type=click.IntRange(min=0), help="In place of the federation's, in every row.")
+@click.option("--rounds", type=click.IntRange(min=1), help="In place of each row's; for a quick look.")
+@click.option("--report-only", is_flag=True, help="Run nothing; write the report of what there is.")
+@click.option("--poll-seconds", default=0.5, show_default=True, type=click.FloatRange(min=0.05, max=3600))
+def study(
+    files: tuple[Path, ...],
+    workdir: Path | None,
+    data: tuple[str, ...],
+    names: tuple[str, ...],
+    seed: int | None,
+    rounds: int | None,
+    report_only: bool,
+    poll_seconds: float,
+) -> None:
+    """Compare methods: run every row of a study on the same sites, splits and seed, and write the report.
+
+    FILE is a YAML file, or a folder of them, with one SegVizStudy, the SegVizFederation that its rows start
+    from, and its SegVizSites. After Ctrl-C, a crash or a power cut, the same command goes on where it was.
+
+    \b
+    Exit codes: 0 complete, 1 a row has failed, 2 a mistake in the input,
+    130 interrupted.
+    """
+    stop = Stop()
+    manifests = load(files)
+    wanted = _only(manifests, files)
+    common: dict[str, Any] = {"seed": seed, "rounds": rounds}
+    rows = expand(wanted, manifests, {name: value for name, value in common.items() if value is not None})
+    volumes = parse_volumes(data)
+    folder = StudyFolder(workdir or Path("runs") / f"study-{wanted.name}")
+    request = StudyRequest(wanted, rows, _chosen(rows, names), manifests.sites, volumes, poll_seconds)
+    console = Console(highlight=False)
+    if report_only:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.write_index(wanted, rows, volumes)
+        sys.exit(write_study_report(folder))
+    view = StudyView(console, request.chosen)
+    try:
+        end = run_study(request, folder, stop, view)
+    finally:
+        view.close()
+    if end is RunExit.INTERRUPTED:
+        console.print("Stopped; nothing is lost. Run the same command again to continue.")
+        sys.exit(end)
+    sys.exit(max(end, write_study_report(folder)))
+
+
+def _only(manifests: Manifests, files: tuple[Path, ...]) -> Study:
+    listed = ", ".join(map(str, files))
+    if not manifests.studies:
+        raise Refusal(f"{listed}: no SegVizStudy in there. Name its manifest too.")
+    if len(manifests.studies) > 1:
+        names = ", ".join(each.key for each in manifests.studies)
+        raise Refusal(f"{listed}: {len(manifests.studies)} studies in there ({names}). Run one at a time.")
+    return manifests.studies[0]
+
+
+def _chosen(rows: tuple[Row, ...], names: tuple[str, ...]) -> tuple[Row, ...]:
+    known = [row.name for row in rows]
+    for name in names:
+        if name not in known:
+            guess = nearest(name, known)
+            hint = f"Did you mean {guess}?" if guess else f"The rows are {', '.join(known)}."
+            raise Refusal(f"--row {name}: no row is called so. {hint}")
+    return tuple(row for row in rows if not names or row.name in names)

@@ -1,0 +1,109 @@
+"""The folder of a study: everything that is needed to go on lies in it.
+
+rows/<row>/manifests.yaml    the row's federation and all sites
+rows/<row>/run/              the working folder of its `segviz run`
+cache/<site>/                cached images, shared by the rows: private
+salt                         of the case ids that leave a site: one for all rows, so that cases can be paired
+study.json                   what the report reads
+report.html, …               the report (segviz_trainer.study)
+"""
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from segviz_exchange.contract.study import INDEX, StudyIndex, StudyRow, StudySite
+from segviz_exchange.process.errors import Refusal
+from segviz_operator.local.volumes import Volumes
+from segviz_operator.local.workdir import WorkDir
+from segviz_operator.machine.writing import write_whole
+from segviz_operator.manifests.manifest import Site, Study
+from segviz_operator.study.rows import Row
+
+
+class StudyFolder:
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.index = self.root / INDEX
+
+    def workdir(self, row: Row) -> WorkDir:
+        return WorkDir(self._row(row) / "run")
+
+    def prepare(self, row: Row, sites: Iterable[Site]) -> Path:
+        """Make all that a row's run needs; its manifests.
+
+        Raises:
+            Refusal: there can be no such folder.
+        """
+        manifests = self._row(row) / "manifests.yaml"
+        try:
+            self._row(row).mkdir(parents=True, exist_ok=True)
+            objects = [row.accepted.federation.raw, *(site.raw for site in sites)]
+            write_whole(manifests, yaml.safe_dump_all(map(_plain, objects), sort_keys=False).encode())
+            for alias in row.accepted.everyone:
+                self._prepare_state(self.workdir(row).state(alias), alias)
+        except OSError as error:
+            raise Refusal(f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another.") from error
+        return manifests
+
+    def write_index(self, study: Study, rows: Iterable[Row], volumes: Volumes) -> None:
+        rows = tuple(rows)
+        index = StudyIndex(
+            name=study.key,
+            rows=tuple(found for row in rows if (found := self._index_row(row, volumes))),
+            planned=tuple(row.name for row in rows),
+            baseline=study.spec.baseline,
+            central=study.spec.central,
+            worst_cases=study.spec.worst_cases,
+        )
+        write_whole(self.index, msgspec.json.format(msgspec.json.encode(index)) + b"\n")
+
+    def _index_row(self, row: Row, volumes: Volumes) -> StudyRow | None:
+        """None where it has not begun."""
+        workdir = self.workdir(row)
+        identity = workdir.identity()
+        if identity is None:
+            return None
+        sites = row.accepted.everyone
+        roots = volumes.of(sites).roots(row.accepted)
+        return StudyRow(
+            name=row.name,
+            store=os.path.relpath(identity.store, self.root),
+            prefix=identity.prefix,
+            sites={
+                alias: StudySite(
+                    spec=site.spec,
+                    data_root=str(roots[alias]),
+                    state=str(workdir.state(alias).relative_to(self.root)),
+                )
+                for alias, site in sorted(sites.items())
+            },
+        )
+
+    def _row(self, row: Row) -> Path:
+        return self.root / "rows" / row.folder
+
+    def _prepare_state(self, state: Path, alias: str) -> None:
+        """A site's private folder, with what it shares with itself in other rows."""
+        state.mkdir(parents=True, exist_ok=True)
+        if not (state / "salt").exists():
+            write_whole(state / "salt", self._salt())
+        cache = self.root / "cache" / alias
+        cache.mkdir(parents=True, exist_ok=True)
+        if not (state / "cache").exists():
+            (state / "cache").symlink_to(os.path.relpath(cache, state))
+
+    def _salt(self) -> bytes:
+        path = self.root / "salt"
+        if not path.exists():
+            write_whole(path, secrets.token_hex(16).encode())
+        return path.read_bytes()
+
+
+def _plain(raw: object) -> object:
+    """Builtins alone, as YAML's safe dumper wants them."""
+    return msgspec.to_builtins(raw)
