@@ -16,16 +16,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "unit")]
 
-from federations import ORGANS, build_control  # type: ignore[import-not-found]  # noqa: E402
-from snapshots import NOON, snapshot  # type: ignore[import-not-found]  # noqa: E402
-
+from builders.federations import ORGANS, build_control  # type: ignore[import-not-found]  # noqa: E402
+from builders.snapshots import NOON, snapshot  # type: ignore[import-not-found]  # noqa: E402
+from builders.synthetic import update_of  # type: ignore[import-not-found]  # noqa: E402
 from segviz_exchange.contract.records import Closing, Dice, Participant, Phase, Progress, RoundScores  # noqa: E402
 from segviz_operator.progress.observe import Delivery  # noqa: E402
 from segviz_operator.progress.status import build_status  # noqa: E402
 from segviz_operator.watch.metrics import OperatorMetrics  # noqa: E402
 from segviz_operator.watch.samples import Watched  # noqa: E402
 from segviz_trainer.process.pulse import Pulse, PulseCollector  # noqa: E402
-from synthetic import update_of  # type: ignore[import-not-found]  # noqa: E402
 
 ROUNDS, SCRAPES, STEPS = 50, 10, 200_000
 DIGEST = "0" * 64

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cubes import write_cases
+from builders.cubes import write_cases
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "msd-hippocampus"
 

@@ -12,7 +12,7 @@ from install import COORDINATOR, OTHER_COORDINATOR, Installation, allowed
 from kube import Kube, KubectlFailed, until
 from one_machine import Reference
 
-from mistakes import MISTAKES, Mistake
+from builders.mistakes import MISTAKES, Mistake
 
 SEGVIZ = Path(sys.executable).with_name("segviz")
 FIRST_ROUNDS = {"rounds": 40}

@@ -16,7 +16,7 @@ from hospitals import Hospital, Scene
 from install import COORDINATOR, Installation
 from kube import Kube, until
 
-from rig import write_cases
+from builders.rig import write_cases
 
 SEGVIZ = Path(sys.executable).with_name("segviz")
 NAME, ALIAS = "remote", "geneva"

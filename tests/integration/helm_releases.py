@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builders.rendered import CHARTS, Refused, Release
 from integration.apiserver import built_tool
-from rendered import CHARTS, Refused, Release
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from builders.rendered import LIVERS, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
-from rendered import LIVERS, STORE, Release
 from segviz_exchange.contract.spec import CredentialSource, Retention, StoreSpec
 from segviz_operator.cluster.api.names import Subject, consent_name
 from segviz_operator.cluster.objects.hosting import Host

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disturbances import Deadly, Forgetful, Killed, Shifted
-from rounds import (
+from builders.disturbances import Deadly, Forgetful, Killed, Shifted
+from builders.rounds import (
     CONTROL,
     ROUNDS,
     TIMED,
@@ -20,14 +20,7 @@ from rounds import (
     started,
     until_waiting,
 )
-from segviz_aggregator import reasons
-from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange.contract import keys
-from segviz_exchange.contract.closing import NO_UPDATE
-from segviz_exchange.contract.codec import open_tensors
-from segviz_exchange.contract.records import Closing, Failure, Final, Phase, Progress, Round, find, read
-from segviz_exchange.contract.spec import AlgorithmName
-from synthetic import (
+from builders.synthetic import (
     BASEL,
     BERN,
     CHUR,
@@ -40,6 +33,13 @@ from synthetic import (
     shared_part,
     write_control,
 )
+from segviz_aggregator import reasons
+from segviz_aggregator.loop import Aggregator, Step
+from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import NO_UPDATE
+from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.records import Closing, Failure, Final, Phase, Progress, Round, find, read
+from segviz_exchange.contract.spec import AlgorithmName
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,12 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from disturbances import Around
-from rounds import (
+from builders.disturbances import Around
+from builders.rounds import (
     CONTROL,
+)
+from builders.synthetic import (
+    write_control,
 )
 from segviz_aggregator.loop import Aggregator, run
 from segviz_exchange.contract import keys
@@ -20,9 +23,6 @@ from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Store, Unavailable
-from synthetic import (
-    write_control,
-)
 
 
 def command(folder: Path, *options: str) -> list[str]:
@@ -88,7 +88,7 @@ def test_a_second_process_waits_for_the_first_one_s_scratch(tmp_path: Path) -> N
 
 def test_a_store_on_which_two_creates_win_is_refused(tmp_path: Path) -> None:
     unconditional = (
-        "from segviz_exchange.folder import FolderStore\n"
+        "from segviz_exchange.stores.folder import FolderStore\n"
         "FolderStore.create = FolderStore.put\n"
         "from segviz_aggregator.__main__ import main\n"
         "main()"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disturbances import Shifted
-from rounds import (
+from builders.disturbances import Shifted
+from builders.rounds import (
     CONTROL,
     ROUNDS,
     TIMED,
@@ -17,6 +17,21 @@ from rounds import (
     deliver_round_but,
     started,
     until_waiting,
+)
+from builders.synthetic import (
+    BASEL,
+    BERN,
+    CHUR,
+    ORGANS,
+    control_of,
+    deliver,
+    deliver_round,
+    initial_metadata,
+    model_of,
+    score,
+    scores_of,
+    shared_part,
+    write_control,
 )
 from segviz_aggregator import reasons
 from segviz_aggregator.loop import Aggregator, Step
@@ -34,21 +49,6 @@ from segviz_exchange.contract.records import (
     commit,
     find,
     read,
-)
-from synthetic import (
-    BASEL,
-    BERN,
-    CHUR,
-    ORGANS,
-    control_of,
-    deliver,
-    deliver_round,
-    initial_metadata,
-    model_of,
-    score,
-    scores_of,
-    shared_part,
-    write_control,
 )
 
 

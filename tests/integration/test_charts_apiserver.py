@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from builders.openapi import LOCATION, write_core_schemas, write_crd_schema
+from builders.rendered import LIVERS, STORE, VARIANTS, Object, Refused, Release, render
 from integration.apiserver import ApiServer, built_tool
 from integration.helm_releases import Helm
-from openapi import LOCATION, write_core_schemas, write_crd_schema
-from rendered import LIVERS, STORE, VARIANTS, Object, Refused, Release, render
 from segviz_operator.manifests.schema import crd_files
 
 pytest.importorskip("kubernetes")

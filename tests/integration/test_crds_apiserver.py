@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from builders.mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, changed
 from integration.apiserver import ApiServer
-from mistakes import IMMUTABLE, MISTAKES, MUTABLE, VARIANTS, Mistake, build_federation, changed
 from segviz_operator.manifests.manifest import load, parse
 from segviz_operator.manifests.problem import InvalidManifest
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from builders.mistakes import build_federation, changed
+from builders.rendered import LIVERS, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from integration.object_stores import Server
-from mistakes import build_federation, changed
-from rendered import LIVERS, STORE, Release
 
 kubernetes = pytest.importorskip("kubernetes")
 from kubernetes.client import (  # noqa: E402

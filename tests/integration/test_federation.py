@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disturbances import Deadly, Killed
-from rig import Rig, algorithm, any_algorithm, small_federation
+from builders.disturbances import Deadly, Killed
+from builders.rig import Rig, algorithm, any_algorithm, small_federation
 from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Outcome, read
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION

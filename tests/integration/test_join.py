@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from builders.rig import SIDE, write_cases
 from integration.ministry import Ministry
 from integration.object_stores import Server
-from rig import SIDE, write_cases
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.join import encode_invitation, read_invitation
 from segviz_exchange.process.exits import Exit

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from rig import write_cases
+from builders.rig import write_cases
 
 KILLS = 20
 SITES = {"basel": "liver", "bern": "spleen"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rig import Rig, small_federation
+from builders.rig import Rig, small_federation
 from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Final, Outcome, RoundScores, newest_round, read
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rig import Rig, algorithm, small_federation
+from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import codec, keys, spec
 from segviz_exchange.contract.records import (
     Closing,

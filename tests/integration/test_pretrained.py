@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from rig import Rig, algorithm, small_federation
+from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Progress, Round, find, read
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION, decode_groups

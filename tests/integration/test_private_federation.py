@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disturbances import Deadly, Killed
-from rig import Rig, algorithm, small_federation
+from builders.disturbances import Deadly, Killed
+from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Progress, Update, read
 from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION

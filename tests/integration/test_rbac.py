@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from builders.rendered import LIVERS, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
-from rendered import LIVERS, STORE, Release
 
 kubernetes = pytest.importorskip("kubernetes")
 from kubernetes.client import (  # noqa: E402

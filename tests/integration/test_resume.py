@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import Patience, Rig, small_federation
+from builders.rig import Patience, Rig, small_federation
 from segviz_exchange.contract import keys, spec
 from segviz_exchange.contract.records import Closing, read
 from segviz_exchange.process.stopping import Stopped

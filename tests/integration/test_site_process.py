@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from rig import Rig, site_spec, small_federation
+from builders.rig import Rig, site_spec, small_federation
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Phase, Progress, read
 from segviz_exchange.process.exits import Exit

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from here import Here, child_of, round_is
 
+from builders.rig import write_cases
 from integration.prometheus_server import Prometheus, free_port
-from rig import write_cases
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Environment, Update, encode
 from segviz_operator.dashboards import DASHBOARDS, panels

@@ -27,7 +27,10 @@ _TOLD = (*BROKEN, *HELD_UP, SitePhase.WAITING, SitePhase.PREPARING)
 _MOST_INCIDENTS = 20
 
 _templates = Environment(
-    loader=PackageLoader("segviz_operator.watch"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    loader=PackageLoader("segviz_operator.watch"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
 )
 
 

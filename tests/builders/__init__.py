@@ -1,0 +1,1 @@
+"""What several tests build with: manifests, records, volumes, rigs."""

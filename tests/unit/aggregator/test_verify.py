@@ -1,0 +1,265 @@
+"""Every mistake that an update can have, and what it is called."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from builders.disturbances import Around
+from builders.synthetic import (
+    BASEL,
+    BERN,
+    CHUR,
+    control_of,
+    groups_of,
+    initial_metadata,
+    model_of,
+    shared_part,
+    update_of,
+    upload_tensors,
+)
+from segviz_aggregator import reasons
+from segviz_aggregator.models import GlobalModel
+from segviz_aggregator.schema import Schema
+from segviz_aggregator.scratch import Scratch
+from segviz_aggregator.verify import Candidate, verify
+from segviz_exchange.contract import keys, sharing
+from segviz_exchange.contract.codec import Array, info_of, open_tensors, save
+from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.sharing import GROUPS
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+CONTROL = control_of({BASEL: ("liver",), BERN: ("liver",), CHUR: ("spleen",)})
+Tensors = dict[str, Array]
+
+
+def good(site: str = BASEL) -> Tensors:
+    return shared_part(model_of(CONTROL, seed=1), site, CONTROL)
+
+
+def with_value(name: str, value: Array) -> Tensors:
+    return {**good(), name: value}
+
+
+def with_element(name: str, element: float) -> Tensors:
+    value = good()[name].copy()
+    value[2] = element
+    return with_value(name, value)
+
+
+def without(name: str) -> Tensors:
+    return {key: value for key, value in good().items() if key != name}
+
+
+def lease_taken(number: int, moment: datetime) -> Entry:
+    return Entry(keys.lease(BASEL, number), 1, moment)
+
+
+@dataclass(frozen=True)
+class Case:
+    reason: str | None
+    says: str = ""
+    """A part of the message."""
+    tensors: Callable[[], Tensors] = good
+    record: dict[str, Any] = field(default_factory=dict)
+    """Changes to the update's record."""
+    candidate: dict[str, Any] = field(default_factory=dict)
+    """Changes to what is known of it."""
+    break_blob: Callable[[Path], object] = lambda path: None
+
+
+def overwrite(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+CASES = {
+    "a good update": Case(None),
+    # The record.
+    "another site's record": Case(reasons.INVALID_RECORD, "('bern', 1, 1)", record={"site": BERN}),
+    "another round's record": Case(reasons.INVALID_RECORD, "('basel', 2, 1)", record={"round": 2}),
+    "another attempt's record": Case(reasons.INVALID_RECORD, "('basel', 1, 2)", record={"attempt": 2}),
+    "a control that does not exist": Case(
+        reasons.UNKNOWN_CONTROL, "control 9", record={"control": 9}, candidate={"made_under": None}
+    ),
+    "written after a newer lease was taken": Case(
+        reasons.STALE_LEASE, "lease 2", candidate={"newest_lease": lease_taken(2, NOON - MINUTE)}
+    ),
+    "made before a restart": Case(None, candidate={"newest_lease": lease_taken(2, NOON + MINUTE)}),
+    "written under the newest lease": Case(
+        None, record={"lease": 2}, candidate={"newest_lease": lease_taken(2, NOON - MINUTE)}
+    ),
+    # The blob.
+    "no blob": Case(reasons.BLOB_MISSING, "there is no sites/basel/blobs/", break_blob=Path.unlink),
+    "a blob changed in place": Case(reasons.BLOB_CORRUPT, "its bytes hash to", break_blob=overwrite),
+    "a blob cut short": Case(
+        reasons.BLOB_CORRUPT, "has 3 bytes", break_blob=lambda path: path.write_bytes(b"abc")
+    ),
+    "a blob larger than its tensors": Case(
+        reasons.BLOB_TOO_LARGE,
+        "at most",
+        tensors=lambda: with_value("body.conv", np.zeros(5_000_000, np.float32)),
+    ),
+    # The tensors.
+    "a tensor is missing": Case(
+        reasons.WRONG_TENSORS, "'heads.liver.conv' is missing", lambda: without("heads.liver.conv")
+    ),
+    "a tensor that stays at home": Case(
+        reasons.WRONG_TENSORS,
+        "'heads.spleen.conv' is not shared by basel",
+        lambda: with_value("heads.spleen.conv", np.zeros(4, np.float32)),
+    ),
+    "a name that is a path": Case(
+        reasons.WRONG_TENSORS, "'../../x'", lambda: with_value("../../x", np.zeros(4, np.float32))
+    ),
+    "a wrong shape": Case(
+        reasons.WRONG_SHAPE,
+        "'body.norm' has shape [2, 2], expected [4]",
+        lambda: with_value("body.norm", np.ones((2, 2), np.float32)),
+    ),
+    "a wrong dtype": Case(
+        reasons.WRONG_DTYPE,
+        "'body.conv' has dtype F16, expected F32",
+        lambda: with_value("body.conv", np.ones(4, np.float16)),
+    ),
+    # The values.
+    "NaN": Case(reasons.NOT_FINITE, "'body.conv'", lambda: with_element("body.conv", np.nan)),
+    "an infinity": Case(reasons.NOT_FINITE, "'body.norm'", lambda: with_element("body.norm", -np.inf)),
+    "too large": Case(reasons.NORM_TOO_LARGE, "at most 10 times", lambda: with_element("body.conv", 1e3)),
+    "the largest float is finite": Case(
+        reasons.NORM_TOO_LARGE, "norm is 3.4", lambda: with_element("body.conv", 3.4e38)
+    ),
+    "statistics have no norm limit": Case(None, tensors=lambda: with_element("body.norm", 1e6)),
+    "denormals are fine": Case(None, tensors=lambda: with_element("body.conv", 1e-45)),
+}
+
+
+def candidate_for(case: Case, folder: Path, control: Control = CONTROL) -> Candidate:
+    store = FolderStore(folder / "store")
+    blob, size_bytes = upload_tensors(store, BASEL, case.tensors())
+    case.break_blob(store.root / keys.site_blob(BASEL, blob))
+    save(folder / "global", model_of(control, seed=0))
+    previous = open_tensors(folder / "global")
+    schema = Schema(dict(previous.infos), groups_of(control))
+    candidate = Candidate(
+        site=BASEL,
+        round=1,
+        attempt=1,
+        update=structs.replace(update_of(BASEL, blob=blob, size_bytes=size_bytes), **case.record),
+        committed=NOON,
+        newest_lease=None,
+        control=control,
+        made_under=control,
+        reference=GlobalModel(previous, schema),
+        store=store,
+        scratch=Scratch(folder / "scratch"),
+    )
+    return replace(candidate, **case.candidate)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_verify(case: Case, tmp_path: Path) -> None:
+    fault = verify(candidate_for(case, tmp_path))
+    assert (fault.reason if fault else None) == case.reason
+    assert case.says in (fault.message if fault else "")
+
+
+ZERO_CASES: dict[str, tuple[str | None, Tensors, dict[str, str]]] = {
+    "a whole model": (None, model_of(CONTROL), initial_metadata(CONTROL)),
+    "no groups": (reasons.INVALID_TENSORS, model_of(CONTROL), {}),
+    "unreadable groups": (reasons.INVALID_TENSORS, model_of(CONTROL), {GROUPS: "["}),
+    "a tensor without a group": (
+        reasons.INVALID_TENSORS,
+        {**model_of(CONTROL), "extra": np.ones(1, np.float32)},
+        initial_metadata(CONTROL),
+    ),
+    "integers that would be averaged": (
+        reasons.INVALID_TENSORS,
+        {**model_of(CONTROL), "body.norm": np.ones(1, np.int64)},
+        initial_metadata(CONTROL),
+    ),
+    "a head is missing": (
+        reasons.WRONG_TENSORS,
+        {name: value for name, value in model_of(CONTROL).items() if "spleen" not in name},
+        {
+            GROUPS: sharing.encode_groups(
+                {name: group for name, group in groups_of(CONTROL).items() if "spleen" not in name}
+            )
+        },
+    ),
+    "not finite": (
+        reasons.NOT_FINITE,
+        {**model_of(CONTROL), "heads.liver.conv": np.full(4, np.nan, np.float32)},
+        initial_metadata(CONTROL),
+    ),
+}
+
+
+@pytest.mark.parametrize(("reason", "tensors", "metadata"), ZERO_CASES.values(), ids=ZERO_CASES)
+def test_verify_of_round_0(
+    reason: str | None, tensors: Tensors, metadata: dict[str, str], tmp_path: Path
+) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    blob, size_bytes = upload_tensors(candidate.store, BASEL, tensors, metadata)
+    update = update_of(BASEL, 0, blob=blob, size_bytes=size_bytes)
+    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    assert (fault.reason if fault else None) == reason
+
+
+def test_a_blob_of_round_0_has_a_limit_too(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    update = update_of(BASEL, 0, size_bytes=MAX_BLOB_BYTES + 1)
+    candidate.store.put(keys.site_blob(BASEL, update.blob), b"")
+    os.truncate(tmp_path / "store" / keys.site_blob(BASEL, update.blob), update.size_bytes)  # sparse
+    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    assert fault is not None
+    assert fault.reason == reasons.BLOB_TOO_LARGE
+
+
+def test_a_blob_that_grows_after_it_was_listed_is_not_downloaded_whole(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    key = keys.site_blob(BASEL, candidate.update.blob)
+
+    class Growing(Around):
+        def open(self, opened: str) -> AbstractContextManager[BinaryIO]:
+            if opened == key:
+                os.truncate(tmp_path / "store" / key, 50 << 30)
+            return super().open(opened)
+
+    fault = verify(replace(candidate, store=Growing(candidate.store)))
+    assert fault is not None
+    assert fault.reason == reasons.BLOB_CORRUPT
+    assert "more than" in fault.message
+
+
+def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    path = tmp_path / "pickle"
+    path.write_bytes(b"\x80\x04K\x01." * 20)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    candidate.store.upload(keys.site_blob(BASEL, digest), path)
+    update = update_of(BASEL, blob=digest, size_bytes=path.stat().st_size)
+    fault = verify(replace(candidate, update=update))
+    assert fault is not None
+    assert fault.reason == reasons.INVALID_TENSORS
+
+
+def test_a_global_model_of_zeros_bounds_nothing(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path)
+    zeros = {name: np.zeros_like(value) for name, value in model_of(CONTROL).items()}
+    save(tmp_path / "zeros", zeros)
+    file = open_tensors(tmp_path / "zeros")
+    schema = Schema({name: info_of(value) for name, value in zeros.items()}, groups_of(CONTROL))
+    assert verify(replace(candidate, reference=GlobalModel(file, schema))) is None

@@ -1,0 +1,199 @@
+"""What the operator makes: Jobs and Secrets as functions of what is wanted."""
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from builders.rig import site_spec
+from segviz_exchange.contract import spec as s
+from segviz_exchange.stores.credentials import Credentials
+from segviz_operator.cluster.api.names import Subject, consent_name, job_name, label_value, secret_name
+from segviz_operator.cluster.credentials.store_secret import build_store_secret, secret_seen
+from segviz_operator.cluster.objects.federation_job import build_federation_job
+from segviz_operator.cluster.objects.hosting import Host, spec_hash
+from segviz_operator.cluster.objects.jobs import job_seen
+from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.site_job import build_site_job
+from segviz_operator.plan.decide import CreateWorkload
+from segviz_operator.plan.workload import WorkloadRole as Role
+
+SUBJECT = Subject("radiology", "abdomen", "1234-uid")
+CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", consent_name("radiology", "abdomen"), "rb")
+FEDERATION = Owner("segviz.dev/v1alpha1", "SegVizFederation", "abdomen", "1234-uid")
+STORE = s.StoreSpec(
+    "https://minio.example:9000",
+    "segviz",
+    "eu-central-1",
+    "bucket",
+    s.CredentialSource.ASSUME_ROLE,
+    3600,
+    s.Retention(2),
+    s.CABundle("ca", "ca.crt"),
+)
+SETTINGS = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
+POD = s.TrainerPod(
+    s.ImagePullPolicy.ALWAYS,
+    image="registry.example/trainer@sha256:1",
+    image_pull_secrets=("pull",),
+    service_account_name="trainer",
+    resources=s.Resources({"cpu": 4}, {"nvidia.com/gpu": 1}),
+    node_selector={"gpu": "a100"},
+    tolerations=(s.Toleration(key="gpu", operator="Exists"),),
+    affinity={"nodeAffinity": {}},
+    priority_class_name="high",
+    runtime_class_name="nvidia",
+)
+
+
+def site(**changes: object) -> s.SiteSpec:
+    state = s.State(s.ClaimSource("state"))
+    volume = s.Volume(persistent_volume_claim=s.ClaimSource("data"))
+    return site_spec(("liver",), **{"trainer": POD, "state": state, "volume": volume, **changes})
+
+
+def host(**changes: object) -> Host:
+    return Host("basel", "hospital-basel", CONSENT, site(**changes))
+
+
+def trainer(attempt: int = 1, **changes: object) -> dict:
+    action = CreateWorkload(Role.TRAINER, "basel", attempt, failures=2, milestone=7)
+    return build_site_job(SUBJECT, action, STORE, host(**changes), threads=3)
+
+
+def evaluation() -> dict:
+    action = CreateWorkload(Role.EVALUATION, "basel", 1)
+    return build_site_job(SUBJECT, action, STORE, host(), threads=3)
+
+
+def aggregator() -> dict:
+    return build_federation_job(
+        SUBJECT, CreateWorkload(Role.AGGREGATOR, None, 1), STORE, FEDERATION, SETTINGS, 1
+    )
+
+
+def export() -> dict:
+    return build_federation_job(SUBJECT, CreateWorkload(Role.EXPORT, None, 1), STORE, FEDERATION, SETTINGS, 1)
+
+
+JOBS = {"trainer": trainer, "evaluation": evaluation, "aggregator": aggregator, "export": export}
+
+
+def pod_of(job: dict) -> dict:
+    found: dict = job["spec"]["template"]["spec"]
+    return found
+
+
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_every_pod_meets_pod_security_restricted(build):
+    pod = pod_of(build())
+    security = pod["securityContext"]
+    assert (security["runAsNonRoot"], security["runAsUser"], security["fsGroup"]) == (True, 65532, 65532)
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    allowed = {"secret", "emptyDir", "persistentVolumeClaim"}
+    assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= allowed
+
+
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_kubernetes_repeats_nothing_and_gives_no_token(build):
+    job = build()
+    assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")
+    assert pod_of(job)["automountServiceAccountToken"] is False
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_a_job_is_read_back_as_it_was_meant(build):
+    job = build()
+    metadata = {**job["metadata"], "uid": "job"}
+    seen = job_seen({**job, "metadata": metadata})
+    assert seen is not None
+    labels = metadata["labels"]
+    assert (seen.role.lower(), seen.site) == (labels["segviz.dev/role"], labels.get("segviz.dev/site"))
+    assert (seen.failures, seen.milestone) == ((2, 7) if seen.role is Role.TRAINER else (0, 0))
+    assert seen.owner == (FEDERATION if seen.site is None else CONSENT)
+
+
+def test_a_trainer_runs_where_and_as_its_site_says():
+    pod = pod_of(trainer())
+    assert pod["nodeSelector"] == {"gpu": "a100"}
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert (pod["priorityClassName"], pod["runtimeClassName"]) == ("high", "nvidia")
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+    (container,) = pod["containers"]
+    assert container["resources"] == {"requests": {"cpu": "4"}, "limits": {"nvidia.com/gpu": "1"}}
+    assert container["imagePullPolicy"] == "Always"
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert (environment["OMP_NUM_THREADS"], environment["AWS_REGION"]) == ("3", "eu-central-1")
+    assert environment["SEGVIZ_STORE_CA"] == "/segviz/store/ca.crt"
+    arguments = container["args"]
+    assert arguments[:3] == ["-m", "segviz_trainer", "participate"]
+    assert arguments[arguments.index("--prefix") + 1] == "radiology/abdomen-1234-uid/"
+    assert arguments[arguments.index("--state") + 1] == "/state/1234-uid"
+
+
+def test_images_are_mounted_read_only_and_state_is_not():
+    mounts = {each["name"]: each for each in pod_of(trainer())["containers"][0]["volumeMounts"]}
+    assert mounts["data"]["readOnly"] is True
+    assert "readOnly" not in mounts["state"]
+
+
+def test_a_queued_job_waits_for_kueue():
+    pod = msgspec.structs.replace(POD, queue_name="gpus")
+    job = trainer(trainer=pod)
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert "suspend" not in trainer()["spec"]
+
+
+def test_names_differ_by_attempt_alias_and_incarnation_and_fit():
+    again = Subject("radiology", "abdomen", "another-uid")
+    names = {
+        job_name(subject, Role.TRAINER, alias, attempt)
+        for subject in (SUBJECT, again)
+        for alias in ("a" * 63, "a" * 62 + "b")
+        for attempt in (1, 2)
+    }
+    assert len(names) == 8
+    assert all(len(name) <= 63 for name in names)
+    assert len(label_value("x" * 253)) <= 63
+
+
+def test_consent_and_suspension_elsewhere_restart_nothing_and_an_image_does():
+    base = site()
+    elsewhere = msgspec.structs.replace(base, allowed_federations=("other/one",), suspend=True)
+    newer = msgspec.structs.replace(POD, image="registry.example/trainer@sha256:2")
+    assert spec_hash(elsewhere) == spec_hash(base)
+    assert spec_hash(msgspec.structs.replace(base, trainer=newer)) != spec_hash(base)
+
+
+def test_a_secret_holds_what_the_pod_reads_and_says_when_it_is_due():
+    half = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+    secret = build_store_secret(
+        SUBJECT,
+        "hospital-basel",
+        CONSENT,
+        Role.TRAINER,
+        "basel",
+        Credentials("key", "secret"),
+        half,
+        site(),
+        "PEM",
+    )
+    assert secret["metadata"]["name"] == secret_name(SUBJECT, "basel", Role.TRAINER)
+    files = {name: base64.b64decode(value) for name, value in secret["data"].items()}
+    assert sorted(files) == ["ca.crt", "credentials.json", "site.json"]
+    assert json.loads(files["credentials.json"])["accessKey"] == "key"
+    assert msgspec.json.decode(files["site.json"], type=s.SiteSpec) == site()
+    seen = secret_seen(secret)
+    assert not seen.is_due(half.replace(hour=11), seen.spec_hash)
+    assert seen.is_due(half, seen.spec_hash)
+    assert seen.is_due(half.replace(hour=11), "another spec")

@@ -1,0 +1,549 @@
+"""The losses against their formulas, written out slowly (methods: losses)."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.losses.dice import DiceLoss
+from torch import Tensor, nn
+
+from builders.rig import algorithm, small_federation
+from segviz_exchange.contract.sharing import SHARED_HEAD
+from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Objective
+from segviz_trainer.batches.sampling import Batch
+from segviz_trainer.network.segnet import SegNet, build
+from segviz_trainer.objectives.by_name import Setting, build_loss
+from segviz_trainer.objectives.conditional_distillation import (
+    ConditionalDistillation,
+    conditioned,
+    distillation_loss,
+    distillation_weight,
+)
+from segviz_trainer.objectives.marginal import Marginal, marginal_loss
+from segviz_trainer.objectives.marginal_exclusion import MarginalExclusion, exclusion_loss
+from segviz_trainer.objectives.partial_labels import merge_unannotated
+from segviz_trainer.objectives.per_organ_head import PerOrganHead
+from segviz_trainer.objectives.pooled import Pooled
+from segviz_trainer.objectives.proximal import proximal_term
+from segviz_trainer.objectives.soft_dice import soft_dice as fast_soft_dice
+
+ALL = ("kidneys", "liver", "pancreas", "spleen")
+SIDE = 4
+SMOOTH = 1e-5
+CLAMP = 1e-4
+
+
+class Given:
+    """Stands for a network: its logits are the batch's image."""
+
+    def features(self, image: Tensor) -> Tensor:
+        return image
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        assert name == SHARED_HEAD
+        return features
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(high: int, rows: int = 1, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, high + 1, (rows, 1, SIDE, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+
+
+def batch(image: Tensor, label: Tensor, *organs: set[int]) -> Batch:
+    return Batch(image, label, tuple(frozenset(annotated) for annotated in organs))
+
+
+def soft_dice(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """MONAI's: a mean over channels, smoothed above and below the line."""
+    losses = []
+    for p, y in zip(prediction, truth, strict=True):
+        losses.append(1 - (2 * (p * y).sum() + SMOOTH) / (p.sum() + y.sum() + SMOOTH))
+    return float(np.mean(losses))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max(axis=0))
+    return raised / raised.sum(axis=0)
+
+
+def slow_marginal(
+    logits: np.ndarray, label: np.ndarray, site_organs: tuple[str, ...], annotated: set[int]
+) -> float:
+    """Voxel by voxel: `logits` (1 + organs, X, Y, Z), `label` (X, Y, Z) in the site's own classes."""
+    p = softmax(logits.astype(np.float64))
+    known = {1 + index: 1 + ALL.index(site_organs[index]) for index in sorted(annotated)}
+    merged = np.zeros((1 + len(known), *label.shape))
+    truth = np.zeros_like(merged)
+    entropy = 0.0
+    for voxel in np.ndindex(label.shape):
+        for channel in range(len(p)):
+            place = 1 + list(known.values()).index(channel) if channel in known.values() else 0
+            merged[(place, *voxel)] += p[(channel, *voxel)]
+        right = 1 + list(known).index(label[voxel]) if label[voxel] in known else 0
+        truth[(right, *voxel)] = 1
+        entropy -= np.log(max(merged[(right, *voxel)], CLAMP))
+    return soft_dice(merged, truth) + entropy / label.size
+
+
+# --- Marginal -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0], ids=["plain", "clamped"])
+@pytest.mark.parametrize(
+    ("site_organs", "annotated"),
+    [
+        (("spleen",), {0}),
+        (("kidneys", "spleen"), {0, 1}),
+        (("kidneys", "spleen"), {1}),
+        (("liver", "pancreas", "spleen"), {0, 2}),
+    ],
+    ids=["one", "two", "the second of two", "two of three"],
+)
+def test_marginal_is_its_formula(site_organs: tuple[str, ...], annotated: set[int], scale: float) -> None:
+    logits = scale * random(1, 5, SIDE, SIDE, SIDE)
+    # Values of organs that this case does not annotate never occur in its label.
+    label = labels(len(site_organs))
+    label[~torch.isin(label, torch.tensor([0, *(1 + index for index in annotated)]))] = 0
+    loss = Marginal(site_organs, ALL)(Given(), batch(logits, label, annotated))
+    expected = slow_marginal(logits[0].numpy(), label[0, 0].numpy(), site_organs, annotated)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_voxel_that_is_surely_wrong_costs_no_more_than_the_clamp() -> None:
+    logits = torch.zeros(1, 5, SIDE, SIDE, SIDE)
+    logits[:, 4] = -100.0
+    label = torch.ones(1, 1, SIDE, SIDE, SIDE, dtype=torch.uint8)
+    loss = Marginal(("spleen",), ALL)(Given(), batch(logits, label, {0}))
+    # Both channels of the Dice part are missed altogether.
+    assert float(loss) == pytest.approx(1.0 + 4 * math.log(10), rel=1e-5)
+
+
+def test_each_case_of_a_batch_is_merged_by_its_own_organs() -> None:
+    site_organs = ("kidneys", "spleen")
+    logits, label = random(2, 5, SIDE, SIDE, SIDE), labels(1, rows=2)
+    label[1] *= 2
+    loss = Marginal(site_organs, ALL)(Given(), batch(logits, label, {0}, {1}))
+    expected = [
+        slow_marginal(logits[row].numpy(), label[row, 0].numpy(), site_organs, {row}) for row in (0, 1)
+    ]
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_with_all_organs_annotated_marginal_is_dice_and_cross_entropy() -> None:
+    logits, label = random(2, 5, SIDE, SIDE, SIDE), labels(4, rows=2)
+    loss = Marginal(ALL, ALL)(Given(), batch(logits, label, {0, 1, 2, 3}, {0, 1, 2, 3}))
+    plain = DiceLoss(softmax=True, to_onehot_y=True)(logits, label)
+    plain = plain + nn.CrossEntropyLoss()(logits, label[:, 0].long())
+    torch.testing.assert_close(loss, plain)
+
+
+SHARES = st.lists(st.floats(0.001, 1.0), min_size=4, max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(before=SHARES, after=SHARES, seed=st.integers(0, 100))
+def test_probability_moved_among_background_and_unannotated_organs_changes_nothing(
+    before: list[float], after: list[float], seed: int
+) -> None:
+    label = labels(1, seed=seed)
+    spleen = torch.sigmoid(random(1, 1, SIDE, SIDE, SIDE, seed=seed))
+    losses = []
+    for shares in (before, after):
+        rest = torch.tensor(shares).reshape(1, 4, 1, 1, 1) / sum(shares) * (1 - spleen)
+        logits = torch.cat([rest, spleen], dim=1).log()  # spleen is the last channel
+        losses.append(Marginal(("spleen",), ALL)(Given(), batch(logits, label, {0})))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
+
+
+def test_probability_moved_to_an_annotated_organ_changes_the_loss() -> None:
+    logits, label = torch.zeros(1, 5, SIDE, SIDE, SIDE), labels(1)
+    moved = logits.clone()
+    moved[:, 4] += 1
+    loss = Marginal(("spleen",), ALL)
+    assert float(loss(Given(), batch(logits, label, {0}))) != float(loss(Given(), batch(moved, label, {0})))
+
+
+def test_merged_probabilities_and_truth_still_sum_to_one() -> None:
+    probabilities = torch.softmax(random(5, SIDE, SIDE, SIDE), dim=0)
+    merged, truth = merge_unannotated(probabilities, labels(2)[0, 0], {1: 3, 2: 1})
+    torch.testing.assert_close(merged.sum(dim=0), torch.ones(SIDE, SIDE, SIDE))
+    assert torch.equal(truth.sum(dim=0), torch.ones(SIDE, SIDE, SIDE))
+
+
+def double_logits() -> Tensor:
+    return random(5, 2, 2, 2).double().requires_grad_()
+
+
+def test_the_gradient_of_marginal_is_right() -> None:
+    label = labels(2)[0, 0, :2, :2, :2]
+
+    def of(logits: Tensor) -> Tensor:
+        return marginal_loss(torch.softmax(logits, dim=0), label, {1: 2, 2: 4})
+
+    assert torch.autograd.gradcheck(of, double_logits())
+
+
+def test_the_gradient_of_marginals_dice_is_right() -> None:
+    label = labels(2)[0, 0, :2, :2, :2]
+
+    def of(logits: Tensor) -> Tensor:
+        merged, truth = merge_unannotated(torch.softmax(logits, dim=0), label, {1: 2, 2: 4})
+        return fast_soft_dice(merged[None], truth[None])
+
+    assert torch.autograd.gradcheck(of, double_logits())
+
+
+def half_known() -> Tensor:
+    """(1, 1, SIDE, SIDE, SIDE), and what lies under the zeros must not matter."""
+    known = torch.ones(1, 1, SIDE, SIDE, SIDE)
+    known[..., SIDE // 2 :] = 0
+    return known
+
+
+OBJECTIVES = {
+    "Marginal": lambda: Marginal(("liver", "spleen"), ALL),
+    "MarginalExclusion": lambda: MarginalExclusion(("liver", "spleen"), ALL),
+    "Pooled": lambda: Pooled(("liver", "spleen"), ALL),
+    "ConditionalDistillation": lambda: ConditionalDistillation(("liver", "spleen"), ALL, Taught(), 1.0),
+}
+
+
+class Taught:
+    """A teacher with logits of its own, whatever it sees."""
+
+    def features(self, image: Tensor) -> Tensor:
+        return random(*image.shape, seed=9)
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        return features
+
+
+@pytest.mark.parametrize("build", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_what_lies_in_ignored_voxels_changes_nothing(build) -> None:
+    known = half_known()
+    losses = []
+    for seed in (1, 2):
+        hidden = known == 0
+        logits, label = random(1, 5, SIDE, SIDE, SIDE), labels(2)
+        logits = torch.where(hidden, random(1, 5, SIDE, SIDE, SIDE, seed=seed), logits)
+        label[hidden] = 0
+        losses.append(build()(Given(), Batch(logits, label, (frozenset({0, 1}),), known)))
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("build", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_a_mask_of_ones_is_no_mask(build) -> None:
+    logits, label = random(2, 5, SIDE, SIDE, SIDE), labels(2, rows=2)
+    organs = (frozenset({0, 1}), frozenset({0, 1}))
+    ones = torch.ones(2, 1, SIDE, SIDE, SIDE)
+    plain, masked = (build()(Given(), Batch(logits, label, organs, known)) for known in (None, ones))
+    torch.testing.assert_close(plain, masked)
+
+
+# --- MarginalExclusion ----------------------------------------------------------------------------------
+
+
+def slow_exclusion(logits: np.ndarray, label: np.ndarray, excluded: list[int]) -> float:
+    """mean_c DiceCoef(p_c, E) + mean_c Σ E·log(p_c + 1)/ΣE, voxel by voxel."""
+    p = softmax(logits.astype(np.float64))
+    dice, spilled = [], []
+    for channel in excluded:
+        both = one = drawn = logs = 0.0
+        for voxel in np.ndindex(label.shape):
+            inside = 1.0 if label[voxel] > 0 else 0.0
+            both += p[(channel, *voxel)] * inside
+            one += p[(channel, *voxel)]
+            drawn += inside
+            logs += inside * math.log(p[(channel, *voxel)] + 1)
+        dice.append((2 * both + SMOOTH) / (one + drawn + SMOOTH))
+        spilled.append(logs / drawn if drawn else 0.0)
+    return float(np.mean(dice) + np.mean(spilled))
+
+
+@pytest.mark.parametrize("annotated", [{0}, {1}, {0, 1}], ids=["the first", "the second", "both"])
+def test_marginal_exclusion_is_its_formula(annotated: set[int]) -> None:
+    site_organs = ("kidneys", "spleen")
+    logits, label = random(1, 5, SIDE, SIDE, SIDE), labels(2)
+    label[~torch.isin(label, torch.tensor([0, *(1 + index for index in annotated)]))] = 0
+    loss = MarginalExclusion(site_organs, ALL)(Given(), batch(logits, label, annotated))
+    drawn = {1 + ALL.index(site_organs[index]) for index in annotated}
+    excluded = [channel for channel in range(5) if channel not in drawn]
+    expected = slow_marginal(logits[0].numpy(), label[0, 0].numpy(), site_organs, annotated)
+    expected += slow_exclusion(logits[0].numpy(), label[0, 0].numpy(), excluded)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_exclusion_by_hand() -> None:
+    """Two voxels, the first is drawn; one excluded channel with p = 0.5 and 0.25."""
+    probabilities = torch.tensor([[0.5, 0.25], [0.5, 0.75]]).reshape(2, 2, 1, 1)
+    label = torch.tensor([1, 0]).reshape(1, 2, 1, 1)
+    # Dice: 2·0.5 / (0.75 + 1); log(1.5) / 1.
+    expected = 1.0 / 1.75 + math.log(1.5)
+    assert float(exclusion_loss(probabilities, label, [0])) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_patch_without_an_organ_excludes_nothing() -> None:
+    probabilities = torch.softmax(random(5, SIDE, SIDE, SIDE), dim=0)
+    label = torch.zeros(1, SIDE, SIDE, SIDE, dtype=torch.uint8)
+    assert float(exclusion_loss(probabilities, label, [0, 1, 2])) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_exclusion_grows_with_another_organs_probability_where_an_organ_is_drawn() -> None:
+    label = torch.zeros(1, SIDE, SIDE, SIDE, dtype=torch.uint8)
+    label[:, :2] = 1
+    losses = []
+    for height in (-2.0, 0.0, 2.0):
+        logits = torch.zeros(5, SIDE, SIDE, SIDE)
+        logits[1, :2] = height  # not annotated
+        losses.append(float(exclusion_loss(torch.softmax(logits, dim=0), label, [1])))
+    assert losses == sorted(losses)
+    assert losses[0] < losses[-1]
+
+
+def test_the_gradient_of_exclusion_is_right() -> None:
+    label = labels(2)[0, :, :2, :2, :2]
+
+    def of(logits: Tensor) -> Tensor:
+        return exclusion_loss(torch.softmax(logits, dim=0), label, [0, 1, 3])
+
+    assert torch.autograd.gradcheck(of, double_logits())
+
+
+# --- ConditionalDistillation ----------------------------------------------------------------------------
+
+
+def slow_distillation(
+    logits: np.ndarray, taught: np.ndarray, label: np.ndarray, channels: dict[int, int], temperature: float
+) -> float:
+    """Voxel by voxel: condition both on U, mask, soft Dice over {0} and each organ of U."""
+    groups = [channel for channel in range(len(logits)) if channel not in channels.values()]
+    learnt, teacher = np.zeros((2, len(groups), *label.shape))
+    for voxel in np.ndindex(label.shape):
+        at = (slice(None), *voxel)
+        free = int(taught[at].argmax()) not in channels.values() and label[voxel] not in channels
+        for result, raw in ((learnt, logits), (teacher, taught)):
+            q = softmax(raw[at].astype(np.float64) / temperature)
+            rest = 1 - sum(q[channel] for channel in channels.values()) + 1e-5
+            for place, channel in enumerate(groups):
+                result[(place, *voxel)] = q[channel] / rest if free else 0.0
+    return soft_dice(learnt, teacher)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("annotated", [{0}, {0, 1}], ids=["one", "two"])
+def test_conditional_distillation_is_its_formula(annotated: set[int], temperature: float) -> None:
+    site_organs = ("kidneys", "spleen")
+    logits, label = 3 * random(1, 5, SIDE, SIDE, SIDE), labels(2)
+    label[~torch.isin(label, torch.tensor([0, *(1 + index for index in annotated)]))] = 0
+    taught = Taught().features(logits)
+    loss = ConditionalDistillation(site_organs, ALL, Taught(), 0.3, temperature)
+    channels = {1 + index: 1 + ALL.index(site_organs[index]) for index in annotated}
+    arrays = logits[0].numpy(), taught[0].numpy(), label[0, 0].numpy()
+    expected = slow_marginal(arrays[0], arrays[2], site_organs, annotated)
+    expected += 0.3 * slow_distillation(*arrays, channels, temperature)
+    assert float(loss(Given(), batch(logits, label, annotated))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_distillation_by_hand() -> None:
+    """One free voxel, one organ in U (channel 2), τ = 1: q = (1/4, 1/2, 1/4), t = (1/2, 1/8, 3/8)."""
+    logits = torch.tensor([0.25, 0.5, 0.25]).log().reshape(3, 1, 1, 1)
+    taught = torch.tensor([0.5, 0.125, 0.375]).log().reshape(3, 1, 1, 1)
+    label = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
+    # Given "not organ 1": q̂ = (1/2, 1/2), t̂ = (4/7, 3/7); Dice of each: 2·qt / (q + t).
+    expected = 1 - ((2 / 2 * 4 / 7) / (1 / 2 + 4 / 7) + (2 / 2 * 3 / 7) / (1 / 2 + 3 / 7)) / 2
+    assert float(distillation_loss(logits, taught, label, {1: 1}, 1.0)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_conditioned_probabilities_sum_to_one_nearly() -> None:
+    given_rest = conditioned(torch.softmax(random(5, SIDE, SIDE, SIDE), dim=0), [2, 4])
+    torch.testing.assert_close(given_rest.sum(dim=0), torch.ones(SIDE, SIDE, SIDE), rtol=0, atol=1e-3)
+
+
+def test_where_label_or_teacher_say_organ_nothing_is_distilled() -> None:
+    label = torch.zeros(1, SIDE, SIDE, SIDE, dtype=torch.uint8)
+    taught = torch.zeros(5, SIDE, SIDE, SIDE)
+    label[:, :2] = 1  # annotated by the site
+    taught[4, 2:] = 9.0  # an annotated organ, says the teacher
+    logits = random(5, SIDE, SIDE, SIDE).requires_grad_()
+    loss = distillation_loss(logits, taught, label, {1: 4}, 2.0)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert not logits.grad.any()
+
+
+def test_the_gradient_of_distillation_is_right_and_none_reaches_the_teacher() -> None:
+    label, taught = labels(1)[0, :, :2, :2, :2], random(5, 2, 2, 2, seed=4).double()
+
+    def of(logits: Tensor) -> Tensor:
+        return distillation_loss(logits, taught, label, {1: 2}, 2.0)
+
+    assert torch.autograd.gradcheck(of, double_logits())
+
+
+def test_the_weight_of_distillation_grows_from_a_hundredth_to_one() -> None:
+    assert [distillation_weight(round_, 4) for round_ in range(4)] == pytest.approx([0.01, 0.34, 0.67, 1.0])
+    assert distillation_weight(0, 1) == 1.0
+    assert distillation_weight(2, 2) == 1.0  # fine-tuning the last round's model
+
+
+def test_the_teacher_is_a_frozen_copy_of_the_global_model() -> None:
+    federation = small_federation(objective=Objective.CONDITIONAL_DISTILLATION, rounds=3)
+    net = build(federation, ALL).train()
+    loss = build_loss(Setting(federation, ("spleen",), ALL, 1, net))
+    assert isinstance(loss, ConditionalDistillation)
+    assert loss.weight == distillation_weight(1, 3)
+    before = {name: value.clone() for name, value in loss.teacher.state_dict().items()}
+    image = random(2, 1, 16, 16, 16)
+    label = torch.zeros(2, 1, 16, 16, 16, dtype=torch.uint8)
+    label[:, :, :4] = 1
+    loss(net, batch(image, label, {0}, {0})).backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            assert parameter.grad is not None
+            parameter -= parameter.grad
+    assert not loss.teacher.training
+    assert all(parameter.grad is None for parameter in loss.teacher.parameters())
+    assert all(torch.equal(before[name], value) for name, value in loss.teacher.state_dict().items())
+
+
+# --- Central's ------------------------------------------------------------------------------------------
+
+
+def test_pooled_takes_what_a_case_does_not_annotate_for_background() -> None:
+    logits, label = random(2, 5, SIDE, SIDE, SIDE), labels(1, rows=2)
+    label[1] *= 4  # each case has one organ, of different data sets
+    loss = Pooled(ALL, ALL)(Given(), batch(logits, label, {0}, {3}))
+    torch.testing.assert_close(loss, DiceLoss(softmax=True, to_onehot_y=True)(logits, label))
+
+
+def test_the_gradient_of_pooled_is_right() -> None:
+    label = labels(4)[0, 0, :2, :2, :2]
+
+    def of(logits: Tensor) -> Tensor:
+        merged, truth = merge_unannotated(torch.softmax(logits, dim=0), label, {1: 1, 2: 2, 3: 3, 4: 4})
+        return fast_soft_dice(merged[None], truth[None])
+
+    assert torch.autograd.gradcheck(of, double_logits())
+
+
+# --- PerOrganHead ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def net() -> SegNet:
+    return SegNet(Model((2, 4), (2,), 1, Norm.BATCH, 1), {"liver": 2, "spleen": 2}, seed=0).eval()
+
+
+def test_per_organ_head_is_the_mean_of_the_organs_soft_dice(net: SegNet) -> None:
+    image, label = random(1, 1, SIDE, SIDE, SIDE), labels(2)
+    loss = PerOrganHead(("liver", "spleen"))(net, batch(image, label, {0, 1}))
+    expected = []
+    for value, organ in ((1, "liver"), (2, "spleen")):
+        p = softmax(net(image)[organ][0].detach().double().numpy())
+        truth = label[0, 0].numpy() == value
+        expected.append(soft_dice(p, np.stack([~truth, truth])))
+    assert float(loss.detach()) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def gradients(module: nn.Module) -> Iterator[Tensor | None]:
+    return (parameter.grad for parameter in module.parameters())
+
+
+def test_an_organ_absent_from_every_case_gives_its_head_no_gradient(net: SegNet) -> None:
+    image, label = random(2, 1, SIDE, SIDE, SIDE), labels(1, rows=2)
+    PerOrganHead(("liver", "spleen"))(net, batch(image, label, {0}, {0})).backward()
+    assert all(gradient is None for gradient in gradients(net.heads["spleen"]))
+    assert all(gradient is not None for gradient in gradients(net.heads["liver"]))
+
+
+def test_a_case_that_does_not_annotate_an_organ_does_not_touch_its_head(net: SegNet) -> None:
+    image, label = random(2, 1, SIDE, SIDE, SIDE), labels(1, rows=2)
+    label[1] *= 2  # the second case annotates the spleen, the first the liver
+    PerOrganHead(("liver", "spleen"))(net, batch(image, label, {0}, {1})).backward()
+    mixed = [gradient.clone() for gradient in gradients(net.heads["liver"])]
+    net.zero_grad()
+    PerOrganHead(("liver", "spleen"))(net, batch(image[:1], label[:1], {0})).backward()
+    for together, alone in zip(mixed, gradients(net.heads["liver"]), strict=True):
+        torch.testing.assert_close(together, alone / 2)  # a mean over two organs
+
+
+# --- the rest -------------------------------------------------------------------------------------------
+
+
+KINDS = {
+    (AlgorithmName.FED_AVG, Objective.PER_ORGAN_HEAD): PerOrganHead,
+    (AlgorithmName.FED_AVG, Objective.MARGINAL): Marginal,
+    (AlgorithmName.FED_AVG, Objective.MARGINAL_EXCLUSION): MarginalExclusion,
+    (AlgorithmName.FED_AVG, Objective.CONDITIONAL_DISTILLATION): ConditionalDistillation,
+    (AlgorithmName.CENTRAL, Objective.PER_ORGAN_HEAD): Pooled,
+    (AlgorithmName.CENTRAL_MARGINAL, Objective.PER_ORGAN_HEAD): Marginal,
+}
+
+
+@pytest.mark.parametrize(("asked", "kind"), KINDS.items(), ids=lambda each: str(each))
+def test_every_objective_has_its_loss(asked: tuple[AlgorithmName, Objective], kind: type) -> None:
+    federation = small_federation(algorithm=algorithm(asked[0]), objective=asked[1])
+    net = build(federation, ALL)
+    assert isinstance(build_loss(Setting(federation, ("liver",), ALL, 0, net)), kind)
+
+
+def test_no_objective_is_left_out() -> None:
+    assert {objective for _, objective in KINDS} == set(Objective)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3)], ids=str)
+def test_soft_dice_is_monais(shape: tuple[int, int]) -> None:
+    prediction, truth = torch.sigmoid(random(*shape, 4, 4, 4)), (random(*shape, 4, 4, 4, seed=1) > 0).float()
+    torch.testing.assert_close(fast_soft_dice(prediction, truth), DiceLoss()(prediction, truth))
+
+
+@pytest.fixture
+def line() -> nn.Linear:
+    layer = nn.Linear(2, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, -2.0]]))
+        layer.bias.fill_(3.0)
+    return layer
+
+
+def test_the_proximal_term_is_half_mu_times_the_squared_distance(line: nn.Linear) -> None:
+    anchor = {"weight": torch.tensor([[0.0, 2.0]]), "bias": torch.tensor([1.0])}
+    assert proximal_term(line, anchor, mu=0.5).item() == 0.25 * (1 + 16 + 4)
+
+
+def test_the_proximal_term_leaves_out_what_is_not_shared(line: nn.Linear) -> None:
+    assert proximal_term(line, {"bias": torch.tensor([1.0])}, mu=0.5).item() == 0.25 * 4
+
+
+def test_the_proximal_term_pulls_towards_the_anchor(line: nn.Linear) -> None:
+    proximal_term(line, {"weight": torch.tensor([[0.0, 2.0]])}, mu=0.5).backward()
+    assert line.weight.grad.tolist() == [[0.5, -2.0]]  # mu (w - anchor)
+
+
+@pytest.mark.parametrize("asked", KINDS, ids=lambda each: "-".join(each))
+def test_under_bf16_a_loss_is_float32_and_every_gradient_finite(
+    asked: tuple[AlgorithmName, Objective],
+) -> None:
+    federation = small_federation(algorithm=algorithm(asked[0]), objective=asked[1])
+    net = build(federation, ALL).to(memory_format=torch.channels_last_3d).train()
+    loss = build_loss(Setting(federation, ("kidneys", "spleen"), ALL, 0, net))
+    label = torch.zeros(2, 1, 16, 16, 16, dtype=torch.uint8)
+    label[0, :, :4], label[1, :, 8:] = 1, 2
+    known = torch.ones(2, 1, 16, 16, 16)
+    known[..., :2] = 0
+    seen = Batch(random(2, 1, 16, 16, 16), label, (frozenset({0}), frozenset({1})), known)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(net, seen)
+    assert value.dtype == torch.float32
+    value.backward()
+    found = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    assert found
+    assert all(bool(gradient.isfinite().all()) for gradient in found)

@@ -1,0 +1,214 @@
+"""Local training: the learning rate's path, and optimizers that go on where they were."""
+
+import itertools
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from builders.rig import small_federation
+from builders.volumes import ORGANS, WINDOWED, write_case
+from segviz_exchange.contract.spec import Augmentation, MemoryFormat, Model, Norm, Precision, Training
+from segviz_exchange.process.stopping import Stopped
+from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.network.segnet import build
+from segviz_trainer.network.tensors import load, snapshot
+from segviz_trainer.objectives.per_organ_head import PerOrganHead
+from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
+from segviz_trainer.training.trainer import (
+    Device,
+    Trainer,
+    build_optimizer,
+    learning_rate,
+    optimizer_state,
+    restore_optimizer,
+)
+
+SHAPE = (16, 16, 16)
+LAYOUTS = list(itertools.product(Precision, MemoryFormat))
+IDS = [f"{precision}, {layout}" for precision, layout in LAYOUTS]
+
+
+# --- the learning rate ----------------------------------------------------------------------------------
+
+
+def test_the_first_epoch_has_the_first_learning_rate() -> None:
+    assert learning_rate(1e-4, 0, 500) == pytest.approx(1e-4)
+
+
+def test_the_last_epoch_has_a_hundredth_of_it() -> None:
+    assert learning_rate(1e-4, 499, 500) == pytest.approx(1e-6)
+
+
+def test_the_middle_epoch_has_the_mean_of_both() -> None:
+    assert learning_rate(1e-4, 250, 501) == pytest.approx((1e-4 + 1e-6) / 2)
+
+
+@given(epochs=st.integers(2, 600), first=st.floats(1e-6, 1.0))
+def test_the_learning_rate_never_rises(epochs: int, first: float) -> None:
+    rates = [learning_rate(first, epoch, epochs) for epoch in range(epochs)]
+    assert all(before > after for before, after in itertools.pairwise(rates))
+
+
+def test_a_single_epoch_has_the_first_learning_rate() -> None:
+    assert learning_rate(1e-4, 0, 1) == 1e-4
+
+
+# --- going on -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
+    folder = tmp_path_factory.mktemp("cases")
+    chance = np.random.default_rng(0)
+    prepared = []
+    for index in range(6):
+        image = chance.integers(-200, 300, SHAPE, dtype=np.int16)
+        label = np.zeros(SHAPE, np.uint8)
+        label[2 + index : 6 + index, 3:9, 4:10] = 1
+        case = write_case(folder, image, label, id=f"case{index}")
+        prepared.append(prepare_case(case, WINDOWED, ORGANS, 64, folder / "cache"))
+    return tuple(prepared)
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> object:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
+
+
+def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
+    """Another process's, as far as torch goes."""
+    federation = small_federation(model=Model((4, 8, 8), (2, 2), 1, Norm.BATCH, 1))
+    training: Training = msgspec.structs.replace(
+        federation.training, precision=precision, memory_format=layout, augmentation=Augmentation.DEFAULT
+    )
+    device = Device.choose(training)
+    net = device.move(build(federation, ORGANS))
+    parameters = dict(sorted(net.named_parameters()))
+    loss = PerOrganHead(ORGANS)
+    return Trainer(net, parameters, build_optimizer(parameters), loss, device, "basel", seed=1)
+
+
+def train(trainer: Trainer, cases: tuple[PreparedCase, ...], first_step: int = 0, last_step: int = 3) -> None:
+    def on_step(at: Position, loss: float, patches: int) -> None:
+        if at.step == last_step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        trainer.train_epoch(cases, Position(1, 1, 0, first_step), rate=1e-2, on_step=on_step)
+
+
+def state_of(trainer: Trainer) -> dict[str, Tensor]:
+    return snapshot(trainer.model) | optimizer_state(trainer.optimizer, trainer.parameters)
+
+
+def through_disk(trainer: Trainer, folder: Path) -> Checkpoint:
+    checkpoints = Checkpoints(folder)
+    moments = optimizer_state(trainer.optimizer, trainer.parameters)
+    checkpoints.save(Checkpoint(Position(1, 1, 0, 2), snapshot(trainer.model), moments, 0.0, 0.0, 0.0))
+    return checkpoints.of(1, 1)
+
+
+@pytest.mark.parametrize(("precision", "layout"), LAYOUTS, ids=IDS)
+def test_two_steps_a_restart_and_a_third_are_three_steps(
+    tmp_path: Path, cases: tuple[PreparedCase, ...], precision: Precision, layout: MemoryFormat
+) -> None:
+    unbroken = build_trainer(precision, layout)
+    train(unbroken, cases)
+    first = build_trainer(precision, layout)
+    train(first, cases, last_step=2)
+    held = through_disk(first, tmp_path)
+    second = build_trainer(precision, layout)
+    load(second.model, held.model)
+    restore_optimizer(second.optimizer, second.parameters, held.optimizer)
+    train(second, cases, first_step=2)
+    expected, reached = state_of(unbroken), state_of(second)
+    assert expected.keys() == reached.keys()
+    assert not [name for name in expected if not torch.equal(expected[name], reached[name])]
+
+
+@pytest.mark.parametrize("layout", MemoryFormat)
+def test_restored_moments_lie_in_memory_as_adams_own(
+    tmp_path: Path, cases: tuple[PreparedCase, ...], layout: MemoryFormat
+) -> None:
+    first, second = build_trainer(Precision.FP32, layout), build_trainer(Precision.FP32, layout)
+    train(first, cases, last_step=2)
+    restore_optimizer(second.optimizer, second.parameters, through_disk(first, tmp_path).optimizer)
+    for name, parameter in first.parameters.items():
+        own, restored = first.optimizer.state[parameter], second.optimizer.state[second.parameters[name]]
+        assert {key: own[key].stride() for key in own} == {key: restored[key].stride() for key in restored}
+
+
+def test_training_on_does_not_change_what_was_restored_from(cases: tuple[PreparedCase, ...]) -> None:
+    first = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    train(first, cases, last_step=1)
+    saved = optimizer_state(first.optimizer, first.parameters)
+    before = {name: value.clone() for name, value in saved.items()}
+    second = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    restore_optimizer(second.optimizer, second.parameters, saved)
+    train(second, cases, first_step=1, last_step=2)
+    assert not [name for name in saved if not torch.equal(saved[name], before[name])]
+
+
+def test_a_parameter_without_saved_moments_starts_afresh(cases: tuple[PreparedCase, ...]) -> None:
+    first = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    train(first, cases, last_step=2)
+    saved = optimizer_state(first.optimizer, first.parameters)
+    joined = {name: value for name, value in saved.items() if "heads.liver" not in name}
+    second = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    restore_optimizer(second.optimizer, second.parameters, joined)
+    train(second, cases, first_step=2)
+    steps = {
+        name: int(value)
+        for name, value in optimizer_state(second.optimizer, second.parameters).items()
+        if name.startswith("step/")
+    }
+    assert {steps[name] for name in steps if "heads.liver" in name} == {1}
+    assert {steps[name] for name in steps if "representation" in name} == {3}
+
+
+def test_a_frozen_representation_keeps_its_statistics(cases: tuple[PreparedCase, ...]) -> None:
+    trainer = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    trainer.model.representation.requires_grad_(False)
+    before = snapshot(trainer.model.representation)
+    train(trainer, cases)
+    after = snapshot(trainer.model.representation)
+    assert not [name for name in before if not torch.equal(before[name], after[name])]
+
+
+def test_the_statistics_of_a_head_move_while_the_representation_is_frozen(
+    cases: tuple[PreparedCase, ...],
+) -> None:
+    trainer = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    trainer.model.representation.requires_grad_(False)
+    before = snapshot(trainer.model.heads["liver"])
+    train(trainer, cases)
+    after = snapshot(trainer.model.heads["liver"])
+    moved = [name for name in before if name.endswith("running_mean")]
+    assert moved
+    assert not [name for name in moved if torch.equal(before[name], after[name])]
+
+
+def test_the_proximal_term_takes_part_in_the_steps(cases: tuple[PreparedCase, ...]) -> None:
+    losses = []
+    for mu in (0.0, 2.0):
+        trainer = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+        name = next(iter(trainer.parameters))
+        trainer.anchor, trainer.proximal_mu = {name: trainer.parameters[name].detach() + 1}, mu
+        seen: list[float] = []
+        trainer.train_epoch(
+            cases,
+            Position(1, 1, 0, 2),
+            rate=0.0,
+            on_step=lambda at, loss, patches, seen=seen: seen.append(loss),
+        )
+        losses.append(seen[0])
+    assert losses[1] - losses[0] == pytest.approx(trainer.parameters[name].numel(), rel=1e-5)
