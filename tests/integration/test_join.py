@@ -22,8 +22,8 @@ from segviz_exchange.contract.join import encode_invitation, read_invitation
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store
+from segviz_operator.access.handover import hand_over, newest_remote
 from segviz_operator.access.rights import site_access
-from segviz_operator.access.sts import hand_over, newest_remote
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.progress.observe import FederationRecords, Observer
 

@@ -1,44 +1,13 @@
-"""Sites outside: nobody here starts or stops them. They are seen by what they write, and are left their next
-credentials before the old ones expire."""
+"""Remote sites are left their next credentials in the bucket, before the old ones expire."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase
-from segviz_exchange.contract.spec import SiteSpec
-from segviz_exchange.process.exits import Exit
-from segviz_exchange.stores.credentials import Credentials
-from segviz_exchange.stores.store import Store
-from segviz_operator.access.sts import hand_over, is_due, newest_remote
-from segviz_operator.plan.workload import Workload, WorkloadState, role_at
-from segviz_operator.progress.observe import FederationRecords
-
-
-def remote_workloads(sites: Mapping[str, SiteSpec], records: FederationRecords) -> tuple[Workload, ...]:
-    """What runs at the remote ones of these sites, as far as their heartbeats tell.
-
-    One that says it has refused is left out for that reason until it joins again. One that says nothing is
-    awaited, as `participation` allows.
-    """
-    return tuple(_workload(alias, site, records) for alias, site in sorted(sites.items()) if site.remote)
-
-
-def _workload(alias: str, site: SiteSpec, records: FederationRecords) -> Workload:
-    facts = records.sites.get(alias)
-    beat = facts.heartbeat.progress if facts and facts.heartbeat else None
-    role = role_at(site)
-    if beat is not None and beat.phase is Phase.FAILED:
-        return Workload(
-            role,
-            alias,
-            attempt=beat.lease,
-            state=WorkloadState.FAILED,
-            exit_code=Exit.REFUSED,
-            message=beat.message,
-            remote=True,
-        )
-    return Workload(role, alias, attempt=0 if beat is None else beat.lease, remote=True)
+from segviz_exchange.contract.records import numbered
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials, decode_credentials, encode_credentials
+from segviz_exchange.stores.store import AlreadyExists, Store
 
 
 def renew(
@@ -59,3 +28,31 @@ def renew(
     if number > 1:
         store.delete(keys.credential(alias, number - 1))
     return fresh
+
+
+def newest_remote(store: Store, alias: str) -> tuple[int, Credentials | None]:
+    """Number of the newest credentials left for a remote site, and they themselves; 0 where none are."""
+    left = numbered(store, keys.credentials(alias))
+    if not left:
+        return 0, None
+    number = max(left)
+    key = left[number].key
+    try:
+        return number, decode_credentials(store.get(key), key)
+    except Refusal:
+        return number, None
+
+
+def hand_over(store: Store, alias: str, number: int, credentials: Credentials) -> None:
+    """Leave a remote site its next credentials. Another operator's, left meanwhile, are as good."""
+    try:
+        store.create(keys.credential(alias, number), encode_credentials(credentials))
+    except AlreadyExists:
+        return
+
+
+def is_due(credentials: Credentials, lifetime_seconds: int, now: datetime) -> bool:
+    """Whether to mint the next ones: at half their life, so that half of it is left to hand them over."""
+    if credentials.expiration is None:
+        return False
+    return now >= credentials.expiration - timedelta(seconds=lifetime_seconds / 2)

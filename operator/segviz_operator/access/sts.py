@@ -5,7 +5,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
@@ -16,12 +16,10 @@ from minio.signer import sign_v4_sts
 from minio.time import to_amz_date
 from urllib3.exceptions import HTTPError
 
-from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import numbered
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.credentials import Credentials, decode_credentials, encode_credentials
+from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import build_connections
-from segviz_exchange.stores.store import AlreadyExists, Denied, Store, StoreError, Unavailable
+from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.access.rights import Access, policy
 
 _MAX_ANSWER_BYTES = 1 << 20
@@ -108,13 +106,6 @@ class Sts:
         )
 
 
-def is_due(credentials: Credentials, lifetime_seconds: int, now: datetime) -> bool:
-    """Whether to mint the next ones: at half their life, so that half of it is left to hand them over."""
-    if credentials.expiration is None:
-        return False
-    return now >= credentials.expiration - timedelta(seconds=lifetime_seconds / 2)
-
-
 def credentials_of_secret(data: Mapping[str, str], name: str) -> Credentials:
     """A Secret's `data`, as the API server gives it: base64 values under accessKey and secretKey.
 
@@ -132,30 +123,6 @@ def credentials_of_secret(data: Mapping[str, str], name: str) -> Credentials:
                 f"{name}: has no {key}. It must hold accessKey and secretKey of a user of the store."
             )
     return Credentials(values["accessKey"], values["secretKey"])
-
-
-# --- remote sites ---------------------------------------------------------------------------------
-
-
-def newest_remote(store: Store, alias: str) -> tuple[int, Credentials | None]:
-    """Number of the newest credentials left for a remote site, and they themselves; 0 where none are."""
-    left = numbered(store, keys.credentials(alias))
-    if not left:
-        return 0, None
-    number = max(left)
-    key = left[number].key
-    try:
-        return number, decode_credentials(store.get(key), key)
-    except Refusal:
-        return number, None
-
-
-def hand_over(store: Store, alias: str, number: int, credentials: Credentials) -> None:
-    """Leave a remote site its next credentials. Another operator's, left meanwhile, are as good."""
-    try:
-        store.create(keys.credential(alias, number), encode_credentials(credentials))
-    except AlreadyExists:
-        return
 
 
 def _host(endpoint: str) -> str:

@@ -16,7 +16,7 @@ from segviz_operator.cluster.api.names import FEDERATION_UID
 from segviz_operator.cluster.objects.jobs import JobSeen, job_seen, newest
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.plan.workload import workload_name
-from segviz_operator.terminal.screen import duration
+from segviz_operator.progress.durations import duration
 
 WATCH_SECONDS = 2.0
 

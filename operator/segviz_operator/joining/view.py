@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.status import Status
@@ -12,13 +12,11 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Progress, find, newest_control, newest_round
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store, StoreError
-
-if TYPE_CHECKING:
-    from segviz_operator.joining.attend import Seat
+from segviz_operator.joining.seat import Seat
 
 
 class JoinView(Protocol):
-    def show(self, store: Store, seat: "Seat", held: Credentials) -> None:
+    def show(self, store: Store, seat: Seat, held: Credentials) -> None:
         """How the site stands; called every few seconds. Raises StoreError."""
 
     def say(self, text: str) -> None:
@@ -45,7 +43,7 @@ class LineView:
         self._shown: tuple[object, ...] = ()
         self._away = False
 
-    def show(self, store: Store, seat: "Seat", held: Credentials) -> None:
+    def show(self, store: Store, seat: Seat, held: Credentials) -> None:
         beat = find(store, keys.progress(seat.alias), Progress)
         self._away = False
         newest = newest_round(store)
@@ -72,7 +70,7 @@ class StatusView:
         self._console = console
         self._status = status
 
-    def show(self, store: Store, seat: "Seat", held: Credentials) -> None:
+    def show(self, store: Store, seat: Seat, held: Credentials) -> None:
         beat = find(store, keys.progress(seat.alias), Progress)
         newest = newest_round(store)
         text = line_of(store, seat, beat, newest.round if newest else None)
@@ -86,7 +84,7 @@ class StatusView:
         self._status.update("the store does not answer; trying on")
 
 
-def line_of(store: Store, seat: "Seat", beat: Progress | None, newest: int | None) -> str:
+def line_of(store: Store, seat: Seat, beat: Progress | None, newest: int | None) -> str:
     control = newest_control(store)
     rounds = "?" if control is None else str(control.spec.rounds)
     parts = [f"{seat.alias}: {beat.phase if beat else 'Starting'}"]

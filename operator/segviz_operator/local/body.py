@@ -1,6 +1,6 @@
 """The local body: a federation on one machine, with processes in place of Jobs.
 
-Each turn reads the manifests (if they were edited), the processes and the records, asks `plan` what to do,
+Each turn reads the manifests (if they were edited), the processes and the records, asks `decide` what to do,
 and does it. Whatever is killed, the next turn, or the next run, goes on from what is in the working folder.
 """
 
@@ -19,16 +19,17 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.store import Denied, StoreError, Unavailable
-from segviz_operator.access.handover import remote_workloads
-from segviz_operator.local.files import ManifestFiles, Signature, desired_of
+from segviz_operator.local.files import ManifestFiles, Signature
 from segviz_operator.local.identity import Identity, claim
 from segviz_operator.local.invitations import Invitations, check_reachable
 from segviz_operator.local.programs import Place, Programs, command
+from segviz_operator.local.report_files import write_report
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.local.watching import Watching
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.processes import Processes
 from segviz_operator.manifests.accepted import Accepted
+from segviz_operator.manifests.desired import desired_of
 from segviz_operator.manifests.past import Past
 from segviz_operator.plan.decide import (
     Action,
@@ -36,12 +37,13 @@ from segviz_operator.plan.decide import (
     CreateWorkload,
     DeleteWorkload,
     WriteControl,
+    decide,
     failure_of,
-    plan,
 )
 from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.progress.observe import FederationRecords, Observer
-from segviz_operator.progress.report import build_report, write_report
+from segviz_operator.progress.remote import remote_workloads
+from segviz_operator.progress.report import build_report
 from segviz_operator.progress.retention import Sweeper, sweep
 from segviz_operator.progress.status import FederationStatus, build_status
 from segviz_operator.terminal.live import View
@@ -191,7 +193,7 @@ class LocalBody:
         self._records = records = self._observer.read()
         workloads += remote_workloads(self._wishes.specs, records)
         observed = records.observed(workloads)
-        actions = plan(self._desired, observed, datetime.now(UTC), self._backoff)
+        actions = decide(self._desired, observed, datetime.now(UTC), self._backoff)
         self._apply(actions)
         self._invite(records)
         self._sweeper.sweep(records, self._observer.entries, self._kept_rounds)
@@ -288,7 +290,7 @@ class LocalBody:
     def _stop_what_changed(self, wishes: Wishes) -> None:
         """At once, whatever the store does: an owner's newest word on consent or release holds from now on.
 
-        `plan` starts again what is still wanted; of a refused site that was mended, this is another try.
+        `decide` starts again what is still wanted; of a refused site that was mended, this is another try.
         """
         stale = [
             DeleteWorkload(each.role, each.site, each.attempt)

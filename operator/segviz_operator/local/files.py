@@ -9,18 +9,9 @@ from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, load, parse
 from segviz_operator.manifests.past import Past
-from segviz_operator.plan.decide import Desired
 from segviz_operator.plan.phase import FederationPhase
 
 Signature = tuple[tuple[str, int, int], ...]
-
-
-def desired_of(accepted: Accepted) -> Desired:
-    return Desired(
-        spec=accepted.federation.spec,
-        organs={alias: site.spec.organs for alias, site in accepted.members.items()},
-        paused=frozenset(alias for alias, site in accepted.everyone.items() if site.spec.suspend),
-    )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import credentials_from_environment, split_url
 from segviz_exchange.stores.store import Store
-from segviz_operator.access.handover import renew
+from segviz_operator.access.handover import newest_remote, renew
 from segviz_operator.access.rights import site_access
-from segviz_operator.access.sts import Sts, newest_remote
+from segviz_operator.access.sts import Sts
 from segviz_operator.local.identity import Identity
 from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site

@@ -10,12 +10,9 @@ from segviz_exchange.contract.spec import SiteSpec
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.writing import write_whole
-from segviz_operator.plan.workload import WorkloadRole
+from segviz_operator.plan.workload import SITE_TASKS, WorkloadRole
 
 Words = tuple[str, ...]
-
-SITE_TASKS = {WorkloadRole.TRAINER: "participate", WorkloadRole.EVALUATION: "evaluate"}
-"""The trainer's command for what runs at a site."""
 
 
 @dataclass(frozen=True)

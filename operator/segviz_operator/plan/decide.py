@@ -92,7 +92,7 @@ class DeleteWorkload:
 Action = WriteControl | CreateWorkload | DeleteWorkload
 
 
-def plan(
+def decide(
     desired: Desired, observed: Observed, now: datetime, backoff: Backoff | None = None
 ) -> tuple[Action, ...]:
     """What to do now, in this order; nothing where the federation is complete or can only wait."""

@@ -14,6 +14,10 @@ class WorkloadRole(StrEnum):
     EVALUATION = "Evaluation"
 
 
+SITE_TASKS = {WorkloadRole.TRAINER: "participate", WorkloadRole.EVALUATION: "evaluate"}
+"""The trainer's command for what runs at a site."""
+
+
 class WorkloadState(StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -24,7 +28,7 @@ class WorkloadState(StrEnum):
 class Workload:
     """The newest attempt of a role; a body forgets an attempt when it makes the next one.
 
-    What `plan` must know to decide about the next attempt was told to this one when it was created
+    What `decide` must know to decide about the next attempt was told to this one when it was created
     (`failures`, `milestone`), so that nothing has to be remembered anywhere else.
     """
 

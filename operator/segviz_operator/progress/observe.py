@@ -108,7 +108,7 @@ class FederationRecords:
         return max(self.rounds, default=None)
 
     def observed(self, workloads: tuple[Workload, ...] = ()) -> Observed:
-        """What `plan` reads of it."""
+        """What `decide` reads of it."""
         return Observed(
             control=self.control,
             workloads=workloads,

@@ -8,8 +8,6 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.contract.records import Dice, Spent, VariantOutcome
-from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import write_whole
 from segviz_operator.progress.observe import FederationRecords
 
 VARIANTS = {"base": "", "tuned": "+FT"}
@@ -105,11 +103,6 @@ def build_report(name: str, records: FederationRecords, models: Path | None) -> 
         models=tuple(_models(records, models)),
         privacy={alias: facts.spent for alias, facts in sorted(records.sites.items()) if facts.spent},
     )
-
-
-def write_report(report: Report, workdir: WorkDir) -> None:
-    write_whole(workdir.report_json, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    write_whole(workdir.report_csv, as_csv(report).encode())
 
 
 def as_csv(report: Report) -> str:

@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from segviz_operator.local.body import RunExit
+from segviz_operator.progress.durations import duration
 from segviz_operator.progress.observe import FederationRecords
 from segviz_operator.progress.status import FederationStatus
 from segviz_operator.study.rows import Row
 from segviz_operator.terminal.live import LogView, View
-from segviz_operator.terminal.screen import duration, render_status
+from segviz_operator.terminal.screen import render_status
 
 WAITING, RUNNING = "waiting", "running"
 _ENDS = {RunExit.COMPLETE: "complete", RunExit.FAILED: "failed", RunExit.INTERRUPTED: "interrupted"}

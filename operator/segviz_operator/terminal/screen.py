@@ -7,6 +7,7 @@ from rich.text import Text
 
 from segviz_exchange.contract.records import Severity
 from segviz_operator.plan.phase import BROKEN, BUSY, HELD_UP, IDLE, FederationPhase, SitePhase
+from segviz_operator.progress.durations import duration
 from segviz_operator.progress.status import FederationStatus, SiteStatus
 
 _STYLES: dict[str, str] = {
@@ -36,19 +37,6 @@ def render_status(status: FederationStatus) -> RenderableType:
     ):
         parts.append(_line(status.phase.lower(), status.reason, _STYLES.get(status.phase, "dim")))
     return Group(*parts)
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
 
 
 def _headline(status: FederationStatus) -> RenderableType:

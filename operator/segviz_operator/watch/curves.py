@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from segviz_operator.progress.durations import duration
 from segviz_operator.progress.observe import FederationRecords
 from segviz_operator.progress.status import mean_dice_by_organ
-from segviz_operator.terminal.screen import duration
 from segviz_operator.watch.samples import STAGES, stages_by_round
 
 WIDTH, HEIGHT = 380, 190

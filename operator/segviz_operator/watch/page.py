@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segviz_exchange.process.http_pages import NOT_FOUND, Answer
 from segviz_operator.plan.phase import BROKEN, BUSY, HELD_UP, FederationPhase, SitePhase
-from segviz_operator.terminal.screen import duration
+from segviz_operator.progress.durations import duration
 from segviz_operator.watch.curves import HEIGHT, WIDTH, Chart, charts_of, draw
 from segviz_operator.watch.samples import Watched
 

@@ -1,4 +1,4 @@
-"""A federation's Jobs as the workloads that `plan` knows; of a Job only what is needed is kept."""
+"""A federation's Jobs as the workloads that `decide` knows; of a Job only what is needed is kept."""
 
 import json
 import re

@@ -65,7 +65,7 @@ class Draft:
 
 
 def build_job(draft: Draft) -> Json:
-    """One attempt: `plan` counts the failures, so Kubernetes repeats nothing."""
+    """One attempt: `decide` counts the failures, so Kubernetes repeats nothing."""
     action = draft.action
     labels = {
         **names.role_labels(draft.subject, action.role, action.site),
@@ -145,7 +145,7 @@ def _container(draft: Draft, mounts: tuple[Mount, ...]) -> Json:
         "args": list(draft.arguments),
         "env": [{"name": name, "value": value} for name, value in _environment(draft).items()],
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
-        # An exit code and the last words are all that `plan` asks of a Pod that has ended.
+        # An exit code and the last words are all that `decide` asks of a Pod that has ended.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -6,8 +6,8 @@ from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.objects.hosting import Host
 from segviz_operator.cluster.objects.pod import Draft, build_job, store_arguments
-from segviz_operator.local.programs import SITE_TASKS
 from segviz_operator.plan.decide import CreateWorkload
+from segviz_operator.plan.workload import SITE_TASKS
 
 
 def build_site_job(

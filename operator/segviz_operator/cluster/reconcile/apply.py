@@ -1,4 +1,4 @@
-"""Doing what `plan` says: each action once, and again without harm. 404 and 409 mean that it is done."""
+"""Doing what `decide` says: each action once, and again without harm. 404 and 409 mean that it is done."""
 
 import functools
 import logging
@@ -15,8 +15,7 @@ from segviz_exchange.contract.records import commit
 from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store
-from segviz_operator.access.handover import renew
-from segviz_operator.access.sts import newest_remote
+from segviz_operator.access.handover import newest_remote, renew
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import (
     JOBS,

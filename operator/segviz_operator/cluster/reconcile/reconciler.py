@@ -1,4 +1,4 @@
-"""The cluster's body: observe, `plan`, apply, and one patch of the status.
+"""The cluster's body: observe, `decide`, apply, and one patch of the status.
 
 What is kept between two turns can all be read back: records that never change, what a Secret's annotations
 say, who has consented. Whatever is killed, the next turn goes on from the cluster and the bucket.

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from segviz_exchange.contract.records import Control
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Denied, StoreError
-from segviz_operator.access.handover import remote_workloads
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import FEDERATIONS, Cluster
 from segviz_operator.cluster.credentials.store_access import NoCredentials
@@ -25,9 +24,9 @@ from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.events import RETRIED, Event
 from segviz_operator.cluster.status.federation_status import Picture
-from segviz_operator.local.files import desired_of
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.accepted import Accepted
+from segviz_operator.manifests.desired import desired_of
 from segviz_operator.manifests.manifest import Federation
 from segviz_operator.manifests.past import Past
 from segviz_operator.manifests.problem import InvalidManifest
@@ -36,14 +35,15 @@ from segviz_operator.plan.decide import (
     CreateWorkload,
     Desired,
     WriteControl,
+    decide,
     failure_of,
     is_complete,
-    plan,
 )
 from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.plan.workload import Workload, WorkloadRole
 from segviz_operator.progress import retention
 from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.remote import remote_workloads
 from segviz_operator.progress.status import FederationStatus, build_status
 from segviz_operator.watch.samples import Watched
 
@@ -207,7 +207,7 @@ class FederationTurn:
         failed = control is not None and failure_of(control, observed) is not None
         if control is not None and failed and self._wants_retry:
             desired = replace(desired, retried=control.number)
-        actions = [_renumbered(each, ended) for each in plan(desired, observed, datetime.now(UTC))]
+        actions = [_renumbered(each, ended) for each in decide(desired, observed, datetime.now(UTC))]
         # Of an edit that is not accepted nothing begins at a site: it may say what was not agreed to.
         applier.apply(tuple(each for each in actions if accepted is not None or not _begins_at_site(each)))
         applier.sweep(superseded(self._jobs))

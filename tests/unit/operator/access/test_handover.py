@@ -14,10 +14,10 @@ from segviz_exchange.contract.records import Phase, Progress
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.access.handover import remote_workloads, renew
-from segviz_operator.access.sts import newest_remote
-from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, Desired, plan
+from segviz_operator.access.handover import newest_remote, renew
+from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, Desired, decide
 from segviz_operator.plan.workload import WorkloadState
+from segviz_operator.progress.remote import remote_workloads
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CONTROL = control_of(TWO, min_sites=1, round_timeout="1h")
@@ -34,34 +34,34 @@ def observed(**progress: Progress):
 
 
 def test_nobody_here_starts_a_remote_site() -> None:
-    created = [each for each in plan(DESIRED, observed(), NOON) if isinstance(each, CreateWorkload)]
+    created = [each for each in decide(DESIRED, observed(), NOON) if isinstance(each, CreateWorkload)]
     assert {each.site for each in created} == {None, BASEL}
 
 
 def test_nobody_here_stops_one() -> None:
     suspended = replace(DESIRED, spec=changed(DESIRED.spec, suspend=True))
-    actions = plan(suspended, observed(bern=Progress(1, Phase.TRAINING)), NOON)
+    actions = decide(suspended, observed(bern=Progress(1, Phase.TRAINING)), NOON)
     assert not [each for each in actions if isinstance(each, DeleteWorkload)]
     gone = replace(DESIRED, organs={BASEL: ("liver",)})
-    assert not [each for each in plan(gone, observed(), NOON) if isinstance(each, DeleteWorkload)]
+    assert not [each for each in decide(gone, observed(), NOON) if isinstance(each, DeleteWorkload)]
 
 
 def test_one_that_refuses_is_left_out_until_it_joins_again() -> None:
     refused = observed(bern=Progress(1, Phase.FAILED, "Disk: full"))
     (workload,) = refused.workloads
     assert (workload.state, workload.exit_code) == (WorkloadState.FAILED, Exit.REFUSED)
-    control = next(each.control for each in plan(DESIRED, refused, NOON) if hasattr(each, "control"))
+    control = next(each.control for each in decide(DESIRED, refused, NOON) if hasattr(each, "control"))
     assert control.members[BERN].excluded == "refused: Disk: full"
     again = replace(observed(bern=Progress(2, Phase.PREPARING)), control=control)
-    control = next(each.control for each in plan(DESIRED, again, NOON) if hasattr(each, "control"))
+    control = next(each.control for each in decide(DESIRED, again, NOON) if hasattr(each, "control"))
     assert control.members[BERN].excluded is None
 
 
 def test_an_applied_plan_leaves_nothing_to_plan_for_a_remote_site() -> None:
     refused = observed(bern=Progress(1, Phase.FAILED, "Disk: full"))
-    control = next(each.control for each in plan(DESIRED, refused, NOON) if hasattr(each, "control"))
+    control = next(each.control for each in decide(DESIRED, refused, NOON) if hasattr(each, "control"))
     assert not [
-        each for each in plan(DESIRED, replace(refused, control=control), NOON) if hasattr(each, "control")
+        each for each in decide(DESIRED, replace(refused, control=control), NOON) if hasattr(each, "control")
     ]
 
 

@@ -11,8 +11,9 @@ from segviz_exchange.contract import keys
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
+from segviz_operator.access.handover import hand_over, is_due, newest_remote
 from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, policy, site_access
-from segviz_operator.access.sts import credentials_of_secret, hand_over, is_due, newest_remote
+from segviz_operator.access.sts import credentials_of_secret
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = Credentials("key", "secret", "token", NOON + timedelta(hours=1))

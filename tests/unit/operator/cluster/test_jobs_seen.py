@@ -1,4 +1,4 @@
-"""Jobs and Pods of the cluster as the workloads that `plan` knows."""
+"""Jobs and Pods of the cluster as the workloads that `decide` knows."""
 
 import json
 from typing import Any

@@ -29,7 +29,7 @@ from segviz_operator.plan.decide import (
     Desired,
     Observed,
     WriteControl,
-    plan,
+    decide,
 )
 from segviz_operator.plan.workload import WorkloadRole
 
@@ -245,5 +245,5 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_plan(case: Case) -> None:
-    assert list(plan(case.desired, case.observed, now=NOON)) == case.expected
+def test_decide(case: Case) -> None:
+    assert list(decide(case.desired, case.observed, now=NOON)) == case.expected

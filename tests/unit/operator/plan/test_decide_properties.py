@@ -16,7 +16,7 @@ from segviz_operator.plan.decide import (
     Desired,
     Observed,
     WriteControl,
-    plan,
+    decide,
 )
 from segviz_operator.plan.workload import Workload
 
@@ -98,14 +98,14 @@ def observations(draw: st.DrawFn) -> Observed:
 
 @given(desires(), observations())
 def test_an_applied_plan_leaves_nothing_to_plan(desired: Desired, observed: Observed) -> None:
-    after = apply(plan(desired, observed, NOON), observed)
-    assert plan(desired, after, NOON) == ()
+    after = apply(decide(desired, observed, NOON), observed)
+    assert decide(desired, after, NOON) == ()
 
 
 @given(desires(), observations())
 def test_no_plan_creates_what_runs_or_deletes_what_is_not_there(desired: Desired, observed: Observed) -> None:
     there = {(each.role, each.site): each for each in observed.workloads}
-    for action in plan(desired, observed, NOON):
+    for action in decide(desired, observed, NOON):
         if isinstance(action, CreateWorkload):
             last = there.get((action.role, action.site))
             assert last is None or (not last.running and action.attempt == last.attempt + 1)

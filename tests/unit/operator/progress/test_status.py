@@ -14,9 +14,10 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores, encode
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
+from segviz_operator.progress.durations import duration
 from segviz_operator.progress.observe import FederationRecords, Observer
 from segviz_operator.progress.status import FederationStatus, SiteStatus, build_status
-from segviz_operator.terminal.screen import duration, render_status
+from segviz_operator.terminal.screen import render_status
 
 HALF_WAY = Progress(lease=1, phase=Phase.TRAINING, round=2, epoch=1, step=0, steps=4, loss=0.25)
 """Of round 2: one of two epochs is done."""

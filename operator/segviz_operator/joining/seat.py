@@ -1,0 +1,124 @@
+"""A site's place in a federation, as a machine outside the cluster knows it, and how it is taken."""
+
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from segviz_exchange.contract.join import Invitation, read_invitation
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import (
+    Credentials,
+    CredentialsFile,
+    decode_credentials,
+    encode_credentials,
+)
+from segviz_exchange.stores.s3 import S3Store
+from segviz_operator.machine.writing import write_private
+from segviz_operator.manifests.manifest import Site, load
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A site's place in a federation, as this machine knows it."""
+
+    invitation: Invitation
+    site: Site
+    data: Path
+    state: Path
+
+    @property
+    def alias(self) -> str:
+        return self.invitation.alias
+
+    @property
+    def credentials(self) -> Path:
+        return self.state / "credentials.json"
+
+    @property
+    def ca(self) -> Path:
+        return self.state / "ca.crt"
+
+    def open_store(self) -> S3Store:
+        store = S3Store.from_url(
+            self.invitation.store,
+            CredentialsFile(self.credentials),
+            ca_pem=self.invitation.ca,
+            region=self.invitation.region,
+        )
+        return store.scoped(self.invitation.prefix)
+
+
+def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: Console) -> Seat:
+    """Check all that can be checked before anything is sent.
+
+    Raises:
+        Refusal: what is wrong, and what to do.
+    """
+    invitation = read_invitation(joinfile)
+    _check_mode(joinfile, console)
+    site = _only_site(manifest)
+    if invitation.federation not in site.spec.allowed_federations:
+        raise Refusal(
+            f"{manifest}: {site} does not consent to {invitation.federation}. If it shall take part, add "
+            f"{invitation.federation} to its spec.allowedFederations."
+        )
+    if site.spec.suspend:
+        raise Refusal(f"{manifest}: {site} is suspended. Set spec.suspend to false to take part.")
+    for data_set in site.spec.data_sets:
+        if not (data / data_set.path).exists():
+            raise Refusal(
+                f"--data {data}: data set {data_set.name!r} should lie in {data / data_set.path}, which is "
+                "not there. Correct the path, or get the data."
+            )
+    # One folder may serve several federations, or one made again.
+    own = state.resolve() / invitation.prefix
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+        own.chmod(0o700)
+        seat = Seat(invitation, site, data.resolve(), own)
+        _keep_best_credentials(seat)
+        if invitation.ca is not None:
+            write_private(seat.ca, invitation.ca.encode())
+        write_private(own / "site.json", msgspec.json.encode(site.spec))
+    except OSError as error:
+        raise Refusal(
+            f"--state {state}: {error.strerror}: {error.filename}. Choose another folder."
+        ) from error
+    return seat
+
+
+def held_credentials(seat: Seat) -> Credentials:
+    return decode_credentials(seat.credentials.read_bytes(), str(seat.credentials))
+
+
+def _keep_best_credentials(seat: Seat) -> None:
+    """Of the join file's and those that an earlier self took, the ones that hold longer."""
+    offered = seat.invitation.credentials
+    try:
+        held = held_credentials(seat)
+    except (OSError, Refusal):
+        held = None
+    forever = datetime.max.replace(tzinfo=UTC)
+    if held is None or (offered.expiration or forever) >= (held.expiration or forever):
+        write_private(seat.credentials, encode_credentials(offered))
+
+
+def _check_mode(path: Path, console: Console) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IROTH:
+        raise Refusal(
+            f"{path}: everybody on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
+        )
+    if mode & stat.S_IRGRP:
+        console.print(f"warning: {path} can be read by its group; better: chmod 600 {path}", markup=False)
+
+
+def _only_site(manifest: Path) -> Site:
+    sites = load((manifest,)).sites
+    if len(sites) != 1:
+        raise Refusal(f"{manifest}: {len(sites)} SegVizSites in there. Name a file with this site's alone.")
+    return sites[0]
