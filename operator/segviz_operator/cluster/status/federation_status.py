@@ -66,7 +66,7 @@ _STAYING = (
     "meanDice",
     "sitesReady",
     "etaSeconds",
-    "plan",
+    "sharing",
     "sites",
     "evaluation",
 )
@@ -190,7 +190,7 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
         "meanDice": None if best is None or best not in dice else f"{dice[best]:.4f}",
         "sitesReady": f"{ready}/{len(sites)}",
         "etaSeconds": None if summary.eta_seconds is None else round(summary.eta_seconds),
-        "plan": [] if control is None else sharing_plan(control),
+        "sharing": [] if control is None else shared_groups(control),
         "sites": sorted(sites, key=lambda site: site["alias"]),
         "evaluation": sorted(evaluation, key=lambda site: site["alias"]),
     }
@@ -247,7 +247,7 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
     return {"alias": site.alias, "dice": dice}
 
 
-def sharing_plan(control: Control) -> list[Status]:
+def shared_groups(control: Control) -> list[Status]:
     """Who trains each group of tensors, and over whom it is averaged."""
     keeps_norm = control.spec.algorithm.name is AlgorithmName.FED_BN and control.spec.model.norm is Norm.BATCH
     organs = [sharing.SHARED_HEAD] if control.shared_head else list(control.organs)
