@@ -1,74 +1,188 @@
-"""A folder with one DICOM series, as a NIfTI file."""
+"""A folder with one DICOM series, as a NIfTI file.
 
+Every voxel's place and value come from the headers of its own slice, and the sizes that they declare are
+checked before any voxel is decoded.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
 
 from segviz_exchange.process.errors import Refusal
+from segviz_trainer.data.dicom_slices import Slice, count, open_dicom, slices_of
+from segviz_trainer.data.dicom_stack import Stack, stack_of
+from segviz_trainer.process.errors import BadCase
 
-_POSITION = "0020|0032"  # ImagePositionPatient
-_ORIENTATION = "0020|0037"  # ImageOrientationPatient
-_MAX_SHEAR = 1e-3  # that of an affine
-_ROUNDED_MM = 0.02
-"""Between two positions of which each coordinate is rounded to a hundredth."""
+_MIB = 2**20
+_DERIVED = ("SEG", "RTDOSE")
+"""Modalities with voxels that are not an image."""
+_SHOWN = 3
 
 
-def series_to_nifti(folder: Path, target: Path) -> None:
-    """Write the one series of `folder` to `target`; rescaled to HU as its headers say.
+@dataclass(frozen=True)
+class Series:
+    """The files of one series, and what else lies beside them."""
+
+    files: dict[Path, Dataset]
+    warnings: tuple[str, ...]
+
+
+def series_to_nifti(folder: Path, target: Path, max_mebibytes: int) -> tuple[str, ...]:
+    """Write the one series of `folder` to `target`, rescaled to HU as its headers say; returns warnings.
+
+    `max_mebibytes` caps the volume as float32.
 
     Raises:
-        Refusal: there is no series, more than one, or slices are missing, or the gantry was tilted.
+        Refusal: there is no series, more than one, it is no volume, or its headers leave something open.
     """
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        found = "no DICOM series" if not series else f"{len(series)} DICOM series: {', '.join(series)}"
-        raise Refusal(f"{folder}: holds {found}. Give a folder with the files of one series.")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
+    series = find_series(folder)
+    slices = [
+        each for path, dataset in series.files.items() for each in _capped(path, dataset, max_mebibytes)
+    ]
+    stack = stack_of(folder, slices)
+    _check_size(folder, stack.shape, max_mebibytes)
+    image = nib.Nifti1Image(_voxels(stack), stack.affine)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        lines = str(error).strip().splitlines()
-        raise Refusal(f"{folder}: cannot be read as one volume: {lines[-1]}. Export it again.") from error
-    _check_slices(folder, reader)
-    sitk.WriteImage(image, str(target))
+        nib.save(image, target)
+    except OSError as error:
+        raise Refusal(f"{target}: cannot be written ({error.strerror}). Make room there.") from error
+    lossy = sum(each.lossy for each in stack.slices)
+    lost = (f"{lossy} of {len(stack.slices)} slices were compressed with loss",) if lossy else ()
+    return series.warnings + lost
 
 
-def _check_slices(folder: Path, reader: sitk.ImageSeriesReader) -> None:
-    """ITK stacks what it finds along the normal: what lies beside or beyond its place would be shifted."""
-    places = np.array(
-        [
-            _numbers(reader, number, _POSITION)
-            for number in range(len(reader.GetFileNames()))
-            if reader.HasMetaDataKey(number, _POSITION)
-        ]
+def find_series(folder: Path) -> Series:
+    """The headers of the one series of images in `folder`; whatever else is there is told in warnings."""
+    found: dict[str, dict[Path, Dataset]] = defaultdict(dict)
+    skipped: dict[str, list[str]] = defaultdict(list)
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise Refusal(f"{folder}: cannot be read ({error.strerror}). Check its rights.") from error
+    for path in paths:
+        if path.is_dir():
+            skipped["folders, which are not looked into"].append(path.name)
+        elif path.name.startswith("."):
+            skipped["hidden files"].append(path.name)
+        elif (dataset := open_dicom(path)) is None:
+            _refuse_lost_slice(path)
+            skipped["files that are not DICOM"].append(path.name)
+        elif "Rows" not in dataset or dataset.get("Modality") in _DERIVED:
+            skipped["DICOM files that are not images"].append(path.name)
+        else:
+            found[str(dataset.get("SeriesInstanceUID") or "(no SeriesInstanceUID)")][path] = dataset
+    if len(found) != 1:
+        held = "no DICOM series" if not found else f"{len(found)} DICOM series: {', '.join(sorted(found))}"
+        raise Refusal(f"{folder}: holds {held}. Give a folder with the files of one series.")
+    (files,) = found.values()
+    return Series(files, tuple(_told(what, names) for what, names in skipped.items()))
+
+
+def _refuse_lost_slice(path: Path) -> None:
+    """A slice at an end of the stack would be missed by nobody."""
+    if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
+        raise BadCase(path, "is not a DICOM file, against its name", "Copy or export it again, or remove it")
+
+
+def _told(what: str, names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+    return f"left out: {len(names)} {what} ({shown})"
+
+
+def _capped(path: Path, dataset: Dataset, max_mebibytes: int) -> Iterator[Slice]:
+    """Its slices, once the file by itself is small enough to look at each."""
+    shape = (
+        count(path, dataset, "Columns"),
+        count(path, dataset, "Rows"),
+        count(path, dataset, "NumberOfFrames", default=1),
     )
-    if len(places) < 2:
-        return
-    gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    if gaps.max() - gaps.min() > 0.1 * gaps.min() + 1e-3:
-        raise Refusal(
-            f"{folder}: its slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart: some are missing or "
-            "come twice. Export the series again, whole."
-        )
-    if not reader.HasMetaDataKey(0, _ORIENTATION):
-        return
-    rows, columns = np.reshape(_numbers(reader, 0, _ORIENTATION), (2, 3))
-    normal = np.cross(rows, columns)
-    normal /= np.linalg.norm(normal)  # headers round it too
-    from_first = places - places[0]
-    along = from_first @ normal
-    aside = np.linalg.norm(from_first - along[:, None] * normal, axis=1)
-    # From the first, not from slice to slice: over thin slices rounding alone would be a tilt.
-    if (aside > _MAX_SHEAR * np.abs(along) + _ROUNDED_MM).any():
-        degrees = np.degrees(np.arctan2(aside[-1], abs(along[-1])))
-        raise Refusal(
-            f"{folder}: its slices are stacked {degrees:.1f} degrees off a right angle (a tilted gantry?). "
-            "Resample it to a grid with right angles."
+    _check_size(path, shape, max_mebibytes)
+    return slices_of(path, dataset)
+
+
+def _check_size(path: Path, shape: tuple[int, ...], max_mebibytes: int) -> None:
+    mebibytes = float(np.prod(shape, dtype=np.float64)) * 4 / _MIB
+    if mebibytes > max_mebibytes:
+        raise BadCase(
+            path,
+            f"declares {' x '.join(map(str, shape))} voxels, {mebibytes:,.0f} MiB as float32; the limit is "
+            f"{max_mebibytes}",
+            "Crop or resample it",
         )
 
 
-def _numbers(reader: sitk.ImageSeriesReader, number: int, tag: str) -> list[float]:
-    return [float(each) for each in reader.GetMetaData(number, tag).split("\\")]
+def _voxels(stack: Stack) -> NDArray[np.float32]:
+    """(columns, rows, slices)."""
+    voxels = np.empty(stack.shape, np.float32, order="F")
+    numbered = sorted(enumerate(stack.slices), key=lambda pair: (pair[1].file, pair[1].frame or 0))
+    for file, of_file in groupby(numbered, key=lambda pair: pair[1].file):
+        for (number, each), stored in zip(of_file, _planes(file), strict=True):
+            voxels[:, :, number] = (each.slope * stored.astype(np.float64) + each.intercept).T
+    return voxels
+
+
+def _planes(path: Path) -> Iterator[NDArray[np.integer]]:
+    """The stored values of each frame (rows, columns), in the file's order."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+        _check_length(path, dataset)
+        frames = iter_pixels(dataset, raw=True)
+        while True:
+            with warnings.catch_warnings():
+                # Whatever the decoder doubts is refused: a value that is guessed is worse than none.
+                warnings.simplefilter("error", UserWarning)
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield _meant(frame, int(dataset.BitsStored), signed=dataset.PixelRepresentation == 1)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise BadCase(
+            path, f"has voxels that cannot be decoded ({error})", "Copy or export it again"
+        ) from error
+    except UserWarning as warning:
+        raise BadCase(path, f"has voxels that are open to doubt ({warning})", "Export it again") from warning
+
+
+def _check_length(path: Path, dataset: Dataset) -> None:
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    declared = dataset.Rows * dataset.Columns * frames * dataset.BitsAllocated // 8
+    held = len(dataset.PixelData)
+    if held not in (declared, declared + declared % 2):
+        raise BadCase(
+            path,
+            f"holds {held} bytes of voxels where its headers declare {declared}",
+            "Copy or export it again",
+        )
+
+
+def _meant(stored: NDArray[np.generic], bits: int, signed: bool) -> NDArray[np.integer]:
+    """The lowest `bits` of each number, by its sign: what lies above them has no meaning (PS3.5 8.1.1)."""
+    width = stored.dtype.itemsize
+    values = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("=")).view(
+        f"{'i' if signed else 'u'}{width}"
+    )
+    unused = width * 8 - bits
+    return (values << unused) >> unused

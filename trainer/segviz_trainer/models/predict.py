@@ -18,6 +18,7 @@ from segviz_trainer.data.dicom import series_to_nifti
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.preprocess import prepare_image
 from segviz_trainer.models.trained import Model, Prediction
+from segviz_trainer.process.errors import BadCase
 
 MAX_MEBIBYTES = 4096
 
@@ -67,8 +68,8 @@ def predict_files(
         ) from error
     for files in planned:
         image = files.image
-        with as_nifti(image) as file:
-            prepared = prepare_image(file, model.preprocessing, MAX_MEBIBYTES)
+        with as_nifti(image) as opened:
+            prepared = prepare_image(opened.file, model.preprocessing, MAX_MEBIBYTES)
         voxels = torch.from_numpy(prepared.voxels)[None]
         found = model.predict(voxels, prepared, partial(report, image))
         save(files.labels, found.labels, prepared.native)
@@ -119,13 +120,27 @@ def save(path: Path, values: NDArray[np.generic], grid: Grid) -> None:
     partial.rename(path)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """An image as a NIfTI file, with what is odd about where it came from."""
+
+    file: Path
+    warnings: tuple[str, ...] = ()
+
+
 @contextmanager
-def as_nifti(image: Path) -> Iterator[Path]:
+def as_nifti(image: Path) -> Iterator[Opened]:
     """The image itself, or what the DICOM series in the folder holds."""
     if not image.is_dir():
-        yield image
+        yield Opened(image)
         return
     with tempfile.TemporaryDirectory(prefix="segviz-dicom-") as folder:
-        file = Path(folder) / f"{image.name}.nii.gz"
-        series_to_nifti(image, file)
-        yield file
+        # Not the folder's name: one that ends in .nii means something to a writer of NIfTI.
+        file = Path(folder) / "volume.nii"
+        warnings = series_to_nifti(image, file, MAX_MEBIBYTES)
+        try:
+            yield Opened(file, warnings)
+        except BadCase as error:
+            if error.path != file:
+                raise
+            raise BadCase(image, error.reason, error.hint) from error

@@ -191,10 +191,10 @@ def test_a_series_of_a_tilted_gantry_is_refused(degrees: float, fits: bool, tmp_
     image = scan(tmp_path / "ct.nii.gz", np.diag([-2.0, -1.5, 2.5, 1.0]))
     write_series(image, tmp_path / "series", lean=float(np.tan(np.radians(degrees))))
     if fits:
-        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz", 64)
         return
     with pytest.raises(Refusal, match=rf"series: its slices are stacked {degrees:.1f} degrees off"):
-        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+        series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz", 64)
 
 
 def test_places_rounded_by_a_scanner_are_no_tilt(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_places_rounded_by_a_scanner_are_no_tilt(tmp_path: Path) -> None:
     oblique = np.eye(4)
     oblique[:3, :3] = [[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]] @ flat
     write_series(scan(tmp_path / "ct.nii.gz", oblique), tmp_path / "series", decimals=2)
-    series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz")
+    series_to_nifti(tmp_path / "series", tmp_path / "out.nii.gz", 64)
 
 
 def test_a_folder_without_a_series_is_refused(bundle: Path, tmp_path: Path) -> None:
