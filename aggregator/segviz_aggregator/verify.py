@@ -14,6 +14,7 @@ from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
+from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Control, Update
 from segviz_exchange.contract.sharing import PARAMETER, SHARED_HEAD
 from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store
@@ -187,8 +188,11 @@ def check_values(candidate: Candidate) -> Fault | None:
     ours = theirs = 0.0
     for name, group in candidate.expected.groups.items():
         squares = square_sum(candidate.file, name)
-        if not isfinite(squares) and not _is_finite(candidate.file, name):
-            return Fault(reasons.NOT_FINITE, f"tensor {name!r} holds NaN or an infinity")
+        # Squares of finite numbers may overflow: only then, or of variances, is it worth a second look.
+        if (group.kind != PARAMETER or not isfinite(squares)) and (
+            fault := fault_of(name, candidate.file.chunks(name))
+        ):
+            return Fault(reasons.NOT_FINITE, fault)
         before = candidate.reference.square_sum(name) if candidate.reference else None
         if before is not None and group.kind == PARAMETER:
             ours, theirs = ours + squares, theirs + before
@@ -226,7 +230,3 @@ def _square_sum(chunk: Array) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         wide = chunk.astype(np.float64)
         return float(np.dot(wide, wide))
-
-
-def _is_finite(file: TensorFile, name: str) -> bool:
-    return all(bool(np.isfinite(chunk).all()) for chunk in file.chunks(name))

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import SplitResult, urlsplit
+from xml.etree.ElementTree import ParseError
 
 import certifi
 import tenacity
@@ -164,7 +165,11 @@ class S3Store:
         return S3Store(self._client, self._credentials, self._url, self._bucket, self._prefix + prefix)
 
     def _entries(self, prefix: str) -> builtins.list[Entry]:
-        found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True)
+        try:
+            found = list(self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True))
+        except ValueError as error:
+            # A page of a captive portal or a console is XML enough to parse, without what a listing has.
+            raise Unavailable(f"{self._name(prefix)}: an answer that is not S3's ({error})") from error
         return [
             Entry(item.object_name.removeprefix(self._prefix), item.size or 0, item.last_modified)
             for item in found
@@ -206,6 +211,8 @@ class S3Store:
         """Say what a failure means for a caller, and where it happened."""
         try:
             yield
+        except ParseError as error:
+            raise Unavailable(f"{self._name(key)}: an answer that is not S3's (no XML)") from error
         except (MinioException, HTTPError) as error:
             failure = meaning(error, self._name(key))
             if isinstance(failure, Rejected) and isinstance(self._credentials, CredentialsFile):

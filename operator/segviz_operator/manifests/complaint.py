@@ -85,6 +85,17 @@ def _wrong_type(fault: Fault, _: Schema) -> tuple[str, str]:
     return what, f"Write {_TYPES[wanted]}. {fault.meaning}".rstrip()
 
 
+def _neither(fault: Fault, _: Schema) -> tuple[str, str]:
+    """An int-or-string: a quantity that is neither."""
+    what = f"is {_describe(fault.value)}, not a whole number or text"
+    if isinstance(fault.value, float):
+        return (
+            what,
+            f'Put it in quotes, as "{fault.value:g}" or "{fault.value * 1000:g}m". {fault.meaning}'.rstrip(),
+        )
+    return what, f"Write a whole number, or text in quotes. {fault.meaning}".rstrip()
+
+
 def _describe(value: object) -> str:
     match value:
         case None:
@@ -169,6 +180,7 @@ def _repeated(fault: Fault, _: Schema) -> tuple[str, str]:
 Explanation = Callable[[Fault, Schema], tuple[str, str]]
 _EXPLANATIONS: dict[str, Explanation] = {
     "type": _wrong_type,
+    "anyOf": _neither,
     "required": _missing,
     "unknown": _unknown,
     "enum": _not_a_choice,

@@ -91,6 +91,12 @@ class _Loader(yaml.SafeLoader):
         return int(node.value.lower(), 0)
 
     def number(self, node: yaml.ScalarNode) -> float | int:
+        if re.fullmatch(r"[-+]?0[0-9]+", node.value):
+            raise _error(
+                node,
+                f"{node.value} starts with a zero, and kubectl would read it as an octal number",
+                "Leave the zero out, or put it in quotes.",
+            )
         value = float(node.value)
         # JSON has one kind of number, and Go writes 2.0 as 2: kubectl sends it so.
         return int(value) if value.is_integer() and abs(value) < 2**53 else value

@@ -84,6 +84,8 @@ def predict(
         for written in predict_files(loaded, images, output, probabilities, told):
             found = ", ".join(f"{organ} {ml:.0f} ml" for organ, ml in written.millilitres.items())
             progress.console.print(f"{written.labels}: {found}", soft_wrap=True)
+            for warning in written.warnings:
+                progress.console.print(f"  {written.image}: {warning}", soft_wrap=True, style="yellow")
             progress.console.print(
                 f"  claimed by two organs or more: {written.overlap_rate:.2%} of the organs' voxels",
                 soft_wrap=True,
@@ -148,7 +150,10 @@ def evaluate(
         def told(message: str, done: int, total: int) -> None:
             progress.update(task, description=message, completed=done, total=total)
 
-        rows = assess(loaded, folder, data_set, Path(cache), tolerances, told)
+        assessed = assess(loaded, folder, data_set, Path(cache), tolerances, told)
+    for warning in assessed.warnings:
+        click.echo(warning)
+    rows = assessed.rows
     _print(rows)
     if csv_file:
         _write_csv(rows, csv_file)

@@ -1,6 +1,7 @@
 """Scores of a trained model on a data set with labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from segviz_exchange.contract.records import CaseScore
@@ -13,6 +14,14 @@ from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.tolerances import tolerance_of
 from segviz_trainer.models.predict import MAX_MEBIBYTES
 from segviz_trainer.models.trained import Model
+from segviz_trainer.process.errors import BadCases
+
+
+@dataclass(frozen=True)
+class Assessed:
+    rows: tuple[CaseScore, ...]
+    warnings: tuple[str, ...]
+    """What is odd about a case, and what was left out."""
 
 
 def assess(
@@ -22,7 +31,7 @@ def assess(
     cache: Path,
     tolerances: Mapping[str, float],
     report: Callable[[str, int, int], object],
-) -> tuple[CaseScore, ...]:
+) -> Assessed:
     """Every case's Dice, HD95 and NSD for each organ that both model and data set have.
 
     Raises:
@@ -37,13 +46,20 @@ def assess(
             "Name the data set's organs as the model does."
         )
 
+    left_out = _left_out(organs, "the model has", model.trained.organs) + _left_out(
+        model.trained.organs, "the data set has", organs
+    )
+
     def preparing(done: int, total: int, case: str) -> None:
         report(f"preparing {case}", done, total)
 
-    cases = find_cases(root, data_set, str(root))
-    prepared = prepare(
-        cases, model.preprocessing, organs, MAX_MEBIBYTES, cache, OnBadCase.REFUSE, preparing
-    ).cases
+    found = find_cases(root, data_set, str(root))
+    try:
+        prepared = prepare(
+            found, model.preprocessing, organs, MAX_MEBIBYTES, cache, OnBadCase.REFUSE, preparing
+        ).cases
+    except BadCases as error:
+        raise error.advising("Mend them, or leave them out with --cases.") from error
     rows = []
     for done, case in enumerate(prepared, start=1):
         label = case.native_label()
@@ -54,4 +70,14 @@ def assess(
             )
             rows.append(CaseScore(case.id, organ, agreed.dice, agreed.hd95, agreed.nsd, agreed.missed))
         report(case.id, done, len(prepared))
-    return tuple(rows)
+    odd = tuple(f"{case.id}: {warning}" for case in prepared for warning in case.warnings)
+    return Assessed(tuple(rows), left_out + odd)
+
+
+def _left_out(organs: Sequence[str], having: str, others: Sequence[str]) -> tuple[str, ...]:
+    missing = [organ for organ in organs if organ not in others]
+    if not missing:
+        return ()
+    return (
+        f"not scored: {len(missing)} of {len(organs)} organs ({', '.join(missing)}); {having} {', '.join(others)}",
+    )

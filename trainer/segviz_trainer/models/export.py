@@ -14,6 +14,7 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import (
     Closing,
     Control,
@@ -171,11 +172,11 @@ def checked(file: TensorFile, schema: Mapping[str, TensorInfo]) -> dict[str, Arr
     """The tensors of a release.
 
     Raises:
-        InvalidTensors: a name, shape or dtype that the federation's model does not have, or no finite value.
+        InvalidTensors: a name, shape or dtype that the federation's model does not have, or a value that none has.
     """
     for name, info in file.infos.items():
         if schema.get(name) != info:
             raise InvalidTensors(f"tensor {name!r} is {info}, in the model it is {schema.get(name)}")
-        if not all(np.isfinite(chunk).all() for chunk in file.chunks(name)):
-            raise InvalidTensors(f"tensor {name!r} has values that are not finite")
+        if fault := fault_of(name, file.chunks(name)):
+            raise InvalidTensors(fault)
     return file.read_all()

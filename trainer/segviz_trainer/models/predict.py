@@ -21,6 +21,8 @@ from segviz_trainer.models.trained import Model, Prediction
 from segviz_trainer.process.errors import BadCase
 
 MAX_MEBIBYTES = 4096
+_LONGEST_NAME = 255
+"""Bytes of a file's name, on nearly every file system."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Written:
     millilitres: dict[str, float]
     """By organ."""
     overlap_rate: float
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,7 @@ def predict_files(
     check_files(planned)
     ids = {organ: index for index, organ in enumerate(model.trained.organs, start=1)}
     legend = json.dumps({"background": 0} | ids, indent=2) + "\n"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "labels.json").write_text(legend, encoding="utf-8")
-    except OSError as error:
-        raise Refusal(
-            f"{output}: cannot be written ({error.strerror}). Name another folder with --output."
-        ) from error
+    write_legend(output, legend)
     for files in planned:
         image = files.image
         with as_nifti(image) as opened:
@@ -75,7 +72,37 @@ def predict_files(
         save(files.labels, found.labels, prepared.native)
         for organ, file in files.probabilities.items():
             save(file, found.probabilities[found.organs.index(organ)], prepared.native)
-        yield Written(image, files.labels, volumes(found, prepared.native), found.overlap_rate)
+        yield Written(
+            image,
+            files.labels,
+            volumes(found, prepared.native),
+            found.overlap_rate,
+            opened.warnings + prepared.warnings,
+        )
+
+
+def write_legend(output: Path, legend: str) -> None:
+    """Raises Refusal where the folder says otherwise already: label maps there would change their meaning."""
+    file = output / "labels.json"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            if file.read_bytes() != legend.encode():
+                raise Refusal(
+                    f"{file}: gives label maps of an earlier prediction other numbers than this model has. "
+                    "Name another folder with --output."
+                )
+            return
+        if any(output.glob("*.nii.gz")):
+            raise Refusal(
+                f"{output}: holds .nii.gz files without a labels.json, which this one would seem to explain. "
+                "Name another folder with --output."
+            )
+        file.write_text(legend, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(
+            f"{output}: cannot be written ({error.strerror}). Name another folder with --output."
+        ) from error
 
 
 def plan_files(image: Path, output: Path, organs: Sequence[str]) -> Planned:
@@ -86,11 +113,18 @@ def plan_files(image: Path, output: Path, organs: Sequence[str]) -> Planned:
 
 
 def check_files(planned: Sequence[Planned]) -> None:
-    """Raises Refusal where a result would replace an image, a file of a DICOM series or another result."""
+    """Raises Refusal where a result would replace an image, a file of a DICOM series or another result.
+
+    Also where its name is longer than file systems take, before a model has run for nothing.
+    """
     inputs = {files.image.resolve() for files in planned}
     owners: dict[Path, Path] = {}
     for files in planned:
         for file in (files.labels, *files.probabilities.values()):
+            if len(partial_of(file).name.encode()) > _LONGEST_NAME:
+                raise Refusal(
+                    f"{files.image}: its name is too long for a result to be named after it. Shorten the name."
+                )
             place = file.resolve()
             if place in inputs or (place.parent in inputs and place.exists()):
                 raise Refusal(
@@ -115,9 +149,20 @@ def save(path: Path, values: NDArray[np.generic], grid: Grid) -> None:
     """A file that is complete or absent."""
     image = nib.Nifti1Image(values, grid.matrix)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
-    partial = path.with_name(f".partial-{path.name}")
-    nib.save(image, partial)
-    partial.rename(path)
+    partial = partial_of(path)
+    try:
+        nib.save(image, partial)
+        partial.rename(path)
+    except OSError as error:
+        raise Refusal(
+            f"{path}: cannot be written ({error.strerror}). Make room, or check the folder."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    return path.with_name(f".partial-{path.name}")
 
 
 @dataclass(frozen=True)

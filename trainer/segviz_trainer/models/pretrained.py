@@ -10,6 +10,7 @@ import msgspec
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Control, Round, commit, newest_control, newest_round
 from segviz_exchange.contract.sharing import (
     COUNTER,
@@ -25,6 +26,7 @@ from segviz_exchange.contract.spec import Start
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store
 from segviz_trainer.models.exported import mean
+from segviz_trainer.models.trained import check_digest
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.tensors import load, to_arrays, to_tensors
 
@@ -81,7 +83,7 @@ def start_from(store: Store, model: Path) -> Started:
 
 def _read(path: Path) -> dict[str, Array]:
     try:
-        return codec.open_tensors(path).read_all()
+        tensors = codec.open_tensors(path).read_all()
     except OSError as error:
         raise Refusal(
             f"{path}: cannot be read ({error.strerror}). Name an exported model's folder, or its "
@@ -89,12 +91,30 @@ def _read(path: Path) -> dict[str, Array]:
         ) from error
     except InvalidTensors as error:
         raise Refusal(f"{error}. Name an exported model's folder, or its model.safetensors.") from error
+    _check_digest(path)
+    for name, value in tensors.items():
+        if fault := fault_of(name, [value]):
+            raise Refusal(
+                f"{path}: {fault}. Every site would start from it; train or export the model again."
+            )
+    return tensors
+
+
+def _check_digest(path: Path) -> None:
+    """Where a model.json lies beside it, it is that record's file, or none."""
+    try:
+        described = msgspec.json.decode(path.with_name("model.json").read_bytes(), type=_Description)
+    except (OSError, msgspec.DecodeError):
+        return
+    if described.blob and path.name == "model.safetensors":
+        check_digest(path, described.blob)
 
 
 class _Description(msgspec.Struct, rename="camel"):
     """The part of an exported `model.json` that is read."""
 
     all_organs: tuple[str, ...] = ()
+    blob: str = ""
 
 
 def _organs(path: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """A finished model on disk: an exported folder, which is also a MONAI bundle, ready to predict."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from segviz_exchange.contract import codec, spec
 from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.contract.spec import EvaluationNorm
@@ -54,11 +56,15 @@ class TrainedModel:
                 "with release: HeadsAndNorm in the SegVizSites, which is None where it is left out."
             )
         try:
+            check_digest(folder / WEIGHTS, exported.blob)
             file = codec.open_tensors(folder / WEIGHTS)
             tensors = file.read_all()
             groups = decode_groups(file.metadata[GROUPS])
         except (InvalidTensors, KeyError) as error:
             raise Refusal(f"{folder / WEIGHTS}: is damaged: {error}. Copy or export it again.") from error
+        for name, value in tensors.items():
+            if fault := fault_of(name, [value]):
+                raise Refusal(f"{folder / WEIGHTS}: {fault}: it predicts nothing. Export or train it again.")
         if exported.spec.evaluation.norm is EvaluationNorm.AVERAGED:
             # As it was scored: one set of BatchNorm for all organs.
             tensors = with_averaged_norm(tensors, exported.organs, groups)
@@ -91,6 +97,17 @@ class TrainedModel:
 def load_organ(net: SegNet, organ: str, tensors: dict[str, Array]) -> None:
     state = for_organ(organ, tensors)
     load(net, to_tensors({name: state[name] for name in net.state_dict()}))
+
+
+def check_digest(path: Path, digest: str) -> None:
+    """Raises Refusal where the file is not the one that its record speaks of."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest.removeprefix("sha256:"):
+        raise Refusal(
+            f"{path}: is damaged, or not this model's: its SHA-256 is {found[:12]}…, {RECORD} says "
+            f"{digest.removeprefix('sha256:')[:12]}…. Copy or export it again."
+        )
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,18 @@ class BadCase(Refusal):
         super().__init__(f"{path}: {reason}. {hint}.")
 
 
+_SKIP = "Mend them, or set spec.onBadCase: Skip to train without them."
+
+
 class BadCases(Refusal):
     """Every bad case of a site, one line each, so that all can be mended at once."""
 
-    def __init__(self, cases: Sequence[BadCase], total: int) -> None:
+    def __init__(self, cases: Sequence[BadCase], total: int, advice: str = _SKIP) -> None:
         self.cases = tuple(cases)
+        self.total = total
         lines = "\n".join(f"  {case}" for case in self.cases)
-        super().__init__(
-            f"{len(self.cases)} of {total} cases cannot be used:\n{lines}\n"
-            "Mend them, or set spec.onBadCase: Skip to train without them."
-        )
+        super().__init__(f"{len(self.cases)} of {total} cases cannot be used:\n{lines}\n{advice}")
+
+    def advising(self, advice: str) -> "BadCases":
+        """The same, where a manifest's fields do not apply."""
+        return BadCases(self.cases, self.total, advice)
