@@ -1,5 +1,6 @@
 """The join file: all that a site outside the cluster is given to take part with."""
 
+import codecs
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,7 @@ def encode_invitation(invitation: Invitation) -> bytes:
 def read_invitation(path: Path) -> Invitation:
     """Raises Refusal: it is not there, or is no join file."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Invitation)
+        return msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=Invitation)
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror}. Name the join file that the coordinator sent.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -43,6 +43,7 @@ from segviz_exchange.stores.store import (
     Entry,
     NotFound,
     StoreError,
+    Unavailable,
     check_key,
     read_object,
 )
@@ -285,13 +286,20 @@ def credentials_from_environment() -> Provider:
         return CredentialsFile(Path(mounted))
     provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider()])
     try:
-        provider.retrieve()
+        found = provider.retrieve()
     except (ValueError, configparser.Error) as error:
         raise Refusal(
             "No credentials for the store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
             "AWS_SESSION_TOKEN, if they are temporary), or AWS_SHARED_CREDENTIALS_FILE and AWS_PROFILE, "
             "or SEGVIZ_STORE_CREDENTIALS to a credentials.json."
         ) from error
+    for name, value in (("access key", found.access_key), ("secret key", found.secret_key)):
+        if value != value.strip():
+            # A store would answer that it does not know the key, and show nothing of the reason.
+            raise Refusal(
+                f"The {name} for the store begins or ends with a space or a line break, as from a file "
+                "that was read whole. Set it without."
+            )
     return provider
 
 

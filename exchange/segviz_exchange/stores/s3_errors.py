@@ -73,4 +73,6 @@ def _without_answer(error: HTTPError, name: str) -> StoreError:
     reason = error.reason if isinstance(error, MaxRetryError) else error
     if isinstance(reason, SSLError) and isinstance(reason.args[0], ssl.SSLCertVerificationError):
         return StoreError(f"{name}: its certificate is not trusted; name its authority in SEGVIZ_STORE_CA")
+    if isinstance(reason, SSLError) and "WRONG_VERSION_NUMBER" in str(reason):
+        return StoreError(f"{name}: the server speaks no TLS there; for plain HTTP write s3+http://")
     return Unavailable(f"{name}: {reason}")

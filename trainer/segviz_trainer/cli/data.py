@@ -10,7 +10,7 @@ import click
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import open_store
-from segviz_trainer.cli.model import case_range, cases_option, check_writable, organ_ids
+from segviz_trainer.cli.model import background_ids, case_range, cases_option, check_writable, organ_ids
 
 _PATIENCE_SECONDS = 2.0
 
@@ -75,6 +75,13 @@ Examples:
 @data.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Remark where it is absent.")
+@click.option(
+    "--background",
+    default="rest",
+    show_default=True,
+    metavar="ID[,ID]|rest",
+    help="Label ids that are no organ; all others.",
+)
 @cases_option
 @click.option(
     "--sheet",
@@ -93,6 +100,7 @@ def check(
     context: click.Context,
     folder: Path,
     organs: tuple[str, ...],
+    background: str,
     cases: str | None,
     sheet: Path | None,
     max_mebibytes: int,
@@ -112,7 +120,8 @@ def check(
     from rich.progress import Progress
 
     from segviz_exchange.contract.spec import DataSet
-    from segviz_trainer.data.layouts import find_cases, guess_layout
+    from segviz_trainer.data.layouts import MAX_ID, find_cases, guess_layout
+    from segviz_trainer.data.left_out import left_out, unread
     from segviz_trainer.data.survey import loose, survey, write_sheet
 
     ids, chosen = organ_ids(organs), case_range(cases)
@@ -123,11 +132,16 @@ def check(
             f"--cases {cases}: {folder} has no dataset.json, case_* folders, img/ and label/, or cases.csv "
             "to choose from. Leave it out to look at every file."
         )
-    listed = (
-        loose(folder)
-        if layout is None
-        else find_cases(folder, DataSet(folder.resolve().name, ".", layout, ids, (), chosen), "FOLDER")
-    )
+    if layout is None:
+        listed = loose(folder)
+        skipped = unread(set(folder.iterdir()) - {case.image for case in listed}, "not looked at")
+    else:
+        # Without organs named, any label is one.
+        named = ids or {"any organ": tuple(range(1, MAX_ID))}
+        meaning = DataSet(
+            folder.resolve().name, ".", layout, named, background_ids(background, named), chosen
+        )
+        listed, skipped = find_cases(folder, meaning, "FOLDER"), left_out(folder, meaning)
     if not listed:
         raise Refusal(f"{folder}: has no NIfTI file. Name the folder that holds the data set.")
     console = Console(highlight=False)
@@ -148,6 +162,8 @@ def check(
     console.print(
         f"  label ids (cases): {', '.join(f'{i} ({n})' for i, n in found.ids) or 'none'}", soft_wrap=True
     )
+    for told in skipped:
+        console.print(f"  {told}", soft_wrap=True)
     for case in found.cases:
         for remark in case.remarks:
             console.print(f"  {case.id}: {remark}", soft_wrap=True)

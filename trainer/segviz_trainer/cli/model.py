@@ -137,7 +137,7 @@ def evaluate(
     check_writable(json_file, "--json")
     chosen = Layout(layout) if layout else _layout(folder)
     data_set = DataSet(
-        folder.resolve().name, ".", chosen, ids, _background(background, ids), case_range(cases)
+        folder.resolve().name, ".", chosen, ids, background_ids(background, ids), case_range(cases)
     )
     import tempfile
 
@@ -239,7 +239,7 @@ def _tolerances(texts: Sequence[str], organs: Collection[str]) -> dict[str, floa
     return tolerances
 
 
-def _background(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+def background_ids(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     if text == "rest":
         named = {each for ids in organs.values() for each in ids}
         return tuple(each for each in range(1, 2**16) if each not in named)

@@ -27,7 +27,7 @@ from segviz_trainer.data.preprocess import PreparedVolumes, preprocess, preproce
 from segviz_trainer.process.errors import BadCase, BadCases
 
 # Raise it with any change to what preprocessing computes.
-_CODE_VERSION = 2
+_CODE_VERSION = 3
 _IMAGE, _LABEL, _FOREGROUND = "image.npy", "label.npy", "foreground.npy"
 # Packed: read once per validation, and an organ's mask shrinks a hundredfold.
 _NATIVE_LABEL = "native_label.zlib"

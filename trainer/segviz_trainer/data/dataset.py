@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
-from segviz_exchange.contract.spec import FederationSpec, Intensity
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.cache import PreparedCase, prepare
 from segviz_trainer.data.layouts import Case, find_cases
+from segviz_trainer.data.left_out import left_out
 from segviz_trainer.data.splits import split_cases
 from segviz_trainer.process.site import Site
 
@@ -62,6 +63,9 @@ def load_evaluation_data(site: Site, federation: FederationSpec, report: Report)
 
 
 def find_all(site: Site) -> tuple[Case, ...]:
+    for data_set in site.spec.data_sets:
+        for told in left_out(site.data_root, data_set):
+            log.warning("%s: %s", data_set.name, told)
     return tuple(
         chain.from_iterable(
             find_cases(site.data_root, data_set, f"spec.dataSets[{index}]")
@@ -84,9 +88,7 @@ def _prepare(
     )
     for bad in prepared.skipped:
         log.warning("left out: %s", bad)
-    # What headers warn of concerns CTs, which are scaled by a window; MR crops are 1 mm on purpose.
-    is_ct = federation.preprocessing.intensity.method is Intensity.WINDOW
-    for warning in sorted({warning for case in prepared.cases for warning in case.warnings if is_ct}):
+    for warning in sorted({warning for case in prepared.cases for warning in case.warnings}):
         warned = [case.id for case in prepared.cases if warning in case.warnings]
         log.warning("%d of %d cases, %s first: %s", len(warned), len(cases), warned[0], warning)
     return prepared.cases

@@ -97,7 +97,7 @@ def _refuse_lost_slice(path: Path) -> None:
 
 def _told(what: str, names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-    return f"left out: {len(names)} {what} ({shown})"
+    return f"left out: {what}: {len(names)} ({shown})"
 
 
 def _capped(path: Path, dataset: Dataset, max_mebibytes: int) -> Iterator[Slice]:

@@ -45,6 +45,10 @@ _UNUSABLE_DTYPES = {
     2048: "complex",
     2304: "RGBA",
 }
+LOST_AFFINE = (
+    "spacing is exactly 1x1x1 mm; for a CT that is often a lost affine "
+    "(known for LiTS/MSD liver volumes 28-47)"
+)
 _UNITS = {1: "metres", 3: "micrometres"}
 
 
@@ -93,10 +97,7 @@ def check_header(path: Path, max_mebibytes: int) -> Header:
     affine, warnings = affine_of(path, raw, order, pixdim)
     spacing = check_affine(path, affine)
     if spacing == (1.0, 1.0, 1.0):
-        warnings += (
-            "spacing is exactly 1x1x1 mm; for a CT that is often a lost affine "
-            "(known for LiTS/MSD liver volumes 28-47)",
-        )
+        warnings += (LOST_AFFINE,)
     return Header(
         shape=shape,
         spacing=spacing,

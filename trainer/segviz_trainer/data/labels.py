@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_trainer.data.layouts import Case
+from segviz_trainer.data.layouts import MAX_ID, Case
 from segviz_trainer.process.errors import BadCase
 
 # scl_slope arithmetic leaves 0.99999994 where 1 was meant.
 _INTEGER_TOLERANCE = 1e-3
-_MAX_ID = 2**16
+_FAR = 2**53  # beyond it a float names no single integer
 _SHOWN_IDS = 10
 
 IGNORED = 255
@@ -28,31 +28,50 @@ def map_label(case: Case, stored: NDArray[np.generic], organs: Sequence[str]) ->
     Raises:
         BadCase: ids that are no integers, that the manifest does not know, or no organ voxel at all.
     """
-    ids = _integers(case, stored)
+    ids = integers(case, stored)
+    found = check_ids(case, ids)
+    table = np.zeros(found[-1] + 1, dtype=np.uint8)
+    classes = _classes(case, organs)
+    for label_id in found:
+        table[label_id] = classes[label_id]
+    mapped: NDArray[np.uint8] = table[ids]
+    return mapped
+
+
+def check_ids(case: Case, ids: NDArray[np.integer]) -> list[int]:
+    """The ids that occur, ascending.
+
+    Raises:
+        BadCase: one that the manifest does not know, or no organ voxel at all.
+    """
     low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= _MAX_ID:
+    if low < 0 or high >= MAX_ID:
         raise _unknown(case, np.unique(ids).tolist())
     # A table in place of np.unique, which sorts all voxels.
     present = np.zeros(high + 1, dtype=bool)
     present[ids.ravel(order="K")] = True
-    classes = {0: 0, **dict.fromkeys(case.background, 0), **dict.fromkeys(case.ignored, IGNORED)}
-    for organ, organ_ids in case.organs.items():
-        classes |= dict.fromkeys(organ_ids, 1 + organs.index(organ))
-    found = np.flatnonzero(present).tolist()
-    if set(found) - set(classes):
+    found: list[int] = np.flatnonzero(present).tolist()
+    if set(found) - _known(case):
         raise _unknown(case, found)
-    table = np.zeros(high + 1, dtype=np.uint8)
-    for label_id in found:
-        table[label_id] = classes[label_id]
-    mapped: NDArray[np.uint8] = table[ids]
-    if not is_organ(mapped).any():
-        wanted = {organ: list(organ_ids) for organ, organ_ids in case.organs.items()}
+    if not set(found) & {label_id for organ_ids in case.organs.values() for label_id in organ_ids}:
+        wanted = {organ: list(organ_ids[:_SHOWN_IDS]) for organ, organ_ids in case.organs.items()}
         raise BadCase(
             case.label,
             f"is empty: no voxel of any annotated organ {wanted}",
             "Check the export and the label ids; leave the case out if it truly shows none of them",
         )
-    return mapped
+    return found
+
+
+def _classes(case: Case, organs: Sequence[str]) -> dict[int, int]:
+    classes = {0: 0, **dict.fromkeys(case.background, 0), **dict.fromkeys(case.ignored, IGNORED)}
+    for organ, organ_ids in case.organs.items():
+        classes |= dict.fromkeys(organ_ids, 1 + organs.index(organ))
+    return classes
+
+
+def _known(case: Case) -> set[int]:
+    return {0, *case.background, *case.ignored, *(i for ids in case.organs.values() for i in ids)}
 
 
 def is_organ(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -61,7 +80,8 @@ def is_organ(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return organ
 
 
-def _integers(case: Case, stored: NDArray[np.generic]) -> NDArray[np.integer]:
+def integers(case: Case, stored: NDArray[np.generic]) -> NDArray[np.integer]:
+    """Raises BadCase for labels that are not whole numbers, but for what rounding leaves."""
     if np.issubdtype(stored.dtype, np.integer):
         return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
     values = stored.astype(np.float64)
@@ -75,12 +95,12 @@ def _integers(case: Case, stored: NDArray[np.generic]) -> NDArray[np.integer]:
             f"has labels that are no integers, such as {values[off][0]:g}",
             "Export the label map as integers, resampled by nearest neighbour",
         )
-    return np.clip(rounded, -1, _MAX_ID).astype(np.int32)
+    return np.clip(rounded, -_FAR, _FAR).astype(np.int64)
 
 
 def _unknown(case: Case, found: list[int]) -> BadCase:
-    known = {0, *case.background, *case.ignored, *(i for ids in case.organs.values() for i in ids)}
-    unknown = [label_id for label_id in found if label_id not in known]
+    known = _known(case)
+    unknown = [label_id for label_id in found if label_id not in known or label_id >= MAX_ID]
     shown = ", ".join(map(str, unknown[:_SHOWN_IDS])) + (" ..." if len(unknown) > _SHOWN_IDS else "")
     return BadCase(
         case.label,

@@ -1,8 +1,9 @@
 """The cases of a data set, found in the layout it was published in."""
 
+import codecs
 import csv
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import msgspec
 from segviz_exchange.contract.spec import DataSet, Layout
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.process.errors import BadDataSet
+
+MAX_ID = 2**16
+"""Label ids are smaller: they index tables."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,13 @@ def find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
         ) from error
 
 
+def listed_files(root: Path, data_set: DataSet, field: str) -> frozenset[Path]:
+    """Images and labels of all cases of `data_set`, whatever its range."""
+    folder = _inside(root, root / data_set.path, f"{field}.path")
+    found = _LAYOUTS[data_set.layout](folder, f"{field}.path")
+    return frozenset(file for each in found for file in (each.image, each.label))
+
+
 def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
     _check_organs(data_set, root, field)
     folder = _inside(root, root / data_set.path, f"{field}.path")
@@ -122,6 +133,13 @@ def _check_organs(data_set: DataSet, root: Path, field: str) -> None:
     others = (("background", data_set.background), ("ignored", data_set.ignored))
     for organ, ids in (*data_set.organs.items(), *others):
         for label_id in ids:
+            if not 0 <= label_id < MAX_ID:
+                raise BadDataSet(
+                    f"{field}.organs",
+                    root / data_set.path,
+                    f"label id {label_id} is given to {organ!r}, outside of 1 to {MAX_ID - 1}",
+                    "Renumber the label maps",
+                )
             if label_id == 0 or label_id in owners:
                 owner = owners.get(label_id, "background")
                 raise BadDataSet(
@@ -146,7 +164,7 @@ def _stem(name: str) -> str:
     return name.removesuffix(".gz").removesuffix(".nii")
 
 
-def _is_volume(path: Path) -> bool:
+def is_volume(path: Path) -> bool:
     # MSD's archives carry macOS's `._name` files beside each volume.
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
@@ -154,12 +172,21 @@ def _is_volume(path: Path) -> bool:
 def _find_msd(folder: Path, field: str) -> list[_Found]:
     listing_file = folder / "dataset.json"
     try:
-        listing = msgspec.json.decode(listing_file.read_bytes(), type=_MsdListing)
+        # Windows' editors put a byte order mark first.
+        raw = listing_file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        listing = msgspec.json.decode(raw, type=_MsdListing)
     except OSError as error:
         raise BadDataSet(
             field, listing_file, f"cannot be read ({error.strerror})", "MSD sets have one"
         ) from error
     except msgspec.DecodeError as error:
+        if b'"channel_names"' in raw or (b'"numTraining"' in raw and b'"training"' not in raw):
+            raise BadDataSet(
+                field,
+                listing_file,
+                "is nnU-Net's (version 2), which lists no cases",
+                "List them in a cases.csv with the columns image,label, and remove or rename this file",
+            ) from error
         raise BadDataSet(field, listing_file, f"is malformed ({error})", "Take the published one") from error
     if len(listing.modality) != 1:
         raise BadDataSet(
@@ -177,18 +204,32 @@ def _find_kits19(folder: Path, field: str) -> list[_Found]:
 
 
 def _find_btcv(folder: Path, field: str) -> list[_Found]:
-    images = (path for path in (folder / "img").glob("img*") if _is_volume(path))
+    images = (path for path in (folder / "img").glob("img*") if is_volume(path))
     return [
         _Found(_stem(path.name).removeprefix("img"), path, folder / "label" / f"label{path.name[3:]}")
         for path in images
     ]
 
 
+_HEADER = "Write image,label as its first line, with commas between columns"
+
+
+def _header_fault(columns: Sequence[str]) -> str:
+    names = ", ".join(map(repr, columns)) or "nothing"
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and separator in columns[0]:
+            return f"separates columns by {name}: {columns[0]!r}"
+    if any(column.strip().lower() in ("image", "label") for column in columns):
+        return f"has the columns {names}, which are not written as image and label"
+    return f"has no columns image and label, but {names}"
+
+
 def _find_listed(folder: Path, field: str) -> list[_Found]:
     listing = folder / "cases.csv"
     try:
         with listing.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            rows, columns = list(reader), tuple(reader.fieldnames or ())
     except OSError as error:
         raise BadDataSet(
             field,
@@ -198,6 +239,8 @@ def _find_listed(folder: Path, field: str) -> list[_Found]:
         ) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise BadDataSet(field, listing, f"is malformed ({error})", "Write it as UTF-8 CSV") from error
+    if not {"image", "label"} <= set(columns):
+        raise BadDataSet(field, listing, f"its first line {_header_fault(columns)}", _HEADER)
     found = []
     for number, row in enumerate(rows, start=2):
         image, label = row.get("image"), row.get("label")

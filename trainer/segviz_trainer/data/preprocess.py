@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
 from segviz_trainer.data.grids import Grid
-from segviz_trainer.data.headers import Header, check_header, read_volume
+from segviz_trainer.data.headers import LOST_AFFINE, Header, check_header, read_volume
 from segviz_trainer.data.labels import is_organ, map_label
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.process.errors import BadCase
@@ -62,6 +62,19 @@ def prepare_image(path: Path, preprocessing: Preprocessing, max_mebibytes: int) 
     """
     header = check_header(path, max_mebibytes)
     _check_resampled_size(path, header, preprocessing, max_mebibytes)
+    stored = read_image(path, header)
+    placed = _to_ras(stored, header, preprocessing, mode="bilinear")
+    voxels = _scaled(path, placed, preprocessing.intensity)
+    return PreparedImage(
+        voxels,
+        Grid.of(voxels.shape[1:], placed.affine.numpy()),
+        Grid.of(header.shape, header.affine),
+        _warnings(header, stored, preprocessing.intensity),
+    )
+
+
+def read_image(path: Path, header: Header) -> NDArray[np.float32]:
+    """An image's values as stored. Raises BadCase where they are not finite or all the same."""
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(read_volume(path, header), dtype=np.float32)
     if not np.isfinite(stored).all():
@@ -69,14 +82,19 @@ def prepare_image(path: Path, preprocessing: Preprocessing, max_mebibytes: int) 
         raise BadCase(path, f"has {count} NaN or infinite voxels", "Replace them, for a CT by -1024")
     if stored.min() == stored.max():
         raise BadCase(path, f"is constant: every voxel is {stored.flat[0]:g}", "Export it again")
-    placed = _to_ras(stored, header, preprocessing, mode="bilinear")
-    voxels = _scaled(path, placed, preprocessing.intensity)
-    return PreparedImage(
-        voxels,
-        Grid.of(voxels.shape[1:], placed.affine.numpy()),
-        Grid.of(header.shape, header.affine),
-        header.warnings,
-    )
+    return stored
+
+
+def doubts(stored: NDArray[np.float32]) -> tuple[str, ...]:
+    """What is odd about the values of an image, if it is a CT."""
+    return ("no value below 0: not a CT in Hounsfield units?",) if stored.min() >= 0 else ()
+
+
+def _warnings(header: Header, stored: NDArray[np.float32], intensity: IntensityScaling) -> tuple[str, ...]:
+    if intensity.method is Intensity.WINDOW:  # for CTs
+        return header.warnings + doubts(stored)
+    # MR crops are 1 mm on purpose.
+    return tuple(warning for warning in header.warnings if warning != LOST_AFFINE)
 
 
 def preprocess(

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segviz_trainer.data.headers import Header, check_header, read_volume
-from segviz_trainer.data.layouts import Case
-from segviz_trainer.data.preprocess import check_same_grid
+from segviz_trainer.data.labels import check_ids, integers
+from segviz_trainer.data.layouts import Case, is_volume
+from segviz_trainer.data.preprocess import check_same_grid, doubts, read_image
 from segviz_trainer.process.errors import BadCase
 
 _TINY_VOXELS = 16
@@ -43,7 +44,7 @@ class Surveyed:
 
 def loose(folder: Path) -> tuple[Case, ...]:
     """Every NIfTI file of a folder without a layout, each as an image without a label."""
-    files = sorted(path for path in folder.iterdir() if path.name.endswith((".nii", ".nii.gz")))
+    files = sorted(path for path in folder.iterdir() if is_volume(path))
     return tuple(Case(path.name, path, path, folder.name, {}, ()) for path in files)
 
 
@@ -84,14 +85,11 @@ def _look(case: Case, max_mebibytes: int) -> Surveyed:
     if labelled:
         label_header = check_header(case.label, max_mebibytes)
         check_same_grid(case, header, label_header)
-    image = np.asarray(read_volume(case.image, header), np.float32)
-    label = (
-        np.asarray(read_volume(case.label, label_header)) if labelled else np.zeros(header.shape, np.uint8)
-    )
-    if not np.isfinite(image).all():
-        raise BadCase(case.image, "has NaN or infinite voxels", "Replace them, for a CT by -1024")
-    if (label != np.rint(label)).any():
-        raise BadCase(case.label, "has labels that are no integers", "Export the label map as integers")
+    image = read_image(case.image, header)
+    label: NDArray[np.integer] = np.zeros(header.shape, np.uint8)
+    if labelled:
+        label = integers(case, read_volume(case.label, label_header))
+        check_ids(case, label)
     ids, counts = np.unique(label, return_counts=True)
     voxels = tuple((int(i), int(n)) for i, n in zip(ids, counts, strict=True) if i != 0)
     low, middle, high = (float(np.percentile(image, share)) for share in (1, 50, 99))
@@ -113,19 +111,13 @@ def _remarks(
     remarks = list(header.warnings)
     if case is None:
         remarks.append("has no label")
-    elif not voxels:
-        remarks.append("the label is empty")
     present = {label_id for label_id, _ in voxels}
     for organ, ids in case.organs.items() if case else ():
         if not present & set(ids):
             remarks.append(f"no voxel of {organ}")
     if min(header.shape) < _TINY_VOXELS:
         remarks.append(f"tiny: {min(header.shape)} voxels along one axis")
-    if image.min() == image.max():
-        remarks.append(f"constant: every voxel is {image.flat[0]:g}")
-    elif image.min() >= 0:
-        remarks.append("no value below 0: not a CT in Hounsfield units?")
-    return tuple(remarks)
+    return (*remarks, *doubts(image))
 
 
 def _picture(image: NDArray[np.float32], label: NDArray[np.generic], header: Header) -> str:

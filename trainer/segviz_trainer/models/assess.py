@@ -10,6 +10,7 @@ from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.cache import prepare
 from segviz_trainer.data.labels import IGNORED
 from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.data.left_out import left_out
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.tolerances import tolerance_of
 from segviz_trainer.models.predict import MAX_MEBIBYTES
@@ -46,7 +47,7 @@ def assess(
             "Name the data set's organs as the model does."
         )
 
-    left_out = _left_out(organs, "the model has", model.trained.organs) + _left_out(
+    not_scored = _not_scored(organs, "the model has", model.trained.organs) + _not_scored(
         model.trained.organs, "the data set has", organs
     )
 
@@ -70,14 +71,14 @@ def assess(
             )
             rows.append(CaseScore(case.id, organ, agreed.dice, agreed.hd95, agreed.nsd, agreed.missed))
         report(case.id, done, len(prepared))
+    skipped = left_out(root, data_set)
     odd = tuple(f"{case.id}: {warning}" for case in prepared for warning in case.warnings)
-    return Assessed(tuple(rows), left_out + odd)
+    return Assessed(tuple(rows), not_scored + skipped + odd)
 
 
-def _left_out(organs: Sequence[str], having: str, others: Sequence[str]) -> tuple[str, ...]:
+def _not_scored(organs: Sequence[str], having: str, others: Sequence[str]) -> tuple[str, ...]:
     missing = [organ for organ in organs if organ not in others]
     if not missing:
         return ()
-    return (
-        f"not scored: {len(missing)} of {len(organs)} organs ({', '.join(missing)}); {having} {', '.join(others)}",
-    )
+    counted = f"{len(missing)} of {len(organs)} organs ({', '.join(missing)})"
+    return (f"not scored: {counted}; {having} {', '.join(others)}",)

@@ -172,7 +172,7 @@ def checked(file: TensorFile, schema: Mapping[str, TensorInfo]) -> dict[str, Arr
     """The tensors of a release.
 
     Raises:
-        InvalidTensors: a name, shape or dtype that the federation's model does not have, or a value that none has.
+        InvalidTensors: a name, shape or dtype that the federation's model lacks, or a value that none has.
     """
     for name, info in file.infos.items():
         if schema.get(name) != info:

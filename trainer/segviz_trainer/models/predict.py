@@ -122,9 +122,7 @@ def check_files(planned: Sequence[Planned]) -> None:
     for files in planned:
         for file in (files.labels, *files.probabilities.values()):
             if len(partial_of(file).name.encode()) > _LONGEST_NAME:
-                raise Refusal(
-                    f"{files.image}: its name is too long for a result to be named after it. Shorten the name."
-                )
+                raise Refusal(f"{files.image}: its name is too long to name a result after it. Shorten it.")
             place = file.resolve()
             if place in inputs or (place.parent in inputs and place.exists()):
                 raise Refusal(

@@ -290,9 +290,9 @@ def test_other_files_are_left_out_by_name(tmp_path: Path) -> None:
     (folder / "other").mkdir()
     told = series_to_nifti(folder, tmp_path / "out.nii", LIMIT)
     assert set(told) == {
-        "left out: 1 files that are not DICOM (README.txt)",
-        "left out: 1 hidden files (._IM0000.dcm)",
-        "left out: 1 folders, which are not looked into (other)",
+        "left out: files that are not DICOM: 1 (README.txt)",
+        "left out: hidden files: 1 (._IM0000.dcm)",
+        "left out: folders, which are not looked into: 1 (other)",
     }
 
 
