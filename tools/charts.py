@@ -83,6 +83,31 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
+def defaults(chart: Path) -> str:
+    """A template that gives back what `key:` or `--set key=null` takes away.
+
+    Helm deletes such a key from the values before any template sees them, and tells nobody.
+    """
+    (values,) = read_documents(chart / "values.yaml")
+    return (
+        "{{- /* Written by tools/charts.py from values.yaml: what is null counts as left out. */ -}}\n"
+        f'{{{{- define "{chart.name}.defaults" -}}}}\n{json.dumps(values, indent=2)}\n{{{{- end }}}}\n\n'
+        f'{{{{- define "{chart.name}.complete" -}}}}\n'
+        f'{{{{- $defaults := include "{chart.name}.defaults" . | fromJson -}}}}\n'
+        f'{{{{- include "{chart.name}.fill" (dict "into" .Values "from" $defaults) -}}}}\n'
+        "{{- end }}\n\n"
+        "{{- /* Resources and labels are the user's own maps: a key of those may be taken away. */ -}}\n"
+        f'{{{{- define "{chart.name}.fill" -}}}}\n'
+        "{{- $into := .into -}}\n"
+        "{{- range $key, $default := .from -}}\n"
+        '{{- if or (not (hasKey $into $key)) (kindIs "invalid" (get $into $key)) -}}\n'
+        "{{- $_ := set $into $key $default -}}\n"
+        '{{- else if and (kindIs "map" $default) (not (has $key (list "resources" "labels"))) -}}\n'
+        f'{{{{- include "{chart.name}.fill" (dict "into" (get $into $key) "from" $default) -}}}}\n'
+        "{{- end -}}\n{{- end -}}\n{{- end }}\n"
+    )
+
+
 def wanted_files() -> dict[Path, str]:
     wanted = {
         CHARTS / "segviz-operator" / "crds" / path.name: path.read_text(encoding="utf-8")
@@ -94,6 +119,7 @@ def wanted_files() -> dict[Path, str]:
         after = rest.partition(END)[2]
         values = table(described_values(chart / "values.yaml"))
         wanted[readme] = f"{before}{BEGIN}\n{values}\n{END}{after}"
+        wanted[chart / "templates" / "_defaults.tpl"] = defaults(chart)
     return wanted
 
 

@@ -1,14 +1,14 @@
 {{- define "segviz-operator.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: segviz
 {{ include "segviz-operator.selector" . }}
 {{- end }}
 
 {{- define "segviz-operator.selector" -}}
 app.kubernetes.io/name: segviz-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* Of cluster-wide objects: two releases, each for its own namespaces, must not meet. */ -}}

@@ -4,7 +4,7 @@
 - to:
     - namespaceSelector:
         matchLabels:
-          kubernetes.io/metadata.name: {{ .Values.networkPolicy.dns.namespace }}
+          kubernetes.io/metadata.name: {{ .Values.networkPolicy.dns.namespace | quote }}
       {{- with .Values.networkPolicy.dns.podLabels }}
       podSelector:
         matchLabels:
@@ -37,11 +37,11 @@
 - to:
     - namespaceSelector:
         matchLabels:
-          kubernetes.io/metadata.name: {{ .Release.Namespace }}
+          kubernetes.io/metadata.name: {{ .Release.Namespace | quote }}
       podSelector:
         matchLabels:
           app.kubernetes.io/name: segviz-trial-store
-          app.kubernetes.io/instance: {{ .Release.Name }}
+          app.kubernetes.io/instance: {{ .Release.Name | quote }}
   ports:
     - {protocol: TCP, port: 9000}
 {{- end }}
@@ -67,7 +67,7 @@
 - from:
     - namespaceSelector:
         matchLabels:
-          kubernetes.io/metadata.name: {{ . }}
+          kubernetes.io/metadata.name: {{ . | quote }}
   ports:
     - {protocol: TCP, port: 9090}
 {{- end }}
