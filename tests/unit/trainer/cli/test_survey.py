@@ -18,7 +18,7 @@ def btcv(folder: Path) -> Path:
     write_volume(folder / "img/img0001.nii.gz", ct)
     write_volume(folder / "label/label0001.nii.gz", label)
     write_volume(folder / "img/img0002.nii.gz", ct, np.eye(4))
-    write_volume(folder / "label/label0002.nii.gz", label * 0, np.eye(4))
+    write_volume(folder / "label/label0002.nii.gz", label * 2, np.eye(4))
     write_volume(folder / "img/img0003.nii.gz", ct)
     write_volume(folder / "label/label0003.nii.gz", label[:-1])
     return folder
@@ -26,10 +26,12 @@ def btcv(folder: Path) -> Path:
 
 def test_good_odd_and_unusable_cases_are_told_apart(tmp_path: Path) -> None:
     folder, page = btcv(tmp_path / "set"), tmp_path / "sheet.html"
-    done = CliRunner().invoke(data, ["check", str(folder), "--organ", "liver=1", "--sheet", str(page)])
+    done = CliRunner().invoke(
+        data, ["check", str(folder), "--organ", "liver=1", "--organ", "spleen=2", "--sheet", str(page)]
+    )
     assert done.exit_code == 2
     assert "3 cases, layout BTCV; 1 unusable" in done.output
-    assert "label ids (cases): 1 (1)" in done.output
+    assert "label ids (cases): 1 (1), 2 (1)" in done.output
     assert "0002: spacing is exactly 1x1x1 mm" in done.output
     assert "0002: no voxel of liver" in done.output
     assert "label0003.nii.gz: has the shape (19, 18, 16)" in done.output
