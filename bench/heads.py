@@ -25,12 +25,13 @@ from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.dataset import load_evaluation_data
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.network import segnet as network
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Position
-from segviz_trainer.training.trainer import Device, Trainer, build_optimizer, learning_rate
+from segviz_trainer.training.trainer import Trainer, build_optimizer, learning_rate
 
 EXAMPLE = Path(__file__).parents[1] / "examples/hippocampus"
 

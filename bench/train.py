@@ -31,10 +31,11 @@ from segviz_exchange.contract.spec import Intensity, MemoryFormat, Precision
 from segviz_trainer.batches.sampling import Batch, epoch_batches
 from segviz_trainer.data.cache import PreparedCase, prepare
 from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.phantom.generate import generate
-from segviz_trainer.training.trainer import Device, Trainer, build_optimizer
+from segviz_trainer.training.trainer import Trainer, build_optimizer
 
 MODEL = spec.Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, spec.Norm.BATCH, 1)
 RATE = 1e-3

@@ -16,8 +16,8 @@ from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.inference.windows import Report, SlidingWindows
 from segviz_trainer.metrics.overlap import Mask
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
-from segviz_trainer.training.trainer import Device
 
 
 class Predictor:

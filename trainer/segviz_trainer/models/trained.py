@@ -21,9 +21,9 @@ from segviz_trainer.inference.windows import Report
 from segviz_trainer.metrics.overlap import Mask
 from segviz_trainer.models.exported import for_organ, with_averaged_norm
 from segviz_trainer.network import segnet as network
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.network.tensors import load, to_tensors
-from segviz_trainer.training.trainer import Device
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 

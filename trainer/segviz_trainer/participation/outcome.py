@@ -1,6 +1,5 @@
 """What a site makes of the final model: fine-tuned heads, test scores, and what it releases."""
 
-import secrets
 from dataclasses import replace
 
 from segviz_exchange.contract import codec, keys
@@ -20,8 +19,8 @@ from segviz_exchange.contract.spec import FineTuning, Release
 from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
-from segviz_trainer.process.site import Site
-from segviz_trainer.scoring.cases import may_leave, score, summary, surface_summary
+from segviz_trainer.scoring.case_ids import may_leave, salt_of
+from segviz_trainer.scoring.cases import score, summary, surface_summary
 from segviz_trainer.training.checkpoint import Checkpoints
 from segviz_trainer.training.epochs import EpochRun
 from segviz_trainer.training.trainer import learning_rate
@@ -103,13 +102,3 @@ def _release(me: Participant, own: set[str]) -> str | None:
     me.store.upload(keys.release_blob(me.alias, digest), path)
     path.unlink()
     return digest
-
-
-def salt_of(site: Site) -> str:
-    """A secret of the site's own, made once, so that nobody else can guess case ids from their digests."""
-    path = site.state / "salt"
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        partial.write_text(secrets.token_hex(16), encoding="utf-8")
-        partial.rename(path)
-    return path.read_text(encoding="utf-8")

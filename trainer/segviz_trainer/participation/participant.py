@@ -11,6 +11,7 @@ from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import SiteData
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.network import segnet as network
+from segviz_trainer.network.device import Device
 from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.participation.federated import FederatedModel
 from segviz_trainer.privacy.updates import PrivateUpdates
@@ -19,7 +20,7 @@ from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.process.site import Site
 from segviz_trainer.training.checkpoint import Checkpoints, Position
 from segviz_trainer.training.epochs import EpochSoFar
-from segviz_trainer.training.trainer import Device, Trainer, build_optimizer
+from segviz_trainer.training.trainer import Trainer, build_optimizer
 
 
 @dataclass

@@ -26,15 +26,15 @@ from segviz_trainer.data.dataset import load_evaluation_data
 from segviz_trainer.data.layouts import find_cases
 from segviz_trainer.inference.predictor import Predictor, to_native
 from segviz_trainer.metrics.overlap import dice
+from segviz_trainer.models.for_external import load_for_external
 from segviz_trainer.models.trained import load_organ
 from segviz_trainer.network import segnet as network
-from segviz_trainer.participation.external import load_for_external
-from segviz_trainer.participation.outcome import salt_of
+from segviz_trainer.network.device import Device
 from segviz_trainer.process.site import Site
-from segviz_trainer.scoring.cases import case_name, salted, scored_masks
+from segviz_trainer.scoring.case_ids import case_name, salt_of, salted
+from segviz_trainer.scoring.cases import scored_masks
 from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
 from segviz_trainer.study.tables import Table
-from segviz_trainer.training.trainer import Device
 
 _SIDE = 176
 """Pixels of a slice's longer side."""

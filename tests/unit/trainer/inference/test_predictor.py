@@ -17,7 +17,7 @@ from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.overlap import dice
-from segviz_trainer.training.trainer import Device
+from segviz_trainer.network.device import Device
 
 ORGANS = ("kidneys", "liver", "spleen")
 SHAPE = (26, 22, 18)

@@ -16,12 +16,12 @@ from builders.volumes import ORGANS, WINDOWED, write_case
 from segviz_exchange.contract.spec import Augmentation, MemoryFormat, Model, Norm, Precision, Training
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import build
 from segviz_trainer.network.tensors import load, snapshot
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.training.trainer import (
-    Device,
     Trainer,
     build_optimizer,
     learning_rate,
