@@ -39,7 +39,7 @@ from segviz_exchange.contract.sharing import (
 )
 from segviz_exchange.stores.store import Corrupt, NotFound, Store, download
 from segviz_trainer.models.bundle import write_bundle
-from segviz_trainer.models.exported import assemble, is_complete
+from segviz_trainer.models.exported import RECORD, WEIGHTS, assemble, is_complete
 from segviz_trainer.models.modelcard import Sources
 from segviz_trainer.models.trained import TrainedModel
 
@@ -133,10 +133,10 @@ class Exporter:
         staged = self.output / f".{exported.variant}"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        path = staged / "model.safetensors"
+        path = staged / WEIGHTS
         digest = codec.save(path, tensors, metadata)
         exported = msgspec.structs.replace(exported, blob=digest, size_bytes=path.stat().st_size)
-        staged.joinpath("model.json").write_bytes(encode(exported))
+        (staged / RECORD).write_bytes(encode(exported))
         if exported.organs:
             write_bundle(staged, TrainedModel.open(staged), sources)
         self.store.upload(keys.exported_blob(digest), path)

@@ -10,9 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION, SHARED_HEAD, TensorGroup
+from segviz_exchange.contract.spec import EvaluationNorm
 
 Tensors = Mapping[str, Array]
+
+WEIGHTS, RECORD = "model.safetensors", "model.json"
+"""Its files."""
 
 
 def organ_prefix(organ: str) -> str:
@@ -59,13 +64,17 @@ def averaged_norm(
     return mean(sets)
 
 
-def with_averaged_norm(
-    tensors: Tensors, organs: Iterable[str], groups: Mapping[str, TensorGroup]
+def as_evaluated(
+    exported: Exported, tensors: Mapping[str, Array], groups: Mapping[str, TensorGroup]
 ) -> dict[str, Array]:
-    """The same with one set of BatchNorm, the mean, for every organ."""
-    organs = tuple(organs)
-    norm = averaged_norm(tensors, organs, groups)
-    return {**tensors, **{organ_prefix(organ) + name: norm[name] for organ in organs for name in norm}}
+    """The tensors that external sets are scored with: every organ has the mean norm where it is averaged."""
+    if exported.spec.evaluation.norm is not EvaluationNorm.AVERAGED:
+        return dict(tensors)
+    norm = averaged_norm(tensors, exported.organs, groups)
+    return {
+        **tensors,
+        **{organ_prefix(organ) + name: norm[name] for organ in exported.organs for name in norm},
+    }
 
 
 def mean(parts: Sequence[Tensors]) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from segviz_exchange.contract.sharing import TensorGroup
 from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.inference.predictor import Predictor
-from segviz_trainer.models.exported import with_averaged_norm
+from segviz_trainer.models.exported import as_evaluated
 from segviz_trainer.models.trained import load_organ
 
 
@@ -21,9 +21,6 @@ def load_for_external(
     cases: Sequence[PreparedCase],
 ) -> None:
     """The state for one organ: with its owners' BN, the mean of all owners', or the external images' own."""
-    norm = exported.spec.evaluation.norm
-    if norm is EvaluationNorm.AVERAGED:
-        tensors = with_averaged_norm(tensors, exported.organs, groups)
-    load_organ(predictor.model, organ, tensors)
-    if norm is EvaluationNorm.ADAPTED:
+    load_organ(predictor.model, organ, as_evaluated(exported, tensors, groups))
+    if exported.spec.evaluation.norm is EvaluationNorm.ADAPTED:
         predictor.reestimate_norm(cases)
