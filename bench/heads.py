@@ -96,7 +96,7 @@ def settings(shipped: FederationSpec, rounds: int) -> FederationSpec:
 
 
 def build(site: Site, federation: FederationSpec) -> Trainer:
-    device = Device.choose(federation.training)
+    device = Device.choose(federation.training).settle()
     net = device.move(network.build(federation, site.organs))
     parameters = dict(net.named_parameters())
     loss = build_loss(Setting(federation, site.organs, site.organs, 0, net))

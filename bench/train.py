@@ -187,7 +187,7 @@ def monai_name(ours: str) -> str:
 
 def our_step(options: argparse.Namespace, threads: int) -> Step:
     """What a site runs."""
-    device = Device.choose(training_of(options, threads))
+    device = Device.choose(training_of(options, threads)).settle()
     net = device.move(SegNet(MODEL, {"organ": 2}, SEED)).train()
     parameters = dict(sorted(net.named_parameters()))
     optimizer = build_optimizer(parameters)

@@ -40,14 +40,14 @@ class Batch:
     """(B, 1, X, Y, Z) float32."""
     label: torch.Tensor
     """(B, 1, X, Y, Z) uint8: 0 background (and what is ignored), 1 + i the i-th organ."""
-    organs: tuple[frozenset[int], ...]
+    annotated: tuple[frozenset[int], ...]
     """Of each patch, the indices (from 0) of the organs that its data set annotates."""
     known: torch.Tensor | None = None
     """(B, 1, X, Y, Z) float32: 0 where a voxel is to be ignored, else 1; none where all count."""
 
     def to(self, place: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         known = None if self.known is None else place(self.known)
-        return Batch(place(self.image), place(self.label), self.organs, known)
+        return Batch(place(self.image), place(self.label), self.annotated, known)
 
 
 def steps_per_epoch(n_cases: int, training: Training) -> int:
@@ -82,11 +82,11 @@ def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[in
         chance = build_generator(*position, "case", case.data_set, case.id)
         rows = slice(index * crops, (index + 1) * crops)
         _fill(image[rows, 0], label[rows, 0], case, training, chance)
-    organs = tuple(case.annotated for case in cases for _ in range(crops))
+    annotated = tuple(case.annotated for case in cases for _ in range(crops))
     ignored = label == IGNORED
     known = torch.from_numpy((~ignored).astype(np.float32)) if ignored.any() else None
     label[ignored] = 0
-    return Batch(torch.from_numpy(image), torch.from_numpy(label), organs, known)
+    return Batch(torch.from_numpy(image), torch.from_numpy(label), annotated, known)
 
 
 def _fill(

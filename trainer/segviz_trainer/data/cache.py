@@ -60,19 +60,6 @@ class PreparedCase:
     folder: Path
     warnings: tuple[str, ...] = ()
 
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """(4, 4), of the prepared arrays."""
-        return self.grid.matrix
-
-    @property
-    def native_affine(self) -> NDArray[np.float64]:
-        return self.native.matrix
-
-    @property
-    def native_shape(self) -> tuple[int, int, int]:
-        return self.native.shape
-
     def image(self) -> torch.Tensor:
         """(1, X, Y, Z) float32, axes along R, A, S."""
         return torch.from_numpy(np.load(self.folder / _IMAGE, allow_pickle=False))

@@ -19,11 +19,16 @@ class Device:
 
     @classmethod
     def choose(cls, training: spec.Training) -> "Device":
-        torch.set_num_threads(training.threads)
+        """A GPU where there is one."""
+        return cls(torch.device("cuda" if torch.cuda.is_available() else "cpu"), training)
+
+    def settle(self) -> "Device":
+        """Make torch compute so, in this whole process."""
+        torch.set_num_threads(self.training.threads)
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         # A debugging aid of that mode: it fills fresh memory with NaN, a tenth of a step (bench/train.py).
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        return cls(torch.device("cuda" if torch.cuda.is_available() else "cpu"), training)
+        return self
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -50,7 +50,7 @@ class Evaluator:
         )
         file = codec.open_tensors(path)
         tensors, groups = file.read_all(), decode_groups(file.metadata[GROUPS])
-        device = Device.choose(exported.spec.training)
+        device = Device.choose(exported.spec.training).settle()
         net = device.move(network.build(exported.spec, exported.all_organs))
         predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
         rows: list[CaseScore] = []

@@ -35,7 +35,7 @@ class Participant:
     pulse: Pulse = field(default_factory=Pulse)
 
     def __post_init__(self) -> None:
-        self.device = Device.choose(self.control.spec.training)
+        self.device = Device.choose(self.control.spec.training).settle()
         self.checkpoints = Checkpoints(self.site.state / "checkpoints")
 
     @cached_property

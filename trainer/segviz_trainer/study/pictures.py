@@ -154,13 +154,13 @@ class _Artist:
             case=case.case,
             dice=case.values[DICE.name],
             redrawn_dice=dice(prediction, truth),
-            slices=tuple(_slices(image, truth, prediction, prepared.native_affine)),
+            slices=tuple(_slices(image, truth, prediction, prepared.native.matrix)),
         )
 
 
 def _predictor(exported: Exported, scratch: Path) -> Predictor:
     scratch.mkdir(parents=True, exist_ok=True)
-    device = Device.choose(exported.spec.training)
+    device = Device.choose(exported.spec.training).settle()
     net = device.move(network.build(exported.spec, exported.all_organs))
     return Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
 

@@ -60,7 +60,7 @@ def test_a_batch_holds_crops_of_its_volumes(cases: tuple[PreparedCase, ...]) -> 
     first = batches(cases)[0]
     assert (first.image.shape, first.image.dtype) == ((6, 1, 16, 16, 8), torch.float32)
     assert (first.label.shape, first.label.dtype) == ((6, 1, 16, 16, 8), torch.uint8)
-    assert first.organs == (frozenset({1}),) * 6
+    assert first.annotated == (frozenset({1}),) * 6
     assert torch.isfinite(first.image).all()
     assert set(first.label.unique().tolist()) <= {0, 2}
 

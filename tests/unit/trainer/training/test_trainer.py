@@ -90,7 +90,7 @@ def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
     training: Training = msgspec.structs.replace(
         federation.training, precision=precision, memory_format=layout, augmentation=Augmentation.DEFAULT
     )
-    device = Device.choose(training)
+    device = Device.choose(training).settle()
     net = device.move(build(federation, ORGANS))
     parameters = dict(sorted(net.named_parameters()))
     loss = PerOrganHead(ORGANS)
