@@ -31,7 +31,8 @@ from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Position
-from segviz_trainer.training.trainer import Trainer, build_optimizer, learning_rate
+from segviz_trainer.training.learning_rate import learning_rate
+from segviz_trainer.training.trainer import Trainer, build_optimizer
 
 EXAMPLE = Path(__file__).parents[1] / "examples/hippocampus"
 

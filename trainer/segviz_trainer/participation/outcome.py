@@ -23,7 +23,7 @@ from segviz_trainer.scoring.case_ids import may_leave, salt_of
 from segviz_trainer.scoring.cases import score, summary, surface_summary
 from segviz_trainer.training.checkpoint import Checkpoints
 from segviz_trainer.training.epochs import EpochRun
-from segviz_trainer.training.trainer import learning_rate
+from segviz_trainer.training.learning_rate import learning_rate
 
 BASE = "base"
 TUNED = "tuned"

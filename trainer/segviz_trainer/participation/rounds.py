@@ -40,7 +40,7 @@ from segviz_trainer.process.heartbeat import check_lease
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Checkpoint, Position
 from segviz_trainer.training.epochs import EpochRun, EpochSoFar
-from segviz_trainer.training.trainer import learning_rate
+from segviz_trainer.training.learning_rate import learning_rate
 
 log = logging.getLogger(__name__)
 

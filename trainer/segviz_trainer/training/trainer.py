@@ -1,6 +1,5 @@
-"""Local training: Adam, one cosine over all epochs of the federation, one visible loop."""
+"""Local training: Adam and one visible loop."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,20 +14,6 @@ from segviz_trainer.objectives.by_name import Loss
 from segviz_trainer.objectives.proximal import proximal_term
 from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.training.checkpoint import Position
-
-MINIMUM_SHARE = 0.01
-"""The cosine ends at this share of the first learning rate: an epoch at zero would only move statistics."""
-
-
-def learning_rate(first: float, epoch: int, epochs: int) -> float:
-    """Cosine annealing (Loshchilov and Hutter, 2017, eq. 5) from `first` to a minimum at the last.
-
-    A function of the position alone, so that no scheduler state can be lost or stepped wrongly.
-    """
-    minimum = first * MINIMUM_SHARE
-    if epochs <= 1:
-        return first
-    return minimum + (first - minimum) * (1 + math.cos(math.pi * epoch / (epochs - 1))) / 2
 
 
 def build_optimizer(parameters: Mapping[str, Tensor]) -> torch.optim.Adam:

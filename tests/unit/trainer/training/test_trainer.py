@@ -1,4 +1,4 @@
-"""Local training: the learning rate's path, and optimizers that go on where they were."""
+"""Local training goes on where it was, bit for bit."""
 
 import itertools
 from pathlib import Path
@@ -7,8 +7,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from builders.rig import small_federation
@@ -24,7 +22,6 @@ from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.training.trainer import (
     Trainer,
     build_optimizer,
-    learning_rate,
     optimizer_state,
     restore_optimizer,
 )
@@ -32,31 +29,6 @@ from segviz_trainer.training.trainer import (
 SHAPE = (16, 16, 16)
 LAYOUTS = list(itertools.product(Precision, MemoryFormat))
 IDS = [f"{precision}, {layout}" for precision, layout in LAYOUTS]
-
-
-# --- the learning rate ----------------------------------------------------------------------------------
-
-
-def test_the_first_epoch_has_the_first_learning_rate() -> None:
-    assert learning_rate(1e-4, 0, 500) == pytest.approx(1e-4)
-
-
-def test_the_last_epoch_has_a_hundredth_of_it() -> None:
-    assert learning_rate(1e-4, 499, 500) == pytest.approx(1e-6)
-
-
-def test_the_middle_epoch_has_the_mean_of_both() -> None:
-    assert learning_rate(1e-4, 250, 501) == pytest.approx((1e-4 + 1e-6) / 2)
-
-
-@given(epochs=st.integers(2, 600), first=st.floats(1e-6, 1.0))
-def test_the_learning_rate_never_rises(epochs: int, first: float) -> None:
-    rates = [learning_rate(first, epoch, epochs) for epoch in range(epochs)]
-    assert all(before > after for before, after in itertools.pairwise(rates))
-
-
-def test_a_single_epoch_has_the_first_learning_rate() -> None:
-    assert learning_rate(1e-4, 0, 1) == 1e-4
 
 
 # --- going on -------------------------------------------------------------------------------------------
