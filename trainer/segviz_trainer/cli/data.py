@@ -5,12 +5,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import open_store
-from segviz_trainer.cli.model import case_range, cases_option, check_writable, organ_ids
+from segviz_trainer.cli.options import case_range, cases_option, check_writable, organ_ids
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from segviz_exchange.contract.spec import Layout
+    from segviz_trainer.data.survey import Survey
 
 _PATIENCE_SECONDS = 2.0
 
@@ -134,6 +141,14 @@ def check(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("checking", total=len(listed))
         found = survey(listed, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))
+    _print_survey(console, folder, layout, found)
+    if sheet is not None:
+        write_sheet(found, folder.resolve().name, sheet)
+        console.print(f"pictures: {sheet}", soft_wrap=True)
+    context.exit(2 if found.unusable else 0)
+
+
+def _print_survey(console: "Console", folder: Path, layout: "Layout | None", found: "Survey") -> None:
     console.print(
         f"{folder}: {len(found.cases)} cases, layout {layout or 'none'}; {found.unusable} unusable",
         soft_wrap=True,
@@ -153,10 +168,6 @@ def check(
             console.print(f"  {case.id}: {remark}", soft_wrap=True)
         if case.error:
             console.print(case.error, soft_wrap=True, style="red")
-    if sheet is not None:
-        write_sheet(found, folder.resolve().name, sheet)
-        console.print(f"pictures: {sheet}", soft_wrap=True)
-    context.exit(2 if found.unusable else 0)
 
 
 @click.command(epilog=_INIT_EXAMPLES)

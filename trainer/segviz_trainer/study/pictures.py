@@ -33,7 +33,8 @@ from segviz_trainer.network.device import Device
 from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.case_ids import case_name, salt_of, salted
 from segviz_trainer.scoring.cases import scored_masks
-from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
+from segviz_trainer.study.reading import store_of
+from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Results, ScoredCase
 from segviz_trainer.study.tables import Table
 
 _SIDE = 176
@@ -79,7 +80,7 @@ class Column:
     method: str
     row: StudyRow
     exported: Exported | None
-    cases: tuple[Case, ...]
+    cases: tuple[ScoredCase, ...]
 
     @property
     def can_be_drawn(self) -> bool:
@@ -140,7 +141,7 @@ class _Artist:
         site = _site(alias, self._row.sites[alias], self._folder)
         return load_evaluation_data(site, self._spec, lambda done, cases, case: None)
 
-    def draw(self, case: Case) -> WorstCase:
+    def draw(self, case: ScoredCase) -> WorstCase:
         site = _site(case.site, self._row.sites[case.site], self._folder)
         prepared = _find(case, site, self._spec)
         mask = self._predictor.masks(prepared, (self._organ,))[self._organ]
@@ -173,7 +174,7 @@ def _site(alias: str, site: StudySite, folder: Path) -> Site:
     return Site(alias, site.spec, Path(site.data_root), folder / site.state)
 
 
-def _find(case: Case, site: Site, spec: FederationSpec) -> PreparedCase:
+def _find(case: ScoredCase, site: Site, spec: FederationSpec) -> PreparedCase:
     """The case behind an id: this is done at the site, which knows the salt."""
     salt = salt_of(site)
     for number, data_set in enumerate(site.spec.data_sets):

@@ -9,7 +9,8 @@ from builders.volumes import liver_label, ramp, write_volume
 from segviz_exchange.contract.spec import CaseRange
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import data
-from segviz_trainer.cli.model import case_range, evaluate, organ_ids
+from segviz_trainer.cli.model import evaluate
+from segviz_trainer.cli.options import case_range, organ_ids
 
 SHAPE = (20, 18, 16)
 

@@ -25,7 +25,7 @@ from segviz_trainer.process.heartbeat import Heartbeat, take_lease
 from segviz_trainer.process.site import Site
 from segviz_trainer.study import command
 from segviz_trainer.study.pictures import draw_worst_cases, worst_columns
-from segviz_trainer.study.results import IN_FEDERATION, Case, Cost, Results
+from segviz_trainer.study.results import IN_FEDERATION, Cost, Results, ScoredCase
 from segviz_trainer.study.tables import build_tables
 
 ORGANS = ("liver", "spleen")
@@ -84,9 +84,9 @@ def study(tmp_path: Path) -> Study:
     return Study(tmp_path)
 
 
-def scored(organ: str, case: str, dice: float = 0.5, table: str = IN_FEDERATION) -> Case:
+def scored(organ: str, case: str, dice: float = 0.5, table: str = IN_FEDERATION) -> ScoredCase:
     site = "basel" if table == IN_FEDERATION else table
-    return Case(table, "FedBN", site, organ, case, {"Dice": dice}, missed=False)
+    return ScoredCase(table, "FedBN", site, organ, case, {"Dice": dice}, missed=False)
 
 
 def evaluated(study: Study, organs: tuple[str, ...] = ORGANS, **evaluation: object) -> dict[str, float]:
