@@ -123,7 +123,7 @@ def test_the_command_finds_the_one_federation_of_a_folder(
 def test_a_start_that_does_not_fit_is_refused(tmp_path: Path, donors: dict[AlgorithmName, Path]) -> None:
     model = donors[AlgorithmName.FED_AVG]
     seeded = Rig(tmp_path / "seeded", small_federation(), TWO)
-    with pytest.raises(Refusal, match="no federation has begun"):
+    with pytest.raises(Refusal, match="no federation has started"):
         start_from(seeded.store, model)
     seeded.control()
     with pytest.raises(Refusal, match=r"spec\.model\.start is Seeded"):
@@ -139,7 +139,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path, donors: dict[Algor
     fits = Rig(tmp_path / "fits", pretrained(), TWO)
     fits.control()
     start_from(fits.store, model)
-    with pytest.raises(Refusal, match="round 0 is there already"):
+    with pytest.raises(Refusal, match="round 0 already exists"):
         start_from(fits.store, model)
 
 

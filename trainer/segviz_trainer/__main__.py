@@ -41,7 +41,9 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--store", required=True, help="Folder or s3://HOST/BUCKET."),
         click.option("--prefix", required=True, help="The federation's prefix in the store."),
-        click.option("--stop-on-stdin-eof", is_flag=True, help="Stop when stdin ends: the parent is gone."),
+        click.option(
+            "--stop-on-stdin-eof", is_flag=True, help="Stop when stdin closes, as when the parent dies."
+        ),
     ):
         command = option(command)
     return command
@@ -63,7 +65,7 @@ def site_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def main() -> None:
-    """What runs at a site."""
+    """The processes of a site."""
 
 
 @main.command()

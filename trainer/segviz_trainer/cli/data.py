@@ -81,7 +81,9 @@ Examples:
 
 @data.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Remark where it is absent.")
+@click.option(
+    "--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Report the cases that lack this organ."
+)
 @cases_option
 @click.option(
     "--sheet",
@@ -93,7 +95,7 @@ Examples:
     default=2048,
     show_default=True,
     type=click.IntRange(1),
-    help="A larger case is not read.",
+    help="Cases larger than this are not read.",
 )
 @click.pass_context
 def check(
@@ -104,10 +106,10 @@ def check(
     sheet: Path | None,
     max_mebibytes: int,
 ) -> None:
-    """Say what the data set in FOLDER holds, before its site joins.
+    """Report what the data set in FOLDER contains, before its site joins.
 
-    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv; of any other folder the NIfTI files are
-    looked at without labels. Exit code 2 says that some case cannot be used.
+    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv. In any other folder, all NIfTI files are
+    checked without labels. Exits with 2 if a case cannot be used.
 
     \b
     Examples:
@@ -136,7 +138,7 @@ def check(
         else find_cases(folder, DataSet(folder.resolve().name, ".", layout, ids, (), chosen), "FOLDER")
     )
     if not listed:
-        raise Refusal(f"{folder}: has no NIfTI file. Name the folder that holds the data set.")
+        raise Refusal(f"{folder}: contains no NIfTI file. Name the folder that holds the data set.")
     console = Console(highlight=False)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("checking", total=len(listed))
@@ -179,13 +181,13 @@ def _print_survey(console: "Console", folder: Path, layout: "Layout | None", fou
     help="An exported model's folder, or its model.safetensors.",
 )
 @click.option("--store", "url", required=True, help="Folder or s3://HOST/BUCKET that holds the federation.")
-@click.option("--prefix", help="The federation's prefix in the store; not needed where there is one only.")
+@click.option("--prefix", help="The federation's prefix in the store; not needed if it is the only one.")
 def init(model: Path, url: str, prefix: str | None) -> None:
     """Start a federation from a trained model.
 
-    For a federation with spec.model.start: Pretrained, which waits for this. Takes the model's
-    representation, and the heads of organs that both have; other heads start from the seed. Uses the
-    coordinator's credentials: no site may write what all start from.
+    For a federation with spec.model.start: Pretrained, which waits for this command. It takes the model's
+    representation and the heads of the organs that both have; other heads start from the seed. It needs the
+    coordinator's credentials: no site may write the initial model.
     """
     # Here, so that --help answers at once.
     from segviz_trainer.models.pretrained import find_prefix, start_from

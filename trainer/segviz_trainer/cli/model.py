@@ -47,9 +47,11 @@ _device = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto is a GPU where there is one.",
+    help="auto takes a GPU if there is one.",
 )
-_threads = click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: the model's]")
+_threads = click.option(
+    "--threads", type=click.IntRange(1, 256), help="Number of CPU threads.  [default: as in training]"
+)
 _model = click.argument("model", type=click.Path(path_type=Path))
 
 
@@ -59,21 +61,23 @@ _model = click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
 )
-@click.option("--probabilities", is_flag=True, help="Also write each organ's probability: NAME_ORGAN.nii.gz.")
+@click.option(
+    "--probabilities", is_flag=True, help="Also write each organ's probability map, as NAME_ORGAN.nii.gz."
+)
 @_device
 @_threads
 def predict(
     model: Path, images: tuple[Path, ...], output: Path, probabilities: bool, device: str, threads: int | None
 ) -> None:
-    """Find the organs of MODEL in each IMAGE.
+    """Segment the organs of MODEL in each IMAGE.
 
-    MODEL is the folder of an exported model, a MONAI bundle. IMAGE is a NIfTI file or a folder with one
-    DICOM series. DIR gets a label map for each image, on the grid of its file, and labels.json with what each
-    number means. Where organs overlap the most probable one wins.
+    MODEL is the folder of an exported model (a MONAI bundle). IMAGE is a NIfTI file or a folder with one
+    DICOM series. DIR receives a label map for each image, on the grid of the image, and labels.json, which
+    says what each label means. Where organs overlap, the most probable one wins.
     """
     for image in images:
         if not image.exists():
-            raise Refusal(f"{image}: there is no such file or folder.")
+            raise Refusal(f"{image}: no such file or folder.")
     from segviz_trainer.models.predict import predict_files
 
     loaded = _open(model, device, threads)
@@ -96,22 +100,40 @@ def predict(
 @_model
 @click.argument("folder", metavar="DATA", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--organ", "organs", multiple=True, required=True, metavar="NAME=ID[,ID]", help="May be repeated."
+    "--organ",
+    "organs",
+    multiple=True,
+    required=True,
+    metavar="NAME=ID[,ID]",
+    help="An organ and its label ids in DATA; may be repeated.",
 )
 @click.option(
-    "--background", default="", metavar="ID[,ID]|rest", help="Label ids that are no organ; all others."
+    "--background",
+    default="",
+    metavar="ID[,ID]|rest",
+    help="Label ids that belong to no organ; rest means all the others.",
 )
 @click.option(
     "--layout",
     type=click.Choice([each.value for each in Layout]),
-    help="[default: what the folder looks like]",
+    help="[default: guessed from the folder]",
 )
 @cases_option
 @click.option(
-    "--tolerance", multiple=True, metavar="ORGAN=MM", help="NSD's.  [default: liver, pancreas 5; others 3]"
+    "--tolerance",
+    multiple=True,
+    metavar="ORGAN=MM",
+    help="Tolerance of NSD.  [default: 5 for liver and pancreas, else 3]",
 )
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Case rows.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="The summary.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write one row per case and organ.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the summary."
+)
 @_device
 @_threads
 def evaluate(
@@ -127,7 +149,7 @@ def evaluate(
     device: str,
     threads: int | None,
 ) -> None:
-    """Score MODEL on the labelled cases in DATA: Dice, HD95 and NSD, on the grid of each file.
+    """Score MODEL on the labelled cases in DATA by Dice, HD95 and NSD, each on its file's grid.
 
     DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
     """

@@ -13,7 +13,7 @@ from segviz_exchange.process.errors import Refusal
 cases_option = click.option(
     "--cases",
     metavar="START:STOP",
-    help="A range of the sorted cases, as Python reads a slice.  [default: all]",
+    help="A range of the sorted cases, like a Python slice.  [default: all]",
 )
 
 
@@ -50,9 +50,9 @@ def check_writable(file: Path | None, option: str) -> None:
     if file is None:
         return
     if not file.parent.is_dir():
-        raise Refusal(f"{option} {file}: there is no folder {file.parent}. Make it first.")
+        raise Refusal(f"{option} {file}: the folder {file.parent} does not exist. Create it first.")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise Refusal(f"{option} {file}: this user may not write there. Name another place.")
+        raise Refusal(f"{option} {file}: no permission to write there. Choose another path.")
 
 
 def tolerances_of(texts: Sequence[str], organs: Collection[str]) -> dict[str, float]:
@@ -62,14 +62,16 @@ def tolerances_of(texts: Sequence[str], organs: Collection[str]) -> dict[str, fl
         if name not in organs:
             raise Refusal(f"{place}: no --organ is named {name!r}, only {', '.join(organs)}.")
         if name in tolerances:
-            raise Refusal(f"{place}: {name} has one already, {tolerances[name]:g}. Give each organ one.")
+            raise Refusal(
+                f"{place}: {name} already has a tolerance, {tolerances[name]:g}. Give each organ only one."
+            )
         try:
             millimetres = float(value)
         except ValueError:
             millimetres = math.nan
         # The range of a manifest's toleranceMillimetres; NaN is in none.
         if not 0 <= millimetres <= 1000:
-            raise Refusal(f"{place}: {value!r} is no length from 0 to 1000 mm. Write it as {name}=5.")
+            raise Refusal(f"{place}: {value!r} is not a length between 0 and 1000 mm. Write it as {name}=5.")
         tolerances[name] = millimetres
     return tolerances
 
@@ -85,7 +87,7 @@ def _ids(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(each) for each in text.split(","))
     except ValueError as error:
-        raise Refusal(f"{option}: {text!r} is no list of label ids. Write them as 2,3.") from error
+        raise Refusal(f"{option}: {text!r} is not a list of label ids. Write them as 2,3.") from error
 
 
 def layout_of(folder: Path) -> Layout:

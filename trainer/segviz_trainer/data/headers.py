@@ -138,7 +138,7 @@ def _fields(path: Path, raw: bytes) -> Nifti1Header:
         fields = Nifti1Header(raw[:_SIZE], order, check=False)  # type: ignore[no-untyped-call]
         size = int(fields["sizeof_hdr"])
         if size == _SIZE_NIFTI2:
-            raise BadCase(path, "is NIfTI-2, which is not read", "Convert it to NIfTI-1 (nib-convert)")
+            raise BadCase(path, "is NIfTI-2, which is not supported", "Convert it to NIfTI-1 (nib-convert)")
         if size != _SIZE:
             continue
         magic = raw[_SIZE - 4 : _SIZE]  # nibabel's field drops the zero at its end

@@ -157,10 +157,10 @@ def _find_msd(folder: Path, field: str) -> list[_Found]:
         listing = msgspec.json.decode(listing_file.read_bytes(), type=_MsdListing)
     except OSError as error:
         raise BadDataSet(
-            field, listing_file, f"cannot be read ({error.strerror})", "MSD sets have one"
+            field, listing_file, f"cannot be read ({error.strerror})", "MSD data sets have one"
         ) from error
     except msgspec.DecodeError as error:
-        raise BadDataSet(field, listing_file, f"is malformed ({error})", "Take the published one") from error
+        raise BadDataSet(field, listing_file, f"is malformed ({error})", "Use the published one") from error
     if len(listing.modality) != 1:
         raise BadDataSet(
             field,

@@ -66,7 +66,7 @@ def prepare_image(path: Path, preprocessing: Preprocessing, max_mebibytes: int) 
         stored = np.ascontiguousarray(read_volume(path, header), dtype=np.float32)
     if not np.isfinite(stored).all():
         count = int((~np.isfinite(stored)).sum())
-        raise BadCase(path, f"has {count} NaN or infinite voxels", "Replace them, for a CT by -1024")
+        raise BadCase(path, f"has {count} NaN or infinite voxels", "Replace them (in a CT, by -1024)")
     if stored.min() == stored.max():
         raise BadCase(path, f"is constant: every voxel is {stored.flat[0]:g}", "Export it again")
     placed = _to_ras(stored, header, preprocessing, mode="bilinear")

@@ -89,9 +89,9 @@ def _look(case: Case, max_mebibytes: int) -> Surveyed:
         np.asarray(read_volume(case.label, label_header)) if labelled else np.zeros(header.shape, np.uint8)
     )
     if not np.isfinite(image).all():
-        raise BadCase(case.image, "has NaN or infinite voxels", "Replace them, for a CT by -1024")
+        raise BadCase(case.image, "has NaN or infinite voxels", "Replace them (in a CT, by -1024)")
     if (label != np.rint(label)).any():
-        raise BadCase(case.label, "has labels that are no integers", "Export the label map as integers")
+        raise BadCase(case.label, "has labels that are not integers", "Export the label map as integers")
     ids, counts = np.unique(label, return_counts=True)
     voxels = tuple((int(i), int(n)) for i, n in zip(ids, counts, strict=True) if i != 0)
     low, middle, high = (float(np.percentile(image, share)) for share in (1, 50, 99))

@@ -62,7 +62,7 @@ class Exporter:
         outcomes = {alias: outcome for alias, outcome in found.items() if outcome is not None}
         if absent := sorted(found.keys() - outcomes.keys()):
             # Left out after the final model was chosen, where `minSites` allows it.
-            log.warning("without %s: no outcome", ", ".join(absent))
+            log.warning("exporting without %s: no outcome", ", ".join(absent))
         for variant in sorted({variant for outcome in outcomes.values() for variant in outcome.variants}):
             releases = {
                 alias: outcome.variants[variant].release if variant in outcome.variants else None

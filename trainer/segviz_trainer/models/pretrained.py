@@ -54,14 +54,14 @@ def start_from(store: Store, model: Path) -> Started:
     """
     control = newest_control(store)
     if control is None:
-        raise Refusal("no federation has begun here. Start it first: it waits for its initial model.")
+        raise Refusal("no federation has started here. Start it first; it then waits for its initial model.")
     if control.spec.model.start is not Start.PRETRAINED:
         raise Refusal(
             "spec.model.start is Seeded: the sites make the initial model themselves. "
             "Set it to Pretrained in a new federation."
         )
     if newest_round(store) is not None:
-        raise Refusal("round 0 is there already. Start a new federation for another initial model.")
+        raise Refusal("round 0 already exists. Start a new federation for another initial model.")
     path = model / WEIGHTS if model.is_dir() else model
     given = _read(path)
     net = network.build(control.spec, control.organs)
@@ -162,5 +162,5 @@ def find_prefix(store: Store) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise Refusal("no federation has begun in this store. Start it first, or check --store.")
+        raise Refusal("no federation has started in this store. Start it first, or check --store.")
     raise Refusal(f"{len(found)} federations are in this store. Choose one: --prefix {found[0]}, …")

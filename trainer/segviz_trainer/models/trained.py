@@ -44,11 +44,11 @@ class TrainedModel:
         try:
             exported = msgspec.json.decode((folder / RECORD).read_bytes(), type=Exported)
         except msgspec.DecodeError as error:
-            raise Refusal(f"{folder / RECORD}: is no model's record: {error}. Export it again.") from error
+            raise Refusal(f"{folder / RECORD}: is not a model record: {error}. Export it again.") from error
         if not exported.organs:
             raise Refusal(
-                f"{folder / RECORD}: names no organ: its sites released too little to predict one. Train "
-                "with release: HeadsAndNorm in the SegVizSites, which is None where it is left out."
+                f"{folder / RECORD}: lists no organs: the sites released too little to predict any. Train "
+                "again with release: HeadsAndNorm in the SegVizSites; the default is None."
             )
         try:
             file = codec.open_tensors(folder / WEIGHTS)

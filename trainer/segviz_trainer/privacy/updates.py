@@ -130,7 +130,7 @@ class PrivateUpdates:
                 try:
                     found.append(read(self.store, entry.key, Update))
                 except InvalidRecord as error:
-                    log.warning("not counted: %s", error)
+                    log.warning("update not counted in the privacy budget: %s", error)
         return found
 
 

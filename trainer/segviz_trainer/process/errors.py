@@ -35,5 +35,5 @@ class BadCases(Refusal):
         lines = "\n".join(f"  {case}" for case in self.cases)
         super().__init__(
             f"{len(self.cases)} of {total} cases cannot be used:\n{lines}\n"
-            "Mend them, or set spec.onBadCase: Skip to train without them."
+            "Fix them, or set spec.onBadCase: Skip to train without them."
         )

@@ -60,7 +60,7 @@ class Heartbeat:
             check_lease(self.store, self.site, self.lease)
         except StoreError as error:
             # Training goes on without a store; only commits wait for it.
-            log.warning("no heartbeat: %s", error)
+            log.warning("heartbeat not sent: %s", error)
         return True
 
     def newest_round(self) -> int:
@@ -68,7 +68,7 @@ class Heartbeat:
         try:
             record = newest_round(self.store)
         except StoreError as error:
-            log.warning("no look at the rounds: %s", error)
+            log.warning("cannot look up the rounds: %s", error)
             return -1
         return -1 if record is None else record.round
 

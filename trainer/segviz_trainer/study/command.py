@@ -77,7 +77,7 @@ def read_index(path: Path) -> StudyIndex:
             f"{path}: cannot be read ({error.strerror}). Name the {path.name} of a `segviz study`."
         ) from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise Refusal(f"{path}: is no study of this version of segviz: {error}.") from error
+        raise Refusal(f"{path}: is not a study of this version of segviz: {error}.") from error
 
 
 def _printed(table: Table) -> RichTable:

@@ -273,7 +273,7 @@ def test_a_model_without_organs_is_refused(tmp_path: Path) -> None:
     folder = export(tmp_path / "model")
     record = msgspec.json.decode((folder / "model.json").read_bytes(), type=Exported)
     (folder / "model.json").write_bytes(encode(msgspec.structs.replace(record, organs=(), all_organs=())))
-    with pytest.raises(Refusal, match=r"model\.json: names no organ.* HeadsAndNorm"):
+    with pytest.raises(Refusal, match=r"model\.json: lists no organs.* HeadsAndNorm"):
         TrainedModel.open(folder)
 
 

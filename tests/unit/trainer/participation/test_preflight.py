@@ -163,7 +163,7 @@ class Altering(FolderStore):
 
 
 def test_a_store_that_alters_objects_refuses_the_site(tmp_path: Path, site: Site) -> None:
-    with pytest.raises(Refusal, match="Bandwidth: an object came back from the store changed"):
+    with pytest.raises(Refusal, match="Bandwidth: an object came back changed from the store"):
         examine(Altering(tmp_path / "bucket"), site, control_of(), 7)
 
 

@@ -151,7 +151,9 @@ def test_a_site_that_keeps_its_rows_is_in_the_mean_and_in_no_test() -> None:
     assert (cell.mean, cell.sd) == pytest.approx((np.mean(everyone), np.std(everyone)))
     assert (cell.cases, cell.misses) == (4, 1)
     refused = {each.refused for each in table.tests if "FedBN" in (each.method, each.reference_method)}
-    assert refused == {"no paired test of liver: bern keeps its case rows. Ask its owner for scores PerCase."}
+    assert refused == {
+        "no paired test of liver: bern keeps its case rows. Ask its owner to set scores: PerCase."
+    }
 
 
 def with_surfaces(case: ScoredCase, hd95: float, nsd: float) -> ScoredCase:
