@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from segviz_aggregator.loop import Aggregator, run
 from segviz_aggregator.pulse import Pulse
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import InvalidRecord
+from segviz_exchange.contract.ledger import InvalidRecord
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit

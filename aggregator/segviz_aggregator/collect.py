@@ -16,7 +16,8 @@ from segviz_exchange.contract.closing import (
     close_round,
     expected_sites,
 )
-from segviz_exchange.contract.records import Closing, InvalidRecord, Rejection, Update, commit, numbered, read
+from segviz_exchange.contract.ledger import InvalidRecord, commit, numbered, read
+from segviz_exchange.contract.records import Closing, Rejection, Update
 from segviz_exchange.stores.store import Entry, Store
 
 log = logging.getLogger(__name__)

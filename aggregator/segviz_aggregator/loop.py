@@ -23,7 +23,9 @@ from segviz_aggregator.situation import Observer, Situation
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round
 from segviz_exchange.contract.codec import TensorFile, open_tensors
-from segviz_exchange.contract.records import Closing, Control, Failure, Phase, Round, find, read
+from segviz_exchange.contract.ledger import find, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Closing, Control, Failure, Round
 from segviz_exchange.contract.sharing import PARAMETER
 from segviz_exchange.contract.spec import Start
 from segviz_exchange.process.exits import Exit

@@ -14,6 +14,7 @@ import msgspec
 from builders.cubes import SIDE, write_cases
 from segviz_aggregator.loop import Aggregator, Step
 from segviz_exchange.contract import codec, keys, spec
+from segviz_exchange.contract.ledger import encode, find, newest_control, newest_round, read
 from segviz_exchange.contract.records import (
     Control,
     Exported,
@@ -23,11 +24,6 @@ from segviz_exchange.contract.records import (
     Outcome,
     Round,
     Update,
-    encode,
-    find,
-    newest_control,
-    newest_round,
-    read,
 )
 from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective
 from segviz_exchange.stores.folder import FolderStore

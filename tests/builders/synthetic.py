@@ -10,16 +10,8 @@ import numpy as np
 
 from segviz_exchange.contract import keys, sharing, spec
 from segviz_exchange.contract.codec import Array, save
-from segviz_exchange.contract.records import (
-    Control,
-    Dice,
-    Environment,
-    Member,
-    RoundScores,
-    Update,
-    commit,
-    encode,
-)
+from segviz_exchange.contract.ledger import commit, encode
+from segviz_exchange.contract.records import Control, Dice, Environment, Member, RoundScores, Update
 from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,

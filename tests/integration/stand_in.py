@@ -13,6 +13,8 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.ledger import commit, encode, find, newest_control, newest_round, read
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.contract.records import (
     Control,
     Dice,
@@ -22,18 +24,10 @@ from segviz_exchange.contract.records import (
     Final,
     Lease,
     Outcome,
-    Phase,
-    Progress,
     Round,
     RoundScores,
     Update,
     VariantOutcome,
-    commit,
-    encode,
-    find,
-    newest_control,
-    newest_round,
-    read,
 )
 from segviz_exchange.contract.sharing import (
     GROUPS,

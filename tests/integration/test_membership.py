@@ -10,19 +10,8 @@ import torch
 
 from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import codec, keys, spec
-from segviz_exchange.contract.records import (
-    Closing,
-    Dice,
-    Exported,
-    Outcome,
-    Rejection,
-    RoundScores,
-    Update,
-    encode,
-    find,
-    newest_round,
-    read,
-)
+from segviz_exchange.contract.ledger import encode, find, newest_round, read
+from segviz_exchange.contract.records import Closing, Dice, Exported, Outcome, Rejection, RoundScores, Update
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
 from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_trainer.models.exported import assemble

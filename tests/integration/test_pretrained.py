@@ -10,7 +10,9 @@ from click.testing import CliRunner
 
 from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Progress, Round, find, read
+from segviz_exchange.contract.ledger import find, read
+from segviz_exchange.contract.progress import Progress
+from segviz_exchange.contract.records import Round
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION, decode_groups
 from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Start
 from segviz_exchange.process.errors import Refusal

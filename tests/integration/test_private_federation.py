@@ -9,7 +9,9 @@ import pytest
 from builders.disturbances import Deadly, Killed
 from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Progress, Update, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Progress
+from segviz_exchange.contract.records import Update
 from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION
 from segviz_exchange.contract.spec import AlgorithmName, Objective
 

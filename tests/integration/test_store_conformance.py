@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from integration.object_stores import Server
 from segviz_exchange.cli import main
-from segviz_exchange.contract import records
+from segviz_exchange.contract import ledger, records
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.conformance import (
     CHECKS,
@@ -243,9 +243,9 @@ def test_a_create_whose_answer_is_lost_is_read_back(minio: Server, proxy: Cuttin
         patient.create("raw", b"mine")
     assert len(waits) == 1
     proxy.cut_once()
-    assert records.commit(patient, "lease.json", LEASE) == LEASE
+    assert ledger.commit(patient, "lease.json", LEASE) == LEASE
     assert len(waits) == 2
-    assert records.read(minio.store(bucket), "lease.json", records.Lease) == LEASE
+    assert ledger.read(minio.store(bucket), "lease.json", records.Lease) == LEASE
 
 
 def test_without_patience_a_lost_answer_is_unavailable(minio: Server, proxy: CuttingProxy) -> None:

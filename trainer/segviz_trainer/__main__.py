@@ -16,7 +16,9 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Phase, newest_control
+from segviz_exchange.contract.ledger import newest_control
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal

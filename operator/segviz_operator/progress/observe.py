@@ -10,26 +10,22 @@ from datetime import datetime
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, read
+from segviz_exchange.contract.progress import Phase, Preflight, Progress
 from segviz_exchange.contract.records import (
-    AnyRecord,
     Closing,
     Control,
     Exported,
     ExternalScores,
     Failure,
     Final,
-    InvalidRecord,
     Outcome,
-    Phase,
-    Preflight,
-    Progress,
     Record,
     Rejection,
     Round,
     RoundScores,
     Spent,
     Update,
-    read,
 )
 from segviz_exchange.stores.store import Entry, NotFound, Store
 from segviz_operator.plan.decide import Observed

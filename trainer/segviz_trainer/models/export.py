@@ -14,20 +14,8 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
-from segviz_exchange.contract.records import (
-    Closing,
-    Control,
-    Exported,
-    Final,
-    InvalidRecord,
-    Outcome,
-    Round,
-    Update,
-    commit,
-    encode,
-    find,
-    read,
-)
+from segviz_exchange.contract.ledger import InvalidRecord, commit, encode, find, read
+from segviz_exchange.contract.records import Closing, Control, Exported, Final, Outcome, Round, Update
 from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,

@@ -10,7 +10,8 @@ import msgspec
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors
-from segviz_exchange.contract.records import Control, Round, commit, newest_control, newest_round
+from segviz_exchange.contract.ledger import commit, newest_control, newest_round
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,

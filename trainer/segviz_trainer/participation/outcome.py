@@ -4,17 +4,9 @@ import secrets
 from dataclasses import replace
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import (
-    Control,
-    Final,
-    Outcome,
-    Phase,
-    Round,
-    VariantOutcome,
-    commit,
-    find,
-    read,
-)
+from segviz_exchange.contract.ledger import commit, find, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control, Final, Outcome, Round, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.contract.spec import FineTuning, Release
 from segviz_trainer.network.tensors import to_arrays

@@ -15,7 +15,8 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import Exported, find
+from segviz_exchange.contract.ledger import find
+from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.contract.spec import EvaluationNorm, FederationSpec
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite

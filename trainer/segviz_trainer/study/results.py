@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.ledger import find, newest_control, numbered, read
 from segviz_exchange.contract.records import (
     CaseScore,
     Control,
@@ -20,10 +21,6 @@ from segviz_exchange.contract.records import (
     Surface,
     Update,
     VariantOutcome,
-    find,
-    newest_control,
-    numbered,
-    read,
 )
 from segviz_exchange.contract.study import StudyIndex, StudyRow
 from segviz_exchange.stores.store import Entry, Store, open_store

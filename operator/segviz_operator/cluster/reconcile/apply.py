@@ -11,7 +11,7 @@ import msgspec
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.join import Invitation
-from segviz_exchange.contract.records import commit
+from segviz_exchange.contract.ledger import commit
 from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store

@@ -8,7 +8,8 @@ import pytest
 
 from builders.federations import build_control, build_spec
 from builders.snapshots import snapshot
-from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Dice, RoundScores
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status.conditions import TYPES, condition_of
 from segviz_operator.cluster.status.events import events_between
