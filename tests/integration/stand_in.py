@@ -39,7 +39,8 @@ from segviz_exchange.contract.sharing import (
 )
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
-from segviz_exchange.stores.store import Store, download, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Store, download
 
 WEIGHT = "net.weight"
 ENVIRONMENT = Environment("none", "cpu", "FP32", "Contiguous", 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.store import open_store
+from segviz_exchange.stores.opening import open_store
 from segviz_trainer.cli.model import case_range, cases_option, check_writable, organ_ids
 
 _PATIENCE_SECONDS = 2.0

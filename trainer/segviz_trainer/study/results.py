@@ -23,7 +23,8 @@ from segviz_exchange.contract.records import (
     VariantOutcome,
 )
 from segviz_exchange.contract.study import StudyIndex, StudyRow
-from segviz_exchange.stores.store import Entry, Store, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Entry, Store
 
 IN_FEDERATION = "In-federation"
 """The held-back test parts of the training sites."""
