@@ -10,10 +10,10 @@ import pytest
 from builders.disturbances import Deadly, Killed
 from builders.rig import Rig, algorithm, any_algorithm, small_federation
 from segviz_exchange.contract import keys, spec
+from segviz_exchange.contract.choices import AlgorithmName, Objective
 from segviz_exchange.contract.ledger import read
 from segviz_exchange.contract.records import Outcome
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_trainer.network.segnet import build, groups_of
 from segviz_trainer.participation.rounds import RoundLoop
 

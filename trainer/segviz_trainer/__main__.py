@@ -19,7 +19,7 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import newest_control
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit

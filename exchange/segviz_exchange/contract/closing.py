@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection, Update
-from segviz_exchange.contract.spec import Weights
 
 MAX_ATTEMPTS = 3
 

@@ -9,9 +9,9 @@ import time
 from datetime import UTC, datetime
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.ledger import find, newest_control
 from segviz_exchange.contract.records import Control, Exported
-from segviz_exchange.contract.spec import Role
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop

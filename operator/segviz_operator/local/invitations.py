@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.join import Invitation, encode_invitation
-from segviz_exchange.contract.spec import FederationSpec, Role
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3_access import credentials_from_environment, split_url

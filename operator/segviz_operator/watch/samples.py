@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
 
+from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.closing import deadline_of
 from segviz_exchange.contract.records import Control, VariantOutcome
-from segviz_exchange.contract.spec import CredentialSource
 from segviz_exchange.process.measures import Measure
 from segviz_operator.plan.phase import FederationPhase, SitePhase
 from segviz_operator.plan.workload import Workload

@@ -17,8 +17,9 @@ from segviz_aggregator.algorithms.median import median
 from segviz_aggregator.algorithms.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.algorithms.trimmed_mean import TrimmedMean
 from segviz_exchange.contract import codec
+from segviz_exchange.contract.choices import AlgorithmName, Weights
 from segviz_exchange.contract.codec import Array, TensorFile, open_tensors, save
-from segviz_exchange.contract.spec import Algorithm, AlgorithmName, Weights
+from segviz_exchange.contract.spec import Algorithm
 
 FLOATS = arrays(np.float32, 5, elements=st.floats(-1e6, 1e6, width=32))
 MODELS = st.lists(FLOATS, min_size=1, max_size=9)

@@ -111,7 +111,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from segviz_exchange.contract.spec import DataSet
+    from segviz_exchange.contract.site_spec import DataSet
     from segviz_trainer.data.layouts import find_cases, guess_layout
     from segviz_trainer.data.survey import loose, survey, write_sheet
 

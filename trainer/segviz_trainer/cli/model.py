@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segviz_exchange.contract.spec import CaseRange, DataSet, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import CaseRange, DataSet
 from segviz_exchange.process.errors import Refusal
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.codec import Array, InvalidTensors
 from segviz_exchange.contract.ledger import commit, newest_control, newest_round
 from segviz_exchange.contract.records import Control, Round
@@ -22,7 +23,6 @@ from segviz_exchange.contract.sharing import (
     TensorGroup,
     encode_groups,
 )
-from segviz_exchange.contract.spec import Start
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store
 from segviz_trainer.models.exported import mean

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segviz_exchange.contract import codec, spec
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array, InvalidTensors
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.inference.predictor import Placed, Predictor, to_native
 from segviz_trainer.inference.windows import Report

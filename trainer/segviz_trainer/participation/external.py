@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array
 from segviz_exchange.contract.ledger import commit, read
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import CaseScore, Exported, ExternalScores, VariantOutcome
 from segviz_exchange.contract.sharing import GROUPS, TensorGroup, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.inference.predictor import Predictor

@@ -4,11 +4,12 @@ import secrets
 from dataclasses import replace
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import Release
 from segviz_exchange.contract.ledger import commit, find, read
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Final, Outcome, Round, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.contract.spec import FineTuning, Release
+from segviz_exchange.contract.spec import FineTuning
 from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease

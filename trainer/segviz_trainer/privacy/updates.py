@@ -19,7 +19,7 @@ from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array
 from segviz_exchange.contract.ledger import InvalidRecord, numbered, read
 from segviz_exchange.contract.records import Spent, Update
-from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.stores.store import Store
 from segviz_trainer.network.tensors import State, save_whole, to_arrays, to_tensors
 from segviz_trainer.privacy.budget import epsilon_of

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from segviz_exchange.contract.choices import Scores
 from segviz_exchange.contract.records import CaseScore, Dice, Surface
-from segviz_exchange.contract.spec import Scores
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.labels import IGNORED
 from segviz_trainer.inference.predictor import Predictor

@@ -15,10 +15,11 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.ledger import find
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm, FederationSpec
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store, download

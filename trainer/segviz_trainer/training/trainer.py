@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import choices, spec
 from segviz_exchange.contract.records import Environment
 from segviz_trainer.batches.sampling import Batch, epoch_batches
 from segviz_trainer.data.cache import PreparedCase
@@ -38,11 +38,11 @@ class Device:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        channels_last = self.training.memory_format is spec.MemoryFormat.CHANNELS_LAST_3D
+        channels_last = self.training.memory_format is choices.MemoryFormat.CHANNELS_LAST_3D
         return torch.channels_last_3d if channels_last else torch.contiguous_format
 
     def autocast(self) -> torch.autocast:
-        bf16 = self.training.precision is spec.Precision.BF16
+        bf16 = self.training.precision is choices.Precision.BF16
         return torch.autocast(self.place_at.type, dtype=torch.bfloat16, enabled=bf16)
 
     def move(self, net: SegNet) -> SegNet:

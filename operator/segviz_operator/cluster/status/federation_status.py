@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from segviz_exchange.contract import sharing
+from segviz_exchange.contract.choices import AlgorithmName, Norm
 from segviz_exchange.contract.records import Control, Spent
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Norm
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.conditions import Fact, build_conditions

@@ -17,7 +17,9 @@ from builders.mistakes import (
     build_site,
     changed,
 )
-from segviz_exchange.contract.spec import FederationSpec, Norm, Part, SiteSpec
+from segviz_exchange.contract.choices import Norm
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.contract.spec import FederationSpec, Part
 from segviz_operator.manifests.defaulting import with_defaults
 from segviz_operator.manifests.manifest import parse
 from segviz_operator.manifests.problem import InvalidManifest

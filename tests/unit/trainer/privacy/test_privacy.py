@@ -13,7 +13,7 @@ from scipy.stats import kstest
 
 from builders.synthetic import BASEL, deliver
 from segviz_exchange.contract.records import Spent
-from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.privacy.budget import epsilon_of
 from segviz_trainer.privacy.noise import gaussian, noise_secret
