@@ -196,7 +196,7 @@ class Aggregator:
         missing = tuple(
             alias for alias in control.active if not self._store.list(keys.scores(alias, last.round))
         )
-        needed = min(control.spec.participation.min_sites or len(control.active), len(control.active))
+        needed = min(control.quorum, len(control.active))
         enough = situation.overdue and len(control.active) - len(missing) >= needed
         if missing and not enough:
             message = f"scores: {_still_missing(missing, situation)}"

@@ -121,12 +121,11 @@ def deadline_of(control: Control, opened: datetime, suspended: timedelta) -> dat
 
 
 def _needed(control: Control, expected: int) -> int:
-    """The quorum. Joiners count towards `minSites` as far as the others cannot fill it, but cannot deliver
+    """Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver
     yet: without this, nobody could join a federation that needs them, and a joiner would weaken one that
     does not."""
-    wanted = control.spec.participation.min_sites or len(control.members)
     joining = len(control.active) - expected
-    return max(1, wanted - min(joining, max(0, wanted - expected)))
+    return max(1, control.quorum - min(joining, max(0, control.quorum - expected)))
 
 
 def _weight(update: Update, control: Control) -> int:

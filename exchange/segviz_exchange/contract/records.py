@@ -56,6 +56,11 @@ class Control(Record, frozen=True):
         return tuple(alias for alias in self.active if organ in self.members[alias].organs)
 
     @property
+    def quorum(self) -> int:
+        """How many sites a round needs: `minSites`, or every member, left out ones included."""
+        return self.spec.participation.quorum(len(self.members))
+
+    @property
     def shared_head(self) -> bool:
         return self.spec.shared_head
 

@@ -87,6 +87,10 @@ class Participation(Part, frozen=True):
     round_timeout: str | None = None
     """How long after the previous round's commit a round closes with `min_sites`; never, if left out."""
 
+    def quorum(self, sites: int) -> int:
+        """How many of `sites` a round, or the federation's end, needs."""
+        return self.min_sites or sites
+
     @property
     def round_timeout_seconds(self) -> int | None:
         return None if self.round_timeout is None else parse_duration(self.round_timeout)

@@ -166,7 +166,7 @@ def failure_of(control: Control, observed: Observed) -> str | None:
     for failure in observed.failures:
         if failure.control == control.number:
             return f"{failure.reason}: {failure.message}"
-    needed = control.spec.participation.min_sites or len(control.members)
+    needed = control.quorum
     # Before the final model the aggregator decides this, round by round.
     if observed.final and len(control.active) < needed:
         reasons = "; ".join(f"{a}: {m.excluded}" for a, m in sorted(control.members.items()) if m.excluded)

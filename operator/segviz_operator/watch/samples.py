@@ -108,7 +108,7 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
     yield Sample(m.INFO, (str(spec.algorithm.name), str(spec.objective)), 1)
     yield Sample(m.CONTROL, (), control.number)
     yield Sample(m.SUSPENDED, (), control.suspend)
-    yield Sample(m.QUORUM, (), spec.participation.min_sites or len(control.members))
+    yield Sample(m.QUORUM, (), control.quorum)
     yield from (Sample(m.SITES, (state,), count) for state, count in states.items())
     if spec.store is not None and spec.store.credentials is CredentialSource.ASSUME_ROLE:
         yield Sample(m.CREDENTIALS_LIFETIME, (), spec.store.credential_seconds)
