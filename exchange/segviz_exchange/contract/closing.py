@@ -121,9 +121,10 @@ def deadline_of(control: Control, opened: datetime, suspended: timedelta) -> dat
 
 
 def _needed(control: Control, expected: int) -> int:
-    """Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver
-    yet: without this, nobody could join a federation that needs them, and a joiner would weaken one that
-    does not."""
+    """Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver yet.
+
+    Without this, nobody could join a federation that needs them, and a joiner would weaken one that does not.
+    """
     joining = len(control.active) - expected
     return max(1, control.quorum - min(joining, max(0, control.quorum - expected)))
 

@@ -3,6 +3,7 @@
 Times are not in records: when a fact became true is the object's Last-Modified, by the store's one clock.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -18,8 +19,18 @@ Cases = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 # A site writes these; two of 1e308 would overflow where they are averaged.
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-# A variant becomes a part of a key and a folder.
-Variant = Annotated[str, msgspec.Meta(pattern=r"^(base|tuned)\Z")]
+
+class Variant(StrEnum):
+    """Of the final model; a part of a key and of a folder's name."""
+
+    BASE = "base"
+    TUNED = "tuned"
+    """With fine-tuned heads."""
+
+    @property
+    def suffix(self) -> str:
+        """What it adds to a method's name (FedBN, FedBN+FT)."""
+        return "+FT" if self is Variant.TUNED else ""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

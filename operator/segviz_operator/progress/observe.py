@@ -26,6 +26,7 @@ from segviz_exchange.contract.records import (
     RoundScores,
     Spent,
     Update,
+    Variant,
 )
 from segviz_exchange.stores.store import Entry, NotFound, Store
 from segviz_operator.plan.decide import Observed
@@ -193,7 +194,7 @@ class Observer:
             failures=self._all(listed, keys.FAILURES, Failure),
             exports={
                 variant: record
-                for variant in ("base", "tuned")
+                for variant in Variant
                 if (record := self._record(listed, keys.exported(variant), Exported))
             },
             sites={alias: self._site(sites[alias], alias, rounds) for alias in sorted(sites)},

@@ -14,9 +14,14 @@ from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION, SHAR
 
 Tensors = Mapping[str, Array]
 
+WEIGHTS, RECORD = "model.safetensors", "model.json"
+"""Files of an export's folder."""
+
+ORGANS = "organ/"
+
 
 def organ_prefix(organ: str) -> str:
-    return f"organ/{organ}/"
+    return f"{ORGANS}{organ}/"
 
 
 def assemble(organ: str, releases: Sequence[Tensors], groups: Mapping[str, TensorGroup]) -> dict[str, Array]:
@@ -42,7 +47,7 @@ def is_complete(organ: str, known: Tensors, groups: Mapping[str, TensorGroup]) -
 
 def for_organ(organ: str, tensors: Tensors) -> dict[str, Array]:
     """The state with which `organ` is predicted."""
-    common = {name: value for name, value in tensors.items() if not name.startswith("organ/")}
+    common = {name: value for name, value in tensors.items() if not name.startswith(ORGANS)}
     prefix = organ_prefix(organ)
     own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     return common | own

@@ -25,13 +25,11 @@ from segviz_exchange.contract.sharing import (
 )
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store
-from segviz_trainer.models.exported import mean
+from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, mean
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.tensors import load, to_arrays, to_tensors
 
 log = logging.getLogger(__name__)
-
-_ORGAN = "organ/"
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def start_from(store: Store, model: Path) -> Started:
         )
     if newest_round(store) is not None:
         raise Refusal("round 0 is there already. Start a new federation for another initial model.")
-    path = model / "model.safetensors" if model.is_dir() else model
+    path = model / WEIGHTS if model.is_dir() else model
     given = _read(path)
     net = network.build(control.spec, control.organs)
     groups = network.groups_of(net)
@@ -85,11 +83,10 @@ def _read(path: Path) -> dict[str, Array]:
         return codec.open_tensors(path).read_all()
     except OSError as error:
         raise Refusal(
-            f"{path}: cannot be read ({error.strerror}). Name an exported model's folder, or its "
-            "model.safetensors."
+            f"{path}: cannot be read ({error.strerror}). Name an exported model's folder, or its {WEIGHTS}."
         ) from error
     except InvalidTensors as error:
-        raise Refusal(f"{error}. Name an exported model's folder, or its model.safetensors.") from error
+        raise Refusal(f"{error}. Name an exported model's folder, or its {WEIGHTS}.") from error
 
 
 class _Description(msgspec.Struct, rename="camel"):
@@ -101,17 +98,17 @@ class _Description(msgspec.Struct, rename="camel"):
 def _organs(path: Path) -> tuple[str, ...]:
     """The organs of the model, in their order; none where nothing beside it says so."""
     try:
-        return msgspec.json.decode(path.with_name("model.json").read_bytes(), type=_Description).all_organs
+        return msgspec.json.decode(path.with_name(RECORD).read_bytes(), type=_Description).all_organs
     except (OSError, msgspec.DecodeError):
         return ()
 
 
 def _plain(given: Mapping[str, Array]) -> dict[str, Array]:
     """Tensors by the network's names; what there is one of for each organ is averaged over the organs."""
-    common = {name: value for name, value in given.items() if not name.startswith(_ORGAN)}
+    common = {name: value for name, value in given.items() if not name.startswith(ORGANS)}
     sets: dict[str, dict[str, Array]] = {}
     for key in sorted(given.keys() - common.keys()):
-        organ, name = key.removeprefix(_ORGAN).split("/", 1)
+        organ, name = key.removeprefix(ORGANS).split("/", 1)
         sets.setdefault(organ, {})[name] = given[key]
     names = sorted({name for each in sets.values() for name in each} - common.keys())
     averaged = {

@@ -19,13 +19,11 @@ from segviz_exchange.process.errors import Refusal
 from segviz_trainer.inference.predictor import Placed, Predictor, to_native
 from segviz_trainer.inference.windows import Report
 from segviz_trainer.metrics.overlap import Mask
-from segviz_trainer.models.exported import for_organ, with_averaged_norm
+from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, for_organ, with_averaged_norm
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.network.tensors import load, to_tensors
 from segviz_trainer.training.trainer import Device
-
-WEIGHTS, RECORD = "model.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class TrainedModel:
     @property
     def passes(self) -> tuple[tuple[str, ...], ...]:
         """Organs by the state that predicts them: all at once, or, under FedBN, one after the other."""
-        if any(name.startswith("organ/") for name in self.tensors):
+        if any(name.startswith(ORGANS) for name in self.tensors):
             return tuple((organ,) for organ in self.organs)
         return (self.organs,)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.ledger import find
-from segviz_exchange.contract.records import Exported
+from segviz_exchange.contract.records import Exported, Variant
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
@@ -34,7 +34,7 @@ from segviz_trainer.participation.external import load_for_external
 from segviz_trainer.participation.outcome import salt_of
 from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.cases import case_name, salted, scored_masks
-from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
+from segviz_trainer.study.results import DICE, IN_FEDERATION, Case, Results, store_of
 from segviz_trainer.study.tables import Table
 from segviz_trainer.training.trainer import Device
 
@@ -92,7 +92,7 @@ class Column:
 def worst_columns(
     results: Results, tables: Sequence[Table], index: StudyIndex, folder: Path
 ) -> tuple[Column, ...]:
-    rows = {row.name + suffix: (row, variant) for row in index.rows for variant, suffix in SUFFIXES.items()}
+    rows = {row.name + variant.suffix: (row, variant) for row in index.rows for variant in Variant}
     columns = []
     for table in (each for each in tables if each.metric is DICE):
         for organ in table.organs:

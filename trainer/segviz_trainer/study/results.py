@@ -20,6 +20,7 @@ from segviz_exchange.contract.records import (
     RoundScores,
     Surface,
     Update,
+    Variant,
     VariantOutcome,
 )
 from segviz_exchange.contract.study import StudyIndex, StudyRow
@@ -28,8 +29,6 @@ from segviz_exchange.stores.store import Entry, Store
 
 IN_FEDERATION = "In-federation"
 """The held-back test parts of the training sites."""
-SUFFIXES = {"base": "", "tuned": "+FT"}
-"""What each variant adds to a row's name (methods: FedBN, FedBN+FT)."""
 
 
 @dataclass(frozen=True)
@@ -229,10 +228,10 @@ def _read_row(results: Results, row: StudyRow, store: Store) -> bool:
     }
     if None in outcomes.values() or None in external.values():
         return False
-    for variant, suffix in SUFFIXES.items():
-        if variant == "tuned" and control.spec.fine_tuning is None:
+    for variant in Variant:
+        if variant is Variant.TUNED and control.spec.fine_tuning is None:
             continue
-        method = row.name + suffix
+        method = row.name + variant.suffix
         results.methods.append(method)
         for alias, outcome in outcomes.items():
             if outcome is not None and variant in outcome.variants:
@@ -277,7 +276,7 @@ def _cost(row: str, store: Store, control: Control, final: Final) -> Cost:
         for alias in control.active
         for entry in store.list(keys.all_updates(alias))
     ]
-    exports = [find(store, keys.exported(variant), Exported) for variant in SUFFIXES]
+    exports = [find(store, keys.exported(variant), Exported) for variant in Variant]
     moments = list(_moments(store.list("")))
     return Cost(
         row=row,

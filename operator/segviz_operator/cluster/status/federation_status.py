@@ -7,7 +7,7 @@ from typing import Any
 
 from segviz_exchange.contract import sharing
 from segviz_exchange.contract.choices import AlgorithmName, Norm
-from segviz_exchange.contract.records import Control, Spent
+from segviz_exchange.contract.records import Control, Spent, Variant
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status import conditions as c
@@ -243,7 +243,7 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
         absence = picture.absent.get(site.alias)
         message = absence.message if absence else picture.troubles.get(site.alias) or site.message
         return {"alias": site.alias, "message": (message or site.phase)[:_MESSAGE_LENGTH]}
-    variant = scores.variants.get("tuned") or scores.variants["base"]
+    variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
     dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
     return {"alias": site.alias, "dice": dice}
 
