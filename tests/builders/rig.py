@@ -95,17 +95,6 @@ def algorithm(name: AlgorithmName, mu: float | None = None, **parameters: float)
     return spec.Algorithm(name, choices.Weights.UNIFORM, mu, **parameters)
 
 
-REQUIRED: Mapping[AlgorithmName, Mapping[str, float]] = {
-    AlgorithmName.FED_PROX: {"mu": 0.01},
-    AlgorithmName.TRIMMED_MEAN: {"trim_fraction": 0.34},
-}
-"""What each algorithm cannot do without."""
-
-
-def any_algorithm(name: AlgorithmName) -> spec.Algorithm:
-    return algorithm(name, **REQUIRED.get(name, {}))
-
-
 def site_spec(organs: tuple[str, ...], **changes: object) -> SiteSpec:
     base = SiteSpec(
         role=choices.Role.TRAINING,

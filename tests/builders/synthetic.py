@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from builders.algorithms import build_algorithm
 from segviz_exchange.contract import choices, keys, sharing, spec
 from segviz_exchange.contract.choices import AlgorithmName, Objective, Selection, Weights
 from segviz_exchange.contract.codec import Array, save
@@ -43,14 +44,12 @@ def federation(
     selection: Selection = Selection.BEST,
     **parameters: float,
 ) -> FederationSpec:
-    if algorithm is AlgorithmName.TRIMMED_MEAN:
-        parameters.setdefault("trim_fraction", 0.34)
     return FederationSpec(
         sites=(),
         rounds=rounds,
         local_epochs=1,
         seed=0,
-        algorithm=spec.Algorithm(algorithm, weights, **parameters),
+        algorithm=build_algorithm(algorithm, weights, **parameters),
         objective=objective,
         participation=spec.Participation(max_norm_ratio, min_sites, round_timeout),
         model=spec.Model((2, 4), (2,), 0, choices.Norm.BATCH, 1),

@@ -89,7 +89,7 @@ class TrainerPod(Part, frozen=True):
 
 
 class Privacy(Part, frozen=True):
-    """What a site does to its updates before they leave it (docs/methods.md)."""
+    """What a site does to its updates before they leave it (docs/reference/methods.md)."""
 
     clip_norm: float
     """L2 norm that the change of all that is uploaded is cut down to."""

@@ -40,7 +40,8 @@ class SegNet(nn.Module):
         for name, channels in sorted(head_channels.items()):
             head = nn.ModuleList(_levels(model, channels)[2][: self.head_levels])
             # Every head has a seed of its own. Heads that start equal force look-alike organs into the same
-            # features, and the average of two such representations serves neither (docs/results.md).
+            # features, and the average of two such representations serves neither
+            # (docs/explanation/results.md).
             initialise(head, seed, f"head/{name}")
             self.heads[name] = head
 

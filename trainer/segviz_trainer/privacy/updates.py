@@ -1,4 +1,6 @@
-"""Updates that are clipped and noisy before they leave a site (docs/methods.md says what that protects).
+"""Updates that are clipped and noisy before they leave a site.
+
+docs/reference/methods.md says what that protects.
 
 The change of everything that is uploaded, seen as one vector, is cut down to an L2 norm, and Gaussian noise
 is added to each number. The noisy update is on the site's disk before it is uploaded: whatever is killed
