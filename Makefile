@@ -64,14 +64,16 @@ test: .venv/installed tools ## Run unit, property and integration tests
 	$(RUN)/pytest -n 2 --dist loadfile
 
 .PHONY: lint
-lint: .venv/installed ## ruff, mypy --strict, import-linter, copies in the charts
+lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in the charts, links in the docs
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py bench
+	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py tools/links.py bench
 	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
+	$(RUN)/yamllint --strict .
 	$(PYTHON) tools/charts.py --check
+	$(PYTHON) tools/links.py
 
 # Peers of the benches, which must not share our environment.
 .flwr/installed: .venv/installed

@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import choices
 from segviz_exchange.contract.records import Dice
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.contract.spec import FederationSpec
@@ -90,8 +90,8 @@ def settings(shipped: FederationSpec, rounds: int) -> FederationSpec:
     return msgspec.structs.replace(
         shipped,
         rounds=rounds,
-        objective=spec.Objective.PER_ORGAN_HEAD,
-        model=msgspec.structs.replace(shipped.model, norm=spec.Norm.BATCH),
+        objective=choices.Objective.PER_ORGAN_HEAD,
+        model=msgspec.structs.replace(shipped.model, norm=choices.Norm.BATCH),
         training=msgspec.structs.replace(shipped.training, learning_rate=1e-3),
     )
 

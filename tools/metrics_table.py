@@ -1,4 +1,4 @@
-"""Write docs/metrics.md from the metrics that the code declares."""
+"""Write docs/reference/metrics.md from the metrics that the code declares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segviz_exchange.stores import measured
 from segviz_operator.watch import measures as operator
 from segviz_trainer.process import pulse as trainer
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
 
 Written by `python tools/metrics_table.py` from the code; a test compares them.

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from segviz_aggregator.loop import Aggregator, run
 from segviz_aggregator.pulse import Pulse
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import InvalidRecord
+from segviz_exchange.contract.ledger import InvalidRecord
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -18,9 +18,10 @@ from segviz_exchange.process.http_pages import serve_metrics
 from segviz_exchange.process.lock import lock
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.probe import probe
-from segviz_exchange.stores.store import StoreError, open_store
+from segviz_exchange.stores.store import StoreError
 
 PATIENCE_SECONDS = 600.0
 

@@ -3,7 +3,8 @@
 import time
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase, Progress, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.process import logs
 from segviz_exchange.stores.store import Store
 

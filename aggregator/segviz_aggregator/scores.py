@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import InvalidRecord, RoundScores, find
+from segviz_exchange.contract.ledger import InvalidRecord, find
+from segviz_exchange.contract.records import RoundScores
 from segviz_exchange.stores.store import Store
 
 log = logging.getLogger(__name__)

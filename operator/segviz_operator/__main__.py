@@ -10,7 +10,8 @@ import click
 import kopf
 import msgspec
 
-from segviz_exchange.contract.spec import ImagePullPolicy, TrainerPod
+from segviz_exchange.contract.choices import ImagePullPolicy
+from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.process import logs
 from segviz_exchange.process.http_pages import Pages, every_interface
 from segviz_operator.cluster.api.client import Cluster

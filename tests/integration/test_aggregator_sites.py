@@ -38,18 +38,9 @@ from segviz_aggregator.loop import Aggregator, Step
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import QUORUM_LOST, REJECTED
 from segviz_exchange.contract.codec import open_tensors
-from segviz_exchange.contract.records import (
-    Closing,
-    Failure,
-    Final,
-    Phase,
-    Progress,
-    Rejection,
-    Round,
-    commit,
-    find,
-    read,
-)
+from segviz_exchange.contract.ledger import commit, find, read
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Closing, Failure, Final, Rejection, Round
 
 
 def test_suspension_stops_the_clock(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_full_status_is_kept(objects: Any, federation: dict[str, Any]):
         "bestRound": 2,
         "sitesReady": "2/2",
         "meanDice": "0.912",
-        "plan": [{"group": "representation", "owners": ["basel", "bern"], "sharedBy": ["basel", "bern"]}],
+        "sharing": [{"group": "representation", "owners": ["basel", "bern"], "sharedBy": ["basel", "bern"]}],
         "sites": [{"alias": "basel", "ready": True, "round": 3, "epoch": 1, "dice": {"liver": "0.93"}}],
         "evaluation": [{"alias": "chur", "dice": {"liver": "0.91"}}],
     }

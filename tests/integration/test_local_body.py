@@ -414,7 +414,7 @@ MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
     ),
     "a store of an unknown kind": (
         lambda here: (here.manifest, "--store", "gopher://x", "--workdir", here.root / "run"),
-        "'gopher' is no kind of store",
+        "'gopher' is not a kind of store",
     ),
     "a store without a name": (
         lambda here: (here.manifest, "--store", "", "--workdir", here.root / "run"),

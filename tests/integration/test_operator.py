@@ -25,7 +25,7 @@ def test_a_federation_reaches_its_end(rig: Rig):
     status = rig.status()
     assert (status["phase"], status["currentRound"], status["sitesReady"]) == ("Complete", 3, "2/2")
     assert {site["alias"]: site["round"] for site in status["sites"]} == {"basel": 3, "bern": 3}
-    assert {each["group"]: each["owners"] for each in status["plan"]}["liver"] == ["basel"]
+    assert {each["group"]: each["owners"] for each in status["sharing"]}["liver"] == ["basel"]
     assert {"Accepted", "RoundCommitted", "Complete"} <= set(rig.events())
 
 

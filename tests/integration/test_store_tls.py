@@ -17,9 +17,11 @@ from minio.credentials.providers import StaticProvider
 
 from integration.object_stores import Server, _free_address, _running
 from segviz_exchange.stores.credentials import Credentials, encode_credentials
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
-from segviz_exchange.stores.s3 import S3Store, build_connections
-from segviz_exchange.stores.store import StoreError, open_store
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3_access import build_connections
+from segviz_exchange.stores.store import StoreError
 from segviz_operator.access.rights import site_access
 from segviz_operator.access.sts import Sts
 

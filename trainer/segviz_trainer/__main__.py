@@ -16,8 +16,10 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Phase, newest_control
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.ledger import newest_control
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -25,8 +27,9 @@ from segviz_exchange.process.http_pages import serve_metrics
 from segviz_exchange.process.lock import lock
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
-from segviz_exchange.stores.store import Store, StoreError, open_store
+from segviz_exchange.stores.store import Store, StoreError
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.process.pulse import Pulse, PulseCollector
 from segviz_trainer.process.site import Site

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection, Update
-from segviz_exchange.contract.spec import Weights
 
 MAX_ATTEMPTS = 3
 
@@ -121,12 +121,12 @@ def deadline_of(control: Control, opened: datetime, suspended: timedelta) -> dat
 
 
 def _needed(control: Control, expected: int) -> int:
-    """The quorum. Joiners count towards `minSites` as far as the others cannot fill it, but cannot deliver
-    yet: without this, nobody could join a federation that needs them, and a joiner would weaken one that
-    does not."""
-    wanted = control.spec.participation.min_sites or len(control.members)
+    """Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver yet.
+
+    Without this, nobody could join a federation that needs them, and a joiner would weaken one that does not.
+    """
     joining = len(control.active) - expected
-    return max(1, wanted - min(joining, max(0, wanted - expected)))
+    return max(1, control.quorum - min(joining, max(0, control.quorum - expected)))
 
 
 def _weight(update: Update, control: Control) -> int:

@@ -15,15 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Event
 
-from segviz_exchange.stores.store import (
-    AlreadyExists,
-    Denied,
-    NotFound,
-    Store,
-    StoreError,
-    Unavailable,
-    read_chunks,
-)
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, Store, StoreError, Unavailable
 
 CONTENDERS = 8
 RACES = 20
@@ -299,8 +291,5 @@ def _create(store: Store, key: str, data: bytes) -> bool:
 
 
 def _read_whole(store: Store, key: str) -> str:
-    sha256 = hashlib.sha256()
     with store.open(key) as stream:
-        for chunk in read_chunks(stream):
-            sha256.update(chunk)
-    return sha256.hexdigest()
+        return hashlib.sha256(stream.read()).hexdigest()

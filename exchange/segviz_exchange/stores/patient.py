@@ -29,7 +29,7 @@ class PatientStore:
     """Repeats what met `Unavailable` for a while, at growing and random intervals.
 
     A create whose answer got lost may have acted. Its repeat then raises AlreadyExists, truthfully:
-    `records.commit` reads back and finds the caller's own record.
+    `ledger.commit` reads back and finds the caller's own record.
     """
 
     def __init__(

@@ -8,7 +8,8 @@ import click
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.conformance import Result, check_store, race
-from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
 
 RACES = 3
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import numbered
+from segviz_exchange.contract.ledger import numbered
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials, decode_credentials, encode_credentials
 from segviz_exchange.stores.store import AlreadyExists, Store

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
-from segviz_exchange.stores.s3 import build_connections
+from segviz_exchange.stores.s3_access import build_connections
 from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.access.rights import Access, policy
 

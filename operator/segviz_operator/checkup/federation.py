@@ -47,7 +47,7 @@ def _check_status(raw: Object, federation: Federation) -> Iterator[Finding]:
     if "deletionTimestamp" in metadata and FINALIZER in metadata.get("finalizers", ()):
         yield bad(
             f"{federation} waits for the operator to end it, since {metadata['deletionTimestamp']}",
-            'See docs/operations.md, "A federation that does not go".',
+            'See docs/how-to/operations.md, "A federation that does not go".',
         )
     conditions = {each["type"]: each for each in status.get("conditions", ())}
     if status.get("observedGeneration") != metadata["generation"]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from minio.credentials.providers import StaticProvider
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.spec import CredentialSource
+from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.s3 import S3Store

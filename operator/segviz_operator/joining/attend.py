@@ -9,8 +9,9 @@ import time
 from datetime import UTC, datetime
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Exported, find, newest_control
-from segviz_exchange.contract.spec import Role
+from segviz_exchange.contract.choices import Role
+from segviz_exchange.contract.ledger import find, newest_control
+from segviz_exchange.contract.records import Control, Exported, Variant
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
@@ -112,7 +113,7 @@ class Joining:
         if self.role is WorkloadRole.TRAINER:
             return True
         try:
-            return find(self._store, keys.exported("base"), Exported) is not None
+            return find(self._store, keys.exported(Variant.BASE), Exported) is not None
         except StoreError as error:
             self._view.away(error)
             return False

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.status import Status
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Progress, find, newest_control, newest_round
+from segviz_exchange.contract.ledger import find, newest_control, newest_round
+from segviz_exchange.contract.progress import Progress
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store, StoreError
 from segviz_operator.joining.seat import Seat

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import commit
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.probe import probe

@@ -9,7 +9,8 @@ import msgspec
 
 from segviz_exchange.contract import keys
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.store import Store, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Store
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.past import KnownSite, Past
 

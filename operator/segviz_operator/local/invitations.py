@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.join import Invitation, encode_invitation
-from segviz_exchange.contract.spec import FederationSpec, Role
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
-from segviz_exchange.stores.s3 import credentials_from_environment, split_url
+from segviz_exchange.stores.s3_access import credentials_from_environment, split_url
 from segviz_exchange.stores.store import Store
 from segviz_operator.access.handover import newest_remote, renew
 from segviz_operator.access.rights import site_access

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.writing import write_whole

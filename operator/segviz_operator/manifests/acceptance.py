@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Member, Release, Role, Selection
+from segviz_exchange.contract.choices import AlgorithmName, Release, Role, Selection
+from segviz_exchange.contract.spec import FederationSpec, Member
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StudySpec
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.contract.spec import FederationSpec, StudySpec
 from segviz_operator.manifests.documents import read_documents
 from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest, show
 from segviz_operator.manifests.schema import API_VERSION, FEDERATION, SITE, STUDY, check

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.manifests.digest import fingerprint
 
 _FIXED = {

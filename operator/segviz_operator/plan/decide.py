@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from segviz_exchange.contract.closing import QUORUM_LOST
-from segviz_exchange.contract.records import Control, Failure, Member
+from segviz_exchange.contract.records import Control, Failure, Member, Variant
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.workload import Workload, WorkloadRole
@@ -152,7 +152,7 @@ def missing_outcomes(control: Control, observed: Observed) -> tuple[str, ...]:
 
 
 def missing_exports(control: Control, observed: Observed) -> tuple[str, ...]:
-    wanted = ("base",) if control.spec.fine_tuning is None else ("base", "tuned")
+    wanted = (Variant.BASE,) if control.spec.fine_tuning is None else tuple(Variant)
     return tuple(variant for variant in wanted if variant not in observed.exports)
 
 
@@ -166,7 +166,7 @@ def failure_of(control: Control, observed: Observed) -> str | None:
     for failure in observed.failures:
         if failure.control == control.number:
             return f"{failure.reason}: {failure.message}"
-    needed = control.spec.participation.min_sites or len(control.members)
+    needed = control.quorum
     # Before the final model the aggregator decides this, round by round.
     if observed.final and len(control.active) < needed:
         reasons = "; ".join(f"{a}: {m.excluded}" for a, m in sorted(control.members.items()) if m.excluded)

@@ -10,26 +10,23 @@ from datetime import datetime
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, read
+from segviz_exchange.contract.progress import Phase, Preflight, Progress
 from segviz_exchange.contract.records import (
-    AnyRecord,
     Closing,
     Control,
     Exported,
     ExternalScores,
     Failure,
     Final,
-    InvalidRecord,
     Outcome,
-    Phase,
-    Preflight,
-    Progress,
     Record,
     Rejection,
     Round,
     RoundScores,
     Spent,
     Update,
-    read,
+    Variant,
 )
 from segviz_exchange.stores.store import Entry, NotFound, Store
 from segviz_operator.plan.decide import Observed
@@ -197,7 +194,7 @@ class Observer:
             failures=self._all(listed, keys.FAILURES, Failure),
             exports={
                 variant: record
-                for variant in ("base", "tuned")
+                for variant in Variant
                 if (record := self._record(listed, keys.exported(variant), Exported))
             },
             sites={alias: self._site(sites[alias], alias, rounds) for alias in sorted(sites)},

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.contract.records import Dice, Spent, VariantOutcome
+from segviz_exchange.contract.records import Dice, Spent, Variant, VariantOutcome
 from segviz_operator.progress.observe import FederationRecords
 
-VARIANTS = {"base": "", "tuned": "+FT"}
-"""What each variant adds to the algorithm's name (methods: FedBN, FedBN+FT)."""
 TEST = "Test"
 """The part of a training site's own cases that nothing was chosen by."""
 EXTERNAL = "External"
@@ -86,7 +84,7 @@ def build_report(name: str, records: FederationRecords, models: Path | None) -> 
         algorithm=algorithm,
         round=final.round,
         rounds=control.spec.rounds,
-        methods=tuple(algorithm + suffix for suffix in VARIANTS.values())[
+        methods=tuple(algorithm + variant.suffix for variant in Variant)[
             : 1 if control.spec.fine_tuning is None else None
         ],
         owners={
@@ -114,9 +112,9 @@ def as_csv(report: Report) -> str:
     return text.getvalue()
 
 
-def _rows(table: str, site: str, algorithm: str, variants: Mapping[str, VariantOutcome]) -> list[Row]:
-    def row(variant: str, organ: str, dice: Dice) -> Row:
-        method, surface = algorithm + VARIANTS[variant], variants[variant].surface.get(organ)
+def _rows(table: str, site: str, algorithm: str, variants: Mapping[Variant, VariantOutcome]) -> list[Row]:
+    def row(variant: Variant, organ: str, dice: Dice) -> Row:
+        method, surface = algorithm + variant.suffix, variants[variant].surface.get(organ)
         row = Row(table, site, method, organ, dice.mean, dice.sd, dice.cases)
         if surface is None:
             return row
@@ -124,7 +122,7 @@ def _rows(table: str, site: str, algorithm: str, variants: Mapping[str, VariantO
 
     return [
         row(variant, organ, dice)
-        for variant in VARIANTS
+        for variant in Variant
         if variant in variants
         for organ, dice in sorted(variants[variant].test.items())
     ]

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.best import best_round
+from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Round, RoundScores
-from segviz_exchange.contract.spec import Selection
 from segviz_exchange.stores.store import Entry, Store
 from segviz_operator.progress.observe import FederationRecords
 

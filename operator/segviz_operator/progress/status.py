@@ -7,7 +7,8 @@ from statistics import fmean
 
 import msgspec
 
-from segviz_exchange.contract.records import Control, Finding, Phase, Progress, Spent
+from segviz_exchange.contract.progress import Finding, Phase, Progress
+from segviz_exchange.contract.records import Control, Spent
 from segviz_operator.plan.phase import IDLE, FederationPhase, SitePhase, phase_of
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace

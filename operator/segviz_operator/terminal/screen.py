@@ -5,7 +5,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from segviz_exchange.contract.records import Severity
+from segviz_exchange.contract.progress import Severity
 from segviz_operator.plan.phase import BROKEN, BUSY, HELD_UP, IDLE, FederationPhase, SitePhase
 from segviz_operator.progress.durations import duration
 from segviz_operator.progress.status import FederationStatus, SiteStatus

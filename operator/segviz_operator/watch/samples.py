@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
 
+from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.closing import deadline_of
 from segviz_exchange.contract.records import Control, VariantOutcome
-from segviz_exchange.contract.spec import CredentialSource
 from segviz_exchange.process.measures import Measure
 from segviz_operator.plan.phase import FederationPhase, SitePhase
 from segviz_operator.plan.workload import Workload
@@ -108,7 +108,7 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
     yield Sample(m.INFO, (str(spec.algorithm.name), str(spec.objective)), 1)
     yield Sample(m.CONTROL, (), control.number)
     yield Sample(m.SUSPENDED, (), control.suspend)
-    yield Sample(m.QUORUM, (), spec.participation.min_sites or len(control.members))
+    yield Sample(m.QUORUM, (), control.quorum)
     yield from (Sample(m.SITES, (state,), count) for state, count in states.items())
     if spec.store is not None and spec.store.credentials is CredentialSource.ASSUME_ROLE:
         yield Sample(m.CREDENTIALS_LIFETIME, (), spec.store.credential_seconds)

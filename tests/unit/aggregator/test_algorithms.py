@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from builders.algorithms import build_algorithm
 from segviz_aggregator.algorithms.by_name import merge_of, optimizer_of
 from segviz_aggregator.algorithms.fed_adam import FedAdam
 from segviz_aggregator.algorithms.fed_avg_m import FedAvgM
@@ -17,8 +18,9 @@ from segviz_aggregator.algorithms.median import median
 from segviz_aggregator.algorithms.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.algorithms.trimmed_mean import TrimmedMean
 from segviz_exchange.contract import codec
+from segviz_exchange.contract.choices import AlgorithmName, Weights
 from segviz_exchange.contract.codec import Array, TensorFile, open_tensors, save
-from segviz_exchange.contract.spec import Algorithm, AlgorithmName, Weights
+from segviz_exchange.contract.spec import Algorithm
 
 FLOATS = arrays(np.float32, 5, elements=st.floats(-1e6, 1e6, width=32))
 MODELS = st.lists(FLOATS, min_size=1, max_size=9)
@@ -27,7 +29,6 @@ ROBUST: dict[str, Callable[[Iterable[Array], Sequence[int]], Array]] = {
     "a fifth trimmed": TrimmedMean(0.2),
     "nearly all trimmed": TrimmedMean(0.49),
 }
-PARAMETERS = {AlgorithmName.TRIMMED_MEAN: {"trim_fraction": 0.2}}
 
 
 def rows(*values: float) -> list[Array]:
@@ -43,13 +44,13 @@ def weights_of(values: Sequence[Array]) -> list[int]:
 
 @pytest.mark.parametrize("name", AlgorithmName)
 def test_every_algorithm_merges_equal_models_to_themselves(name: AlgorithmName) -> None:
-    merge = merge_of(Algorithm(name, Weights.UNIFORM, **PARAMETERS.get(name, {})))
+    merge = merge_of(build_algorithm(name))
     value = np.float32([0.1, -0.0, 0.0, 1e-30, -7e20])
     assert merge([value] * 3, [1, 1, 1]).tobytes() == value.tobytes()
 
 
 def test_only_two_have_a_server_optimiser() -> None:
-    found = {name for name in AlgorithmName if optimizer_of(Algorithm(name, Weights.UNIFORM))}
+    found = {name for name in AlgorithmName if optimizer_of(build_algorithm(name))}
     assert found == {AlgorithmName.FED_AVG_M, AlgorithmName.FED_ADAM}
 
 

@@ -30,13 +30,13 @@ from segviz_aggregator import reasons
 from segviz_aggregator.models import GlobalModel
 from segviz_aggregator.schema import Schema
 from segviz_aggregator.scratch import Scratch
-from segviz_aggregator.verify import Candidate, verify
+from segviz_aggregator.verify import Candidate, Fault, verify
 from segviz_exchange.contract import keys, sharing
 from segviz_exchange.contract.codec import Array, info_of, open_tensors, save
 from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import GROUPS
 from segviz_exchange.stores.folder import FolderStore
-from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry, Store
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -160,18 +160,26 @@ def candidate_for(case: Case, folder: Path, control: Control = CONTROL) -> Candi
         update=structs.replace(update_of(BASEL, blob=blob, size_bytes=size_bytes), **case.record),
         committed=NOON,
         newest_lease=None,
+        blob=None,
         control=control,
         made_under=control,
         reference=GlobalModel(previous, schema),
-        store=store,
-        scratch=Scratch(folder / "scratch"),
     )
     return replace(candidate, **case.candidate)
 
 
+def judged(
+    candidate: Candidate, folder: Path, around: Callable[[Store], Store] = lambda store: store
+) -> Fault | None:
+    """As the collector does: with the blob as the store lists it."""
+    store = around(FolderStore(folder / "store"))
+    listed = next((entry for entry in store.list(candidate.key) if entry.key == candidate.key), None)
+    return verify(replace(candidate, blob=listed), store, Scratch(folder / "scratch"))
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_verify(case: Case, tmp_path: Path) -> None:
-    fault = verify(candidate_for(case, tmp_path))
+    fault = judged(candidate_for(case, tmp_path), tmp_path)
     assert (fault.reason if fault else None) == case.reason
     assert case.says in (fault.message if fault else "")
 
@@ -212,18 +220,18 @@ def test_verify_of_round_0(
     reason: str | None, tensors: Tensors, metadata: dict[str, str], tmp_path: Path
 ) -> None:
     candidate = candidate_for(Case(None), tmp_path)
-    blob, size_bytes = upload_tensors(candidate.store, BASEL, tensors, metadata)
+    blob, size_bytes = upload_tensors(FolderStore(tmp_path / "store"), BASEL, tensors, metadata)
     update = update_of(BASEL, 0, blob=blob, size_bytes=size_bytes)
-    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    fault = judged(replace(candidate, round=0, update=update, reference=None), tmp_path)
     assert (fault.reason if fault else None) == reason
 
 
 def test_a_blob_of_round_0_has_a_limit_too(tmp_path: Path) -> None:
     candidate = candidate_for(Case(None), tmp_path)
     update = update_of(BASEL, 0, size_bytes=MAX_BLOB_BYTES + 1)
-    candidate.store.put(keys.site_blob(BASEL, update.blob), b"")
+    FolderStore(tmp_path / "store").put(keys.site_blob(BASEL, update.blob), b"")
     os.truncate(tmp_path / "store" / keys.site_blob(BASEL, update.blob), update.size_bytes)  # sparse
-    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    fault = judged(replace(candidate, round=0, update=update, reference=None), tmp_path)
     assert fault is not None
     assert fault.reason == reasons.BLOB_TOO_LARGE
 
@@ -238,7 +246,7 @@ def test_a_blob_that_grows_after_it_was_listed_is_not_downloaded_whole(tmp_path:
                 os.truncate(tmp_path / "store" / key, 50 << 30)
             return super().open(opened)
 
-    fault = verify(replace(candidate, store=Growing(candidate.store)))
+    fault = judged(candidate, tmp_path, Growing)
     assert fault is not None
     assert fault.reason == reasons.BLOB_CORRUPT
     assert "more than" in fault.message
@@ -249,9 +257,9 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "pickle"
     path.write_bytes(b"\x80\x04K\x01." * 20)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    candidate.store.upload(keys.site_blob(BASEL, digest), path)
+    FolderStore(tmp_path / "store").upload(keys.site_blob(BASEL, digest), path)
     update = update_of(BASEL, blob=digest, size_bytes=path.stat().st_size)
-    fault = verify(replace(candidate, update=update))
+    fault = judged(replace(candidate, update=update), tmp_path)
     assert fault is not None
     assert fault.reason == reasons.INVALID_TENSORS
 
@@ -262,4 +270,4 @@ def test_a_global_model_of_zeros_bounds_nothing(tmp_path: Path) -> None:
     save(tmp_path / "zeros", zeros)
     file = open_tensors(tmp_path / "zeros")
     schema = Schema({name: info_of(value) for name, value in zeros.items()}, groups_of(CONTROL))
-    assert verify(replace(candidate, reference=GlobalModel(file, schema))) is None
+    assert judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path) is None

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.synthetic import BASEL, BERN, CHUR, ORGANS, control_of, update_of
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.closing import (
     EXCLUDED,
     MAX_ATTEMPTS,
@@ -21,7 +22,6 @@ from segviz_exchange.contract.closing import (
     close_round,
 )
 from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection
-from segviz_exchange.contract.spec import Weights
 
 OPENED = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,8 +12,8 @@ from segviz_exchange.stores.credentials import (
     decode_credentials,
     encode_credentials,
 )
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.s3 import S3Store
-from segviz_exchange.stores.store import open_store
 
 FIRST = Credentials("first", "secret-one", "token", datetime(2026, 11, 24, 12, tzinfo=UTC))
 SECOND = Credentials("second", "secret-two")

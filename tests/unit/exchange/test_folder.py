@@ -10,7 +10,8 @@ import pytest
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores import folder
 from segviz_exchange.stores.folder import FolderStore
-from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
 
 
 def files(root: Path) -> list[str]:

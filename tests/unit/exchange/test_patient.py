@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from segviz_exchange.contract import records
+from segviz_exchange.contract import ledger, records
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.patient import LONGEST_WAIT_SECONDS, PatientStore
 from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, download
@@ -154,7 +154,7 @@ def test_a_create_whose_answer_is_lost_exists(tmp_path: Path) -> None:
 
 def test_a_commit_whose_answer_is_lost_returns_the_own_record(tmp_path: Path) -> None:
     store = patient(Flaky(tmp_path, 1, acts=True), Clock())
-    assert records.commit(store, "lease.json", LEASE) == LEASE
+    assert ledger.commit(store, "lease.json", LEASE) == LEASE
 
 
 def test_a_scope_is_as_patient(tmp_path: Path) -> None:

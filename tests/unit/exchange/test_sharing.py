@@ -6,10 +6,10 @@ import pytest
 
 from builders.synthetic import BASEL, BERN, CHUR, control_of, groups_of, model_of
 from segviz_exchange.contract import sharing
+from segviz_exchange.contract.choices import AlgorithmName, Objective
 from segviz_exchange.contract.codec import info_of
 from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION, contributors, shared_by
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 
 TWO_OWN_LIVER = {BASEL: ("liver",), BERN: ("liver", "spleen"), CHUR: ("pancreas",)}
 BODY = ("body.conv", "body.norm")

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import Augmentation, Training
+from segviz_exchange.contract.choices import Augmentation
+from segviz_exchange.contract.spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.labels import IGNORED

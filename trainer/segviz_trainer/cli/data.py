@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.store import open_store
+from segviz_exchange.stores.opening import open_store
 from segviz_trainer.cli.options import case_range, cases_option, check_writable, organ_ids
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from segviz_exchange.contract.spec import Layout
+    from segviz_exchange.contract.choices import Layout
     from segviz_trainer.data.survey import Survey
 
 _PATIENCE_SECONDS = 2.0
@@ -120,7 +120,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from segviz_exchange.contract.spec import DataSet
+    from segviz_exchange.contract.site_spec import DataSet
     from segviz_trainer.data.layouts import find_cases, guess_layout
     from segviz_trainer.data.survey import loose, survey, write_sheet
 

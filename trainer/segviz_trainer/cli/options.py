@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from segviz_exchange.contract.spec import CaseRange, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
 
 cases_option = click.option(

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import OnBadCase, Preprocessing
+from segviz_exchange.contract.choices import OnBadCase
+from segviz_exchange.contract.spec import Preprocessing
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.labels import annotated, is_organ
 from segviz_trainer.data.layouts import Case

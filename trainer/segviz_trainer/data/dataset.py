@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
-from segviz_exchange.contract.spec import FederationSpec, Intensity
+from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.cache import PreparedCase, prepare
 from segviz_trainer.data.layouts import Case, find_cases

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.contract.spec import DataSet, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.process.errors import BadDataSet
 

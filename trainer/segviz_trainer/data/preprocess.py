@@ -13,7 +13,8 @@ from monai.transforms.spatial.array import Orientation, Resize, Spacing
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
+from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.headers import Header, check_header, read_volume
 from segviz_trainer.data.labels import is_organ, map_label

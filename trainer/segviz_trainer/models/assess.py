@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from segviz_exchange.contract.choices import OnBadCase
 from segviz_exchange.contract.records import CaseScore
-from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.cache import prepare
 from segviz_trainer.data.labels import IGNORED

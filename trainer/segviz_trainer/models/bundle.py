@@ -15,7 +15,8 @@ import monai
 import numpy as np
 import torch
 
-from segviz_exchange.contract.spec import Intensity, Preprocessing
+from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.spec import Preprocessing
 from segviz_trainer.models.modelcard import Sources, model_card
 from segviz_trainer.models.scripted import Probabilities, probabilities_of, write_script
 from segviz_trainer.models.trained import TrainedModel

@@ -14,19 +14,16 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.ledger import InvalidRecord, commit, encode, find, read
 from segviz_exchange.contract.records import (
     Closing,
     Control,
     Exported,
     Final,
-    InvalidRecord,
     Outcome,
     Round,
     Update,
-    commit,
-    encode,
-    find,
-    read,
+    Variant,
 )
 from segviz_exchange.contract.sharing import (
     COUNTER,
@@ -71,7 +68,7 @@ class Exporter:
             self._export(variant, final, control, releases)
 
     def _export(
-        self, variant: str, final: Final, control: Control, releases: Mapping[str, str | None]
+        self, variant: Variant, final: Final, control: Control, releases: Mapping[str, str | None]
     ) -> None:
         founding = read(self.store, keys.round_record(0), Round)
         initial = self._open(keys.global_blob(founding.blob), founding.blob)

@@ -9,19 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION, SHARED_HEAD, TensorGroup
-from segviz_exchange.contract.spec import EvaluationNorm
 
 Tensors = Mapping[str, Array]
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
-"""Its files."""
+"""Files of an export's folder."""
+
+ORGANS = "organ/"
 
 
 def organ_prefix(organ: str) -> str:
-    return f"organ/{organ}/"
+    return f"{ORGANS}{organ}/"
 
 
 def assemble(organ: str, releases: Sequence[Tensors], groups: Mapping[str, TensorGroup]) -> dict[str, Array]:
@@ -47,7 +49,7 @@ def is_complete(organ: str, known: Tensors, groups: Mapping[str, TensorGroup]) -
 
 def for_organ(organ: str, tensors: Tensors) -> dict[str, Array]:
     """The state with which `organ` is predicted."""
-    common = {name: value for name, value in tensors.items() if not name.startswith("organ/")}
+    common = {name: value for name, value in tensors.items() if not name.startswith(ORGANS)}
     prefix = organ_prefix(organ)
     own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     return common | own

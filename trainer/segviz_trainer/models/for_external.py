@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import TensorGroup
-from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.models.exported import as_evaluated

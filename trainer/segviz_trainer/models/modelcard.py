@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from segviz_exchange.contract.records import Exported, Outcome
+from segviz_exchange.contract.records import Exported, Outcome, Variant
 from segviz_trainer.models.exported import WEIGHTS
 
 _LIMITS = """\
@@ -30,7 +30,7 @@ class Sources:
 def model_card(exported: Exported, sources: Sources) -> str:
     spec = exported.spec
     organs = ", ".join(exported.organs)
-    tuned = ", heads fine-tuned afterwards" if exported.variant == "tuned" else ""
+    tuned = ", heads fine-tuned afterwards" if exported.variant is Variant.TUNED else ""
     lines = [
         f"# {organs}",
         "",

@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.codec import Array, InvalidTensors
-from segviz_exchange.contract.records import Control, Round, commit, newest_control, newest_round
+from segviz_exchange.contract.ledger import commit, newest_control, newest_round
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,
@@ -21,16 +23,13 @@ from segviz_exchange.contract.sharing import (
     TensorGroup,
     encode_groups,
 )
-from segviz_exchange.contract.spec import Start
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store
-from segviz_trainer.models.exported import RECORD, WEIGHTS, mean
+from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, mean
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.tensors import load, to_arrays, to_tensors
 
 log = logging.getLogger(__name__)
-
-_ORGAN = "organ/"
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,10 @@ def _organs(path: Path) -> tuple[str, ...]:
 
 def _plain(given: Mapping[str, Array]) -> dict[str, Array]:
     """Tensors by the network's names; what there is one of for each organ is averaged over the organs."""
-    common = {name: value for name, value in given.items() if not name.startswith(_ORGAN)}
+    common = {name: value for name, value in given.items() if not name.startswith(ORGANS)}
     sets: dict[str, dict[str, Array]] = {}
     for key in sorted(given.keys() - common.keys()):
-        organ, name = key.removeprefix(_ORGAN).split("/", 1)
+        organ, name = key.removeprefix(ORGANS).split("/", 1)
         sets.setdefault(organ, {})[name] = given[key]
     names = sorted({name for each in sets.values() for name in each} - common.keys())
     averaged = {

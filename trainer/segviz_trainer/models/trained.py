@@ -18,7 +18,7 @@ from segviz_exchange.process.errors import Refusal
 from segviz_trainer.inference.predictor import Placed, Predictor, to_native
 from segviz_trainer.inference.windows import Report
 from segviz_trainer.metrics.overlap import Mask
-from segviz_trainer.models.exported import RECORD, WEIGHTS, as_evaluated, for_organ
+from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, as_evaluated, for_organ
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
@@ -65,7 +65,7 @@ class TrainedModel:
     @property
     def passes(self) -> tuple[tuple[str, ...], ...]:
         """Organs by the state that predicts them: all at once, or, under FedBN, one after the other."""
-        if any(name.startswith("organ/") for name in self.tensors):
+        if any(name.startswith(ORGANS) for name in self.tensors):
             return tuple((organ,) for organ in self.organs)
         return (self.organs,)
 

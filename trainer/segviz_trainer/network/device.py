@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import choices, spec
 from segviz_exchange.contract.records import Environment
 from segviz_trainer.network.segnet import SegNet
 
@@ -32,11 +32,11 @@ class Device:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        channels_last = self.training.memory_format is spec.MemoryFormat.CHANNELS_LAST_3D
+        channels_last = self.training.memory_format is choices.MemoryFormat.CHANNELS_LAST_3D
         return torch.channels_last_3d if channels_last else torch.contiguous_format
 
     def autocast(self) -> torch.autocast:
-        bf16 = self.training.precision is spec.Precision.BF16
+        bf16 = self.training.precision is choices.Precision.BF16
         return torch.autocast(self.place_at.type, dtype=torch.bfloat16, enabled=bf16)
 
     def move(self, net: SegNet) -> SegNet:

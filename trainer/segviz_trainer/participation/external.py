@@ -4,15 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import (
-    CaseScore,
-    Exported,
-    ExternalScores,
-    Phase,
-    VariantOutcome,
-    commit,
-    read,
-)
+from segviz_exchange.contract.ledger import commit, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import CaseScore, Exported, ExternalScores, VariantOutcome
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.data.cache import PreparedCase

@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.records import Control, Round, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.network import segnet as network

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Phase, Round, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.store import Store

@@ -17,7 +17,9 @@ from math import prod
 from pathlib import Path
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Finding, Preflight, Severity, commit
+from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.progress import Finding, Preflight, Severity
+from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store

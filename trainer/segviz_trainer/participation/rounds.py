@@ -14,23 +14,12 @@ from pathlib import Path
 from torch import Tensor
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import AlgorithmName, OptimizerState, Start
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
-from segviz_exchange.contract.records import (
-    Control,
-    Final,
-    Phase,
-    Round,
-    RoundScores,
-    Spent,
-    Update,
-    commit,
-    find,
-    newest_control,
-    newest_round,
-    read,
-)
+from segviz_exchange.contract.ledger import commit, find, newest_control, newest_round, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control, Final, Round, RoundScores, Spent, Update
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.spec import AlgorithmName, OptimizerState, Start
 from segviz_exchange.process.exits import Exit
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.tensors import load, to_arrays

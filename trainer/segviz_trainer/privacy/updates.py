@@ -1,4 +1,6 @@
-"""Updates that are clipped and noisy before they leave a site (docs/methods.md says what that protects).
+"""Updates that are clipped and noisy before they leave a site.
+
+docs/reference/methods.md says what that protects.
 
 The change of everything that is uploaded, seen as one vector, is cut down to an L2 norm, and Gaussian noise
 is added to each number. The noisy update is on the site's disk before it is uploaded: whatever is killed
@@ -18,8 +20,9 @@ from torch import Tensor
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.records import InvalidRecord, Spent, Update, numbered, read
-from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.contract.ledger import InvalidRecord, numbered, read
+from segviz_exchange.contract.records import Spent, Update
+from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.stores.store import Store
 from segviz_trainer.network.tensors import save_whole, to_arrays
 from segviz_trainer.privacy.budget import epsilon_of

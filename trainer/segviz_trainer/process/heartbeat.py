@@ -4,7 +4,9 @@ import logging
 import time
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Lease, Phase, Progress, encode, newest, newest_round
+from segviz_exchange.contract.ledger import encode, newest, newest_round
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Lease
 from segviz_exchange.process import logs
 from segviz_exchange.stores.store import AlreadyExists, Store, StoreError
 

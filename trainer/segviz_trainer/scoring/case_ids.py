@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from segviz_exchange.contract.choices import Scores
 from segviz_exchange.contract.records import CaseScore
-from segviz_exchange.contract.spec import Scores
 from segviz_trainer.process.site import Site
 
 

@@ -15,9 +15,11 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import Exported, find
+from segviz_exchange.contract.choices import EvaluationNorm
+from segviz_exchange.contract.ledger import find
+from segviz_exchange.contract.records import Exported, Variant
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm, FederationSpec
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store, download
@@ -34,7 +36,7 @@ from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.case_ids import case_name, salt_of, salted
 from segviz_trainer.scoring.cases import scored_masks
 from segviz_trainer.study.reading import store_of
-from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Results, ScoredCase
+from segviz_trainer.study.results import DICE, IN_FEDERATION, Results, ScoredCase
 from segviz_trainer.study.tables import Table
 
 _SIDE = 176
@@ -91,7 +93,7 @@ class Column:
 def worst_columns(
     results: Results, tables: Sequence[Table], index: StudyIndex, folder: Path
 ) -> tuple[Column, ...]:
-    rows = {row.name + suffix: (row, variant) for row in index.rows for variant, suffix in SUFFIXES.items()}
+    rows = {row.name + variant.suffix: (row, variant) for row in index.rows for variant in Variant}
     columns = []
     for table in (each for each in tables if each.metric is DICE):
         for organ in table.organs:

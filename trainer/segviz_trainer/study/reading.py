@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.ledger import find, newest_control, numbered, read
 from segviz_exchange.contract.records import (
     Control,
     Exported,
@@ -15,14 +16,12 @@ from segviz_exchange.contract.records import (
     Round,
     RoundScores,
     Update,
-    find,
-    newest_control,
-    numbered,
-    read,
+    Variant,
 )
 from segviz_exchange.contract.study import StudyIndex, StudyRow
-from segviz_exchange.stores.store import Entry, Store, open_store
-from segviz_trainer.study.results import IN_FEDERATION, SUFFIXES, Cost, Overlap, Point, Results
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Entry, Store
+from segviz_trainer.study.results import IN_FEDERATION, Cost, Overlap, Point, Results
 
 
 def read_results(index: StudyIndex, folder: Path) -> Results:
@@ -52,10 +51,10 @@ def _read_row(results: Results, row: StudyRow, store: Store) -> bool:
     }
     if None in outcomes.values() or None in external.values():
         return False
-    for variant, suffix in SUFFIXES.items():
-        if variant == "tuned" and control.spec.fine_tuning is None:
+    for variant in Variant:
+        if variant is Variant.TUNED and control.spec.fine_tuning is None:
             continue
-        method = row.name + suffix
+        method = row.name + variant.suffix
         results.methods.append(method)
         for alias, outcome in outcomes.items():
             if outcome is not None and variant in outcome.variants:
@@ -88,7 +87,7 @@ def _cost(row: str, store: Store, control: Control, final: Final) -> Cost:
         for alias in control.active
         for entry in store.list(keys.all_updates(alias))
     ]
-    exports = [find(store, keys.exported(variant), Exported) for variant in SUFFIXES]
+    exports = [find(store, keys.exported(variant), Exported) for variant in Variant]
     moments = list(_moments(store.list("")))
     return Cost(
         row=row,

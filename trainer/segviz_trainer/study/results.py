@@ -7,8 +7,6 @@ from segviz_exchange.contract.records import CaseScore, Dice, Surface, VariantOu
 
 IN_FEDERATION = "In-federation"
 """The held-back test parts of the training sites."""
-SUFFIXES = {"base": "", "tuned": "+FT"}
-"""What each variant adds to a row's name (methods: FedBN, FedBN+FT)."""
 
 
 @dataclass(frozen=True)

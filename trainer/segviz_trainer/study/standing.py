@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from segviz_exchange.contract.spec import AlgorithmName
+from segviz_exchange.contract.choices import AlgorithmName
 from segviz_trainer.study.results import DICE, Results
 from segviz_trainer.study.tables import Table
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.stores.credentials import Credentials, encode_credentials
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject

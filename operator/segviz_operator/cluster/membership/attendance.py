@@ -36,7 +36,7 @@ class Attendance:
         """
         spec = federation.spec
         there = sum(1 for member in spec.sites if member.alias in self.hosts)
-        return there >= min(spec.participation.min_sites or len(spec.sites), len(spec.sites))
+        return there >= min(spec.participation.quorum(len(spec.sites)), len(spec.sites))
 
     def why_not(self) -> tuple[str, str]:
         """A reason and a message for who waits for the absent."""

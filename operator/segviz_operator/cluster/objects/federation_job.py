@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from segviz_exchange.contract.spec import StoreSpec, TrainerPod
+from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.objects.pod import Draft, Owner, build_job, store_arguments
 from segviz_operator.plan.decide import CreateWorkload

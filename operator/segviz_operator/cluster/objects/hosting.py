@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.cluster.api.names import SPEC_HASH, Subject
 from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
 from segviz_operator.manifests.digest import fingerprint

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.spec import StoreSpec, TrainerPod
+from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.plan.decide import CreateWorkload

@@ -11,8 +11,9 @@ import msgspec
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.join import Invitation
-from segviz_exchange.contract.records import commit
-from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StoreSpec, TrainerPod
+from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.site_spec import SiteSpec, TrainerPod
+from segviz_exchange.contract.spec import FederationSpec, StoreSpec
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store
 from segviz_operator.access.handover import newest_remote, renew

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from segviz_exchange.contract import sharing
-from segviz_exchange.contract.records import Control, Spent
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Norm
+from segviz_exchange.contract.choices import AlgorithmName, Norm
+from segviz_exchange.contract.records import Control, Spent, Variant
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
@@ -66,7 +67,7 @@ _STAYING = (
     "meanDice",
     "sitesReady",
     "etaSeconds",
-    "plan",
+    "sharing",
     "sites",
     "evaluation",
 )
@@ -190,7 +191,7 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
         "meanDice": None if best is None or best not in dice else f"{dice[best]:.4f}",
         "sitesReady": f"{ready}/{len(sites)}",
         "etaSeconds": None if summary.eta_seconds is None else round(summary.eta_seconds),
-        "plan": [] if control is None else sharing_plan(control),
+        "sharing": [] if control is None else shared_groups(control),
         "sites": sorted(sites, key=lambda site: site["alias"]),
         "evaluation": sorted(evaluation, key=lambda site: site["alias"]),
     }
@@ -242,12 +243,12 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
         absence = picture.absent.get(site.alias)
         message = absence.message if absence else picture.troubles.get(site.alias) or site.message
         return {"alias": site.alias, "message": (message or site.phase)[:_MESSAGE_LENGTH]}
-    variant = scores.variants.get("tuned") or scores.variants["base"]
+    variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
     dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
     return {"alias": site.alias, "dice": dice}
 
 
-def sharing_plan(control: Control) -> list[Status]:
+def shared_groups(control: Control) -> list[Status]:
     """Who trains each group of tensors, and over whom it is averaged."""
     keeps_norm = control.spec.algorithm.name is AlgorithmName.FED_BN and control.spec.model.norm is Norm.BATCH
     organs = [sharing.SHARED_HEAD] if control.shared_head else list(control.organs)

@@ -10,7 +10,7 @@ from builders.rig import site_spec
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import BASEL, BERN, control_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase, Progress
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore

@@ -8,7 +8,8 @@ import pytest
 
 from builders.federations import build_control, build_spec
 from builders.snapshots import snapshot
-from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Dice, RoundScores
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status.conditions import TYPES, condition_of
 from segviz_operator.cluster.status.events import events_between
@@ -16,7 +17,7 @@ from segviz_operator.cluster.status.federation_status import (
     Picture,
     build_federation_status,
     merge_patch,
-    sharing_plan,
+    shared_groups,
 )
 from segviz_operator.progress.status import build_status
 
@@ -142,7 +143,7 @@ def test_a_field_that_is_gone_is_taken_away():
 
 def test_who_shares_and_who_owns():
     control = build_control(sites=("basel", "bern"))
-    plan = {each["group"]: (each["owners"], each["sharedBy"]) for each in sharing_plan(control)}
+    plan = {each["group"]: (each["owners"], each["sharedBy"]) for each in shared_groups(control)}
     assert plan["representation"] == (["basel", "bern"], ["basel", "bern"])
     assert plan["representation norm"] == (["basel", "bern"], [])
     assert plan["liver"] == (["basel"], [])

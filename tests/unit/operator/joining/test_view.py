@@ -11,7 +11,9 @@ from rich.console import Console
 from builders.synthetic import BASEL, CHUR, DIGEST, control_of
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.join import Invitation, encode_invitation, read_invitation
-from segviz_exchange.contract.records import Phase, Progress, Round, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Round
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore

@@ -6,7 +6,9 @@ import pytest
 
 from builders.synthetic import BASEL, BERN, control_of, update_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Preflight, Record, RoundScores, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Preflight
+from segviz_exchange.contract.records import Record, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.progress.observe import MAX_ROUND_BYTES, Observer
 

@@ -10,8 +10,8 @@ import pytest
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import BASEL, BERN, control_of
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
-from segviz_exchange.contract.spec import Selection
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Entry
 from segviz_operator.progress.observe import FederationRecords

@@ -11,7 +11,9 @@ from rich.console import Console
 from builders.federations import build_control, build_outcome
 from builders.snapshots import NOON, snapshot
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Dice, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
 from segviz_operator.progress.durations import duration

@@ -6,7 +6,8 @@ import torch
 from scipy.ndimage import affine_transform
 
 from builders.volumes import ORGANS, WINDOWED, write_case
-from segviz_exchange.contract.spec import Augmentation, MemoryFormat, OptimizerState, Precision, Training
+from segviz_exchange.contract.choices import Augmentation, MemoryFormat, OptimizerState, Precision
+from segviz_exchange.contract.spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
 from segviz_trainer.batches.sampling import Batch, epoch_batches, steps_per_epoch
 from segviz_trainer.data.cache import PreparedCase, prepare_case

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from builders.volumes import liver_label, ramp, write_volume
-from segviz_exchange.contract.spec import CaseRange
+from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import data
 from segviz_trainer.cli.model import evaluate

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from builders.volumes import ORGANS, WINDOWED, liver_label, ramp, write_case
-from segviz_exchange.contract.spec import OnBadCase, Preprocessing
+from segviz_exchange.contract.choices import OnBadCase
+from segviz_exchange.contract.spec import Preprocessing
 from segviz_trainer.data import cache
 from segviz_trainer.data.cache import PreparedCase, prepare, prepare_case
 from segviz_trainer.data.layouts import Case

@@ -9,18 +9,16 @@ import pytest
 import torch
 
 from builders.volumes import write_case
-from segviz_exchange.contract.spec import (
+from segviz_exchange.contract.choices import (
     Augmentation,
-    DataSet,
     Intensity,
-    IntensityScaling,
     Layout,
     MemoryFormat,
     OptimizerState,
     Precision,
-    Preprocessing,
-    Training,
 )
+from segviz_exchange.contract.site_spec import DataSet
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing, Training
 from segviz_trainer.batches.sampling import Batch, epoch_batches
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.labels import IGNORED

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange.contract.spec import Split
+from segviz_exchange.contract.site_spec import Split
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.data.splits import split_cases

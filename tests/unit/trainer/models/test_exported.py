@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from builders.rig import small_federation
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.records import Exported
+from segviz_exchange.contract.records import Exported, Variant
 from segviz_exchange.contract.sharing import (
     COUNTER,
     NORM,
@@ -14,7 +15,7 @@ from segviz_exchange.contract.sharing import (
     SHARED_HEAD,
     TensorGroup,
 )
-from segviz_exchange.contract.spec import Evaluation, EvaluationNorm
+from segviz_exchange.contract.spec import Evaluation
 from segviz_trainer.models.exported import as_evaluated, assemble, averaged_norm, for_organ, is_complete, mean
 
 GROUPS = {
@@ -80,7 +81,7 @@ def test_external_sets_are_scored_with_the_mean_norm_where_it_is_averaged(
 ) -> None:
     spec = small_federation(evaluation=Evaluation((), norm, 0.5))
     organs = ("liver", "spleen")
-    exported = Exported("base", 1, "", 0, organs, organs, spec)
+    exported = Exported(Variant.BASE, 1, "", 0, organs, organs, spec)
     held = tensors(body_conv=7, organ__liver__body_norm=1, organ__spleen__body_norm=4)
     liver, spleen = expected
     assert as_evaluated(exported, held, GROUPS) == tensors(

@@ -14,9 +14,10 @@ from monai.bundle import ConfigParser, load, verify_net_in_out
 
 from builders.rig import small_federation
 from segviz_exchange.contract import codec
-from segviz_exchange.contract.records import Exported, encode
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.model import evaluate, predict
 from segviz_trainer.data.dicom import series_to_nifti

@@ -13,8 +13,9 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, nn
 
 from builders.rig import algorithm, small_federation
+from segviz_exchange.contract.choices import AlgorithmName, Norm, Objective
 from segviz_exchange.contract.sharing import SHARED_HEAD
-from segviz_exchange.contract.spec import AlgorithmName, Distillation, Model, Norm, Objective
+from segviz_exchange.contract.spec import Distillation, Model
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import SegNet, build
 from segviz_trainer.objectives.by_name import Setting, build_loss

@@ -11,8 +11,12 @@ import pytest
 
 from builders.rig import algorithm, site_spec, small_federation, write_cases
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Member, Preflight, Severity, read
-from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Participation, Resources
+from segviz_exchange.contract.choices import AlgorithmName, Norm
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Preflight, Severity
+from segviz_exchange.contract.records import Control, Member
+from segviz_exchange.contract.site_spec import Resources
+from segviz_exchange.contract.spec import Model, Participation
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.participation.preflight import PROBE_BYTES, examine

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from builders.volumes import WINDOWED
-from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.contract.choices import OnBadCase
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import data
 from segviz_trainer.data.cache import Prepared, prepare

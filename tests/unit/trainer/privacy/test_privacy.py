@@ -14,7 +14,7 @@ from scipy.stats import kstest
 from builders.synthetic import BASEL, deliver
 from segviz_exchange.contract.codec import open_tensors
 from segviz_exchange.contract.records import Spent
-from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.network.tensors import to_tensors
 from segviz_trainer.privacy.budget import epsilon_of

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from builders.volumes import WINDOWED, liver_label, write_case
-from segviz_exchange.contract.records import CaseScore, Dice, Surface, decode, encode
-from segviz_exchange.contract.spec import Scores
+from segviz_exchange.contract.choices import Scores
+from segviz_exchange.contract.ledger import decode, encode
+from segviz_exchange.contract.records import CaseScore, Dice, Surface
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.overlap import Mask, dice

@@ -11,9 +11,10 @@ from rich.console import Console
 from builders.cubes import write_cases
 from builders.rig import site_spec, small_federation
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import Exported, ExternalScores, commit, read
+from segviz_exchange.contract.choices import EvaluationNorm
+from segviz_exchange.contract.ledger import commit, read
+from segviz_exchange.contract.records import Exported, ExternalScores
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore

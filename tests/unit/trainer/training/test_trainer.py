@@ -11,7 +11,8 @@ from torch import Tensor
 
 from builders.rig import small_federation
 from builders.volumes import ORGANS, WINDOWED, write_case
-from segviz_exchange.contract.spec import Augmentation, MemoryFormat, Model, Norm, Precision, Training
+from segviz_exchange.contract.choices import Augmentation, MemoryFormat, Norm, Precision
+from segviz_exchange.contract.spec import Model, Training
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.network.device import Device
