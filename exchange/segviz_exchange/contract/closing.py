@@ -146,7 +146,8 @@ def _quorum_message(round_: int, needed: int, known: Mapping[str, SiteRecords], 
     left_out = "; ".join(
         f"{alias}: {member.excluded}" for alias, member in sorted(control.members.items()) if member.excluded
     )
-    reasons = "; ".join(part for part in (lost, left_out) if part)
+    late = "; ".join(f"{alias}: joins with the next round" for alias in control.active if alias not in known)
+    reasons = "; ".join(part for part in (lost, left_out, late) if part)
     return (
         f"round {round_} can have {len(known) - len(refused)} of the {needed} sites it needs ({reasons}). "
         "Mend the site, or lower spec.participation.minSites."
