@@ -222,7 +222,7 @@ def test_refusals_say_what_to_do(federation: Federation) -> None:
     federation.invitation.chmod(0o644)
     assert "chmod 600" in refused()
     federation.invitation.chmod(0o600)
-    assert "no join file" in refused(file=chur)
+    assert "not a join file" in refused(file=chur)
     assert "--state" in refused(state=chur)
     lost = federation.ministry.user()
     stale = federation.root / "stale.json"

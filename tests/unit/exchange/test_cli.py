@@ -95,11 +95,11 @@ def test_help_imports_no_role():
 def test_a_misspelt_command_gets_a_suggestion():
     result = _run("valdate")
     assert result.exit_code == 2
-    assert "There is no command 'valdate'. Did you mean validate?" in result.stderr
+    assert "Unknown command 'valdate'. Did you mean validate?" in result.stderr
 
 
 def test_an_unheard_of_command_gets_the_list():
-    listed = _run("zzz").stderr.partition("There are: ")[2].strip().rstrip(".").split(", ")
+    listed = _run("zzz").stderr.partition("Known commands: ")[2].strip().rstrip(".").split(", ")
     assert listed == sorted(listed)
     assert {"data", "evaluate", "join", "predict", "run", "status", "store", "study", "validate"} <= set(
         listed
