@@ -291,6 +291,14 @@ def test_a_failure_names_who_can_no_longer_take_part_and_what_to_do() -> None:
     )
 
 
+def test_a_failure_names_who_is_left_out_by_alias() -> None:
+    organs = {CHUR: ("pancreas",), BASEL: ("liver",), BERN: ("spleen",)}
+    control = control_of(organs, excluded={CHUR: "Suspended", BASEL: "NotConsented"})
+    decision = close_round(control, seen(), now=OPENED)
+    assert isinstance(decision, Fail)
+    assert "(basel: NotConsented; chur: Suspended)" in decision.message
+
+
 def test_a_failure_says_who_joins_too_late_for_the_round() -> None:
     decision = close_round(control_of({DAVOS: ("kidneys",)}, number=2), seen(), now=OPENED)
     assert decision == Fail(
