@@ -74,6 +74,7 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     can.
     """
     expected = expected_sites(control, records.joined)
+    # In the order of aliases, which everything below keeps.
     known = {alias: records.sites.get(alias, SiteRecords()) for alias in expected}
     delivered = {alias: site.accepted for alias, site in known.items() if site.accepted is not None}
     missing = [alias for alias, site in known.items() if site.accepted is None and not site.refused]
@@ -91,7 +92,7 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
         control=control.number,
         participants=tuple(
             Participant(alias, update.attempt, update.blob, _weight(update, control))
-            for alias, update in sorted(delivered.items())
+            for alias, update in delivered.items()
         ),
         exclusions=tuple(
             sorted(
