@@ -70,7 +70,9 @@ def render_federation(found: Object) -> RenderableType:
     metadata, status = found["metadata"], found.get("status") or {}
     rounds = found["spec"].get("rounds", 0)
     eta = f", ETA {duration(status['etaSeconds'])}" if "etaSeconds" in status else ""
-    dice = f", mean Dice {status['meanDice']} (round {status['bestRound']})" if "meanDice" in status else ""
+    dice = ""
+    if "meanDice" in status:
+        dice = f", mean Dice {status['meanDice']} (best round: {status['bestRound']})"
     headline = (
         f"{metadata['namespace']}/{metadata['name']}: {status.get('phase', 'not seen by an operator yet')}, "
         f"round {status.get('currentRound', '–')}/{rounds}{dice}{eta}"

@@ -65,8 +65,8 @@ REMAINING = Panel(
     height=4,
 )
 DICE = Panel(
-    "Validation Dice, mean",
-    "Mean over organs, of the newest round that every active site has scored.",
+    "Mean Dice of the best round",
+    "Validation Dice, mean over organs, of the best round so far.",
     "percentunit",
     query(f"segviz_federation_dice_ratio{{{F}}}", FEDERATION_LEGEND),
     "dice-fell",

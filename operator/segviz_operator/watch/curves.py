@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from segviz_operator.progress.dice import organ_dice_by_round
 from segviz_operator.progress.durations import duration
 from segviz_operator.progress.observe import FederationRecords
-from segviz_operator.progress.status import mean_dice_by_organ
 from segviz_operator.watch.samples import STAGES, stages_by_round
 
 WIDTH, HEIGHT = 380, 190
@@ -60,7 +60,7 @@ class Picture:
 def charts_of(records: FederationRecords) -> tuple[Chart, ...]:
     """From the records alone: the whole history, also of a run that is over."""
     dice: dict[str, list[tuple[float, float]]] = {}
-    for number, by_organ in mean_dice_by_organ(records).items():
+    for number, by_organ in organ_dice_by_round(records).items():
         for organ, value in by_organ.items():
             dice.setdefault(organ, []).append((number, value))
     losses: dict[str, list[tuple[float, float]]] = {

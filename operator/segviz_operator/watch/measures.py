@@ -23,7 +23,12 @@ INFO = gauge(
 PHASE = gauge("segviz_federation_phase", "1 for the phase that the federation is in.", (*_F, "phase"))
 ROUND = gauge("segviz_federation_round", "Newest committed round; absent before round 0.", _F)
 ROUNDS = gauge("segviz_federation_rounds", "Rounds that the manifest asks for.", _F)
-BEST_ROUND = gauge("segviz_federation_best_round", "Round of the final model, once it is chosen.", _F)
+BEST_ROUND = gauge(
+    "segviz_federation_best_round",
+    "Round with the highest mean validation Dice over organs so far; round 0 does not count.",
+    _F,
+)
+FINAL_ROUND = gauge("segviz_federation_final_round", "Round of the final model, once it is chosen.", _F)
 PROGRESS = gauge("segviz_federation_progress_ratio", "Share of the rounds done, the open one in part.", _F)
 REMAINING = gauge(
     "segviz_federation_remaining_seconds",
@@ -32,6 +37,11 @@ REMAINING = gauge(
 )
 MEAN_DICE = gauge(
     "segviz_federation_dice_ratio",
+    "Validation Dice, mean over organs, of the best round so far.",
+    _F,
+)
+NEWEST_DICE = gauge(
+    "segviz_federation_newest_dice_ratio",
     "Validation Dice, mean over organs, of the newest round that every active site has scored.",
     _F,
 )
@@ -186,8 +196,8 @@ CREDENTIALS_LIFETIME = gauge(
 )
 
 FEDERATION_MEASURES = (
-    *(INFO, PHASE, ROUND, ROUNDS, BEST_ROUND, PROGRESS, REMAINING, MEAN_DICE, ORGAN_DICE, ROUND_DICE),
-    *(DICE_CHANGE, SITES, QUORUM, SUSPENDED, FAILURE, INVALID, CONTROL, OBSERVED),
+    *(INFO, PHASE, ROUND, ROUNDS, BEST_ROUND, FINAL_ROUND, PROGRESS, REMAINING, MEAN_DICE, NEWEST_DICE),
+    *(ORGAN_DICE, ROUND_DICE, DICE_CHANGE, SITES, QUORUM, SUSPENDED, FAILURE, INVALID, CONTROL, OBSERVED),
     *(OPENED, DEADLINE, LONGEST, ROUND_DURATION, STAGE_DURATION, STAGE),
     *(SITE_INFO, SITE_PHASE, SITE_ROUND, SITE_EPOCH, SITE_PROGRESS, SITE_REMAINING, HEARTBEAT, SITE_LOSS),
     *(UPDATE_LOSS, SITE_SPEED, SITE_DICE, SCORED_ROUND, DELIVERED, SITE_STAGE, UP_BYTES, DOWN_BYTES),

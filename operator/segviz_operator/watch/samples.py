@@ -12,8 +12,9 @@ from segviz_exchange.process.measures import Measure
 from segviz_operator.plan.phase import FederationPhase, SitePhase
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace
+from segviz_operator.progress.dice import organ_dice_by_round
 from segviz_operator.progress.observe import FederationRecords, SiteFacts
-from segviz_operator.progress.status import FederationStatus, SiteStatus, mean_dice_by_organ
+from segviz_operator.progress.status import FederationStatus, SiteStatus
 from segviz_operator.watch import measures as m
 
 STAGES = ("enter", "train", "upload", "wait", "merge")
@@ -93,6 +94,8 @@ def _federation(watched: Watched) -> Iterator[Sample]:
     yield from _if_known(m.BEST_ROUND, (), status.best_round)
     yield from _if_known(m.REMAINING, (), status.eta_seconds)
     yield from _if_known(m.MEAN_DICE, (), status.mean_dice)
+    yield from _if_known(m.NEWEST_DICE, (), status.newest_mean_dice)
+    yield from _if_known(m.FINAL_ROUND, (), status.final_round)
 
 
 def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
@@ -120,7 +123,7 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
 
 def _dice(records: FederationRecords, control: Control) -> Iterator[Sample]:
     known = set(control.organs)
-    scored = mean_dice_by_organ(records)
+    scored = organ_dice_by_round(records)
     newest = max(scored, default=None)
     if newest is None:
         return

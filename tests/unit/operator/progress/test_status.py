@@ -62,7 +62,7 @@ def test_a_site_that_has_said_nothing_yet_is_starting() -> None:
 def test_the_whole_federation() -> None:
     status = build_status("abdomen", running())
     assert (status.phase, status.round, status.rounds) == ("Training", 1, 3)
-    assert status.mean_dice == pytest.approx(0.2), "round 1 is not scored by bern yet"
+    assert status.newest_mean_dice == pytest.approx(0.2), "round 1 is not scored by bern yet"
     assert status.eta_seconds == 40.0 + 60.0, "the rest of round 2, and round 3"
     assert status.share == pytest.approx((1 + 0.25) / 3), "basel is half-way, bern at the start"
 

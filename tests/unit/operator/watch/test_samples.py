@@ -53,6 +53,8 @@ HERE = ("radiology", "abdomen")
         (("segviz_federation_round", *HERE), 1),
         (("segviz_federation_rounds", *HERE), 3),
         (("segviz_federation_dice_ratio", *HERE), 0.6),
+        (("segviz_federation_best_round", *HERE), 1),
+        (("segviz_federation_newest_dice_ratio", *HERE), 0.6),
         (("segviz_federation_organ_dice_ratio", *HERE, "liver"), 0.7),
         (("segviz_federation_round_dice_ratio", *HERE, "liver", "0"), 0.1),
         (("segviz_federation_organ_dice_change_ratio", *HERE, "liver"), 0),
