@@ -109,7 +109,7 @@ STAGES = Panel(
 )
 LATE = Panel(
     "Who is awaited",
-    "1 while the open round lacks the site's update. Whoever stays longest is the slow one.",
+    "1 while the site's update for the open round is missing; at the end, its score or its test. Whoever stays longest is the slow one.",
     "none",
     query(f"1 - segviz_site_delivered{{{S}}}"),
     "round-overdue",

@@ -226,16 +226,10 @@ def _held_up(sites: tuple[SiteStatus, ...], records: FederationRecords) -> str:
     idle = [
         f"{site.alias} ({site.message})"
         for site in sites
-        if site.phase in IDLE and site.message and not _has_delivered(site, records)
+        if site.phase in IDLE and site.message and not pace.owes_nothing(records, site.alias)
     ]
     since = f" since {_utc(opened)}" if opened else ""
     return f"waiting{since} for {', '.join(idle)}" if idle else ""
-
-
-def _has_delivered(site: SiteStatus, records: FederationRecords) -> bool:
-    """What the open round needs of it."""
-    facts = records.sites.get(site.alias)
-    return records.final is None and facts is not None and facts.newest_update == pace.open_round(records)
 
 
 def _utc(moment: datetime) -> str:
@@ -247,7 +241,7 @@ def _utc(moment: datetime) -> str:
 
 def _share_of_next_round(site: SiteStatus, records: FederationRecords) -> float:
     """How much of the round that is open a site has done."""
-    if _has_delivered(site, records):
+    if pace.owes_nothing(records, site.alias):
         return 1.0
     works = site.phase == Phase.TRAINING and site.round == pace.open_round(records)
     return site.share or 0.0 if works else 0.0

@@ -62,7 +62,7 @@ DICE_CHANGE = gauge(
 )
 SITES = gauge(
     "segviz_federation_sites",
-    "Training sites: all, active (not left out), delivered (an update for the open round), silent.",
+    "Training sites: all, active (not left out), delivered (see segviz_site_delivered), silent.",
     (*_F, "state"),
 )
 QUORUM = gauge("segviz_federation_quorum_sites", "Sites that a round needs at its deadline.", _F)
@@ -148,7 +148,12 @@ SITE_DICE = gauge(
     (*_S, "organ"),
 )
 SCORED_ROUND = gauge("segviz_site_scored_round", "Round of that model.", _S)
-DELIVERED = gauge("segviz_site_delivered", "1 if its update for the open round is there, else 0.", _S)
+DELIVERED = gauge(
+    "segviz_site_delivered",
+    "1 if what is needed of the site now is there, else 0: its update for the open round, its score of the "
+    "last one, its test of the final model.",
+    _S,
+)
 SITE_STAGE = gauge(
     "segviz_site_stage_seconds",
     "Stages of the newest committed round that the site took part in.",

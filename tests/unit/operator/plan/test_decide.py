@@ -216,6 +216,18 @@ CASES = {
         seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.DONE, ago=5)),
         [create("Trainer", "bern", attempt=2, failures=1)],
     ),
+    "a site with an outcome is never left out, however it ended": Case(
+        seen(ended("Trainer", "basel", code=Exit.REFUSED), BERN, final=True, outcomes=("basel",)), []
+    ),
+    "nor is it for failing six times": Case(
+        seen(
+            ended("Trainer", "basel", code=KILLED, failures=MAX_FAILURES - 1),
+            BERN,
+            final=True,
+            outcomes=("basel",),
+        ),
+        [],
+    ),
     "with every outcome the model is exported": Case(seen(final=True, outcomes=BOTH), [create("Export")]),
     "a lost export is made again": Case(
         seen(ended("Export", code=KILLED, ago=5), final=True, outcomes=BOTH),

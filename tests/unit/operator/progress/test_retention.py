@@ -93,6 +93,27 @@ def test_a_model_of_two_rounds_stays_with_either() -> None:
     assert expendable(replace(records, rounds=same), blobs_in(MODELS), 2) == (model(2),)
 
 
+def with_state(records: FederationRecords) -> FederationRecords:
+    """Each round also names the state of a server optimiser."""
+    named = {n: msgspec.structs.replace(each, state=digest(100 + n)) for n, each in records.rounds.items()}
+    return replace(records, rounds=named)
+
+
+def test_the_state_of_the_server_optimiser_goes_with_its_round() -> None:
+    states = [entry(model(100 + number), seconds) for number, seconds in COMMITTED.items()]
+    gone = expendable(with_state(records_of(LAST)), blobs_in([*MODELS, *states]), 2)
+    assert gone == (model(1), model(2), model(101), model(102))
+
+
+def test_round_0_does_not_take_the_best_ones_place() -> None:
+    records = records_of(CONTROL, best=1)
+    start = {
+        alias: replace(site, scores={**site.scores, 0: msgspec.structs.replace(site.scores[1], round=0)})
+        for alias, site in records.sites.items()
+    }
+    assert model(1) not in expendable(replace(records, sites=start), blobs_in(MODELS), 2)
+
+
 def test_a_blob_that_no_record_names_stays() -> None:
     stranger = entry(keys.global_blob("f" * 64), 1000)
     assert stranger.key not in expendable(records_of(LAST), blobs_in([*MODELS, stranger]), 2)

@@ -13,7 +13,7 @@ from builders.snapshots import NOON, snapshot
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import encode
 from segviz_exchange.contract.progress import Phase, Progress
-from segviz_exchange.contract.records import Dice, RoundScores
+from segviz_exchange.contract.records import Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
 from segviz_operator.progress.durations import duration
@@ -119,6 +119,11 @@ def test_a_site_that_has_delivered_is_awaited_by_nobody() -> None:
         "abdomen", replace(records, sites={"basel": delivered}), paused=frozenset({"basel"})
     )
     assert status.reason == "round 2 of 3"
+
+
+def test_a_site_that_owes_its_test_of_the_final_model_is_awaited() -> None:
+    records = replace(running(), final=Final(1, 1, {}), now=NOON + timedelta(minutes=6))
+    assert "for basel (silent since" in build_status("abdomen", records).reason
 
 
 def test_a_site_without_heartbeats_is_silent() -> None:
