@@ -21,9 +21,10 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.local import identity
-from segviz_operator.local.body import Request, run_locally
+from segviz_operator.local.body import run_locally
 from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.volumes import Volumes
+from segviz_operator.local.wishes import Request
 from segviz_operator.terminal.live import open_view
 
 

@@ -11,9 +11,11 @@ from segviz_exchange.process.http_pages import LOOPBACK
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.cli.status import print_status
 from segviz_operator.cli.web import serve_page
-from segviz_operator.local.body import Request, print_end, run_locally
+from segviz_operator.local.body import run_locally
+from segviz_operator.local.ending import print_end
 from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.volumes import parse_volumes
+from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.manifest import Federation, Manifests, Study, read

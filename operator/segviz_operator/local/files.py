@@ -61,6 +61,24 @@ class ManifestFiles:
         return accept(federation, manifests.sites, past)
 
 
+class Edits:
+    """Notices that the files were edited, once nobody is half-way through writing them."""
+
+    def __init__(self, files: ManifestFiles) -> None:
+        self._files = files
+        self._taken = self._seen = files.signature()
+
+    def take(self) -> bool:
+        """Whether there is an edit that was not taken before; from now on it was."""
+        signature = self._files.signature()
+        settled = signature == self._seen  # seen twice alike
+        self._seen = signature
+        if not settled or signature == self._taken:
+            return False
+        self._taken = signature
+        return True
+
+
 def _only(federations: Sequence[Federation], paths: Sequence[Path]) -> Federation:
     files = _listed(paths)
     if not federations:

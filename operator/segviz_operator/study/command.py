@@ -9,7 +9,7 @@ from rich.console import Console
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
-from segviz_operator.local.body import RunExit
+from segviz_operator.local.ending import RunExit
 from segviz_operator.local.volumes import parse_volumes
 from segviz_operator.manifests.manifest import Manifests, Study, load
 from segviz_operator.manifests.problem import nearest
