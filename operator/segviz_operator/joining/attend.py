@@ -25,8 +25,16 @@ from segviz_operator.joining.seat import Seat, held_credentials
 from segviz_operator.joining.view import JoinView
 from segviz_operator.machine.processes import Processes
 from segviz_operator.machine.writing import write_private
+from segviz_operator.plan.command_line import (
+    AS_A_CHILD,
+    Records,
+    command_line,
+    module_of,
+    store_environment,
+    threads_environment,
+)
 from segviz_operator.plan.decide import Backoff, CreateWorkload
-from segviz_operator.plan.workload import SITE_TASKS, Workload, WorkloadRole, role_at
+from segviz_operator.plan.workload import Workload, WorkloadRole, role_at
 
 RENEW_SECONDS = 30.0
 """How often the site looks for its next credentials: far less than half the life of the shortest ones."""
@@ -34,7 +42,7 @@ _LOOK_SECONDS = 2.0
 _BACKOFF = Backoff(first_seconds=5.0, most_seconds=300.0)
 
 Program = tuple[str, ...]
-TRAINER: Program = (sys.executable, "-m", "segviz_trainer")
+TRAINER: Program = (sys.executable, "-m", module_of(WorkloadRole.TRAINER))
 
 
 class Joining:
@@ -120,19 +128,13 @@ class Joining:
 
     def _start(self, attempt: int) -> None:
         seat = self._seat
-        words = (
-            *self._program,
-            SITE_TASKS[self.role],
-            *("--store", seat.invitation.store, "--prefix", seat.invitation.prefix, "--stop-on-stdin-eof"),
-            *("--site", seat.alias, "--site-spec", str(seat.state / "site.json")),
-            *("--data-root", str(seat.data), "--state", str(seat.state)),
-        )
+        records = Records(seat.invitation.store, seat.invitation.prefix)
+        words = (*self._program, *command_line(self.role, records, seat.folders), *AS_A_CHILD)
+        ca = None if seat.invitation.ca is None else str(seat.ca)
         environment = {
-            "SEGVIZ_STORE_CREDENTIALS": str(seat.credentials),
-            "AWS_REGION": seat.invitation.region,
+            **store_environment(str(seat.credentials), seat.invitation.region, ca),
             "PYTHONUNBUFFERED": "1",
             **self._threads(),
-            **({} if seat.invitation.ca is None else {"SEGVIZ_STORE_CA": str(seat.ca)}),
         }
         self._processes.create(CreateWorkload(self.role, seat.alias, attempt), words, environment)
 
@@ -141,10 +143,7 @@ class Joining:
             control = newest_control(self._store)
         except StoreError:
             return {}
-        if control is None:
-            return {}
-        threads = str(control.spec.training.threads)
-        return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        return {} if control is None else threads_environment(control.spec.training.threads)
 
     def _end_of(self, workload: Workload) -> int | None:
         """The exit code of this command, or None where the trainer is to be started again."""

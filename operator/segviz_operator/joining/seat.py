@@ -19,6 +19,7 @@ from segviz_exchange.stores.credentials import (
 from segviz_exchange.stores.s3 import S3Store
 from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site, load
+from segviz_operator.plan.command_line import SiteFolders
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Seat:
     @property
     def ca(self) -> Path:
         return self.state / "ca.crt"
+
+    @property
+    def spec(self) -> Path:
+        return self.state / "site.json"
+
+    @property
+    def folders(self) -> SiteFolders:
+        return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state))
 
     def open_store(self) -> S3Store:
         store = S3Store.from_url(
@@ -83,7 +92,7 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
         _keep_best_credentials(seat)
         if invitation.ca is not None:
             write_private(seat.ca, invitation.ca.encode())
-        write_private(own / "site.json", msgspec.json.encode(site.spec))
+        write_private(seat.spec, msgspec.json.encode(site.spec))
     except OSError as error:
         raise Refusal(
             f"--state {state}: {error.strerror}: {error.filename}. Choose another folder."

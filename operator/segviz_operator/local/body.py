@@ -22,6 +22,7 @@ from segviz_operator.local.wishes import Request, Wishes, next_wishes
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.processes import Processes
 from segviz_operator.manifests.desired import desired_of
+from segviz_operator.plan.command_line import threads_environment
 from segviz_operator.plan.decide import (
     Action,
     Backoff,
@@ -184,8 +185,8 @@ class LocalBody:
         self._processes.delete([action for action in actions if isinstance(action, DeleteWorkload)])
 
     def _create(self, action: CreateWorkload) -> None:
-        threads = str(self._wishes.accepted.federation.spec.training.threads)
-        environment = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        threads = self._wishes.accepted.federation.spec.training.threads
+        environment = {"PYTHONUNBUFFERED": "1", **threads_environment(threads)}
         environment |= self._watching.environment(action.role, action.site)
         place = None if action.site is None else self._wishes.place(action.site)
         words = command(
