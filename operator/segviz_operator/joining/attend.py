@@ -33,8 +33,9 @@ from segviz_operator.plan.command_line import (
     store_environment,
     threads_environment,
 )
-from segviz_operator.plan.decide import Backoff, CreateWorkload
+from segviz_operator.plan.decide import Backoff, CreateWorkload, Observed, attempt_after, wait_after
 from segviz_operator.plan.workload import Workload, WorkloadRole, role_at
+from segviz_operator.progress.observe import Observer
 
 RENEW_SECONDS = 30.0
 """How often the site looks for its next credentials: far less than half the life of the shortest ones."""
@@ -62,6 +63,8 @@ class Joining:
         self._program = program
         self._renew_seconds = renew_seconds
         self._store: Store = seat.open_store()
+        own = f"{keys.SITES}{seat.alias}/"
+        self._observer = Observer(self._store, (keys.CONTROLS, own))
         self._processes = Processes(seat.state / "logs")
         self._adopted = 0
         self._renewed_at = float("-inf")
@@ -96,7 +99,7 @@ class Joining:
             _check_membership(self._seat, control)
 
     def _attend(self) -> int:
-        attempt, failures, not_before = 0, 0, 0.0
+        following, not_before = CreateWorkload(self.role, self._seat.alias, attempt=1), 0.0
         while not self._stop.requested:
             self._look_after_credentials()
             workload = next(iter(self._processes.observe()), None)
@@ -104,17 +107,27 @@ class Joining:
                 self._processes.stop_all()
                 if (code := self._end_of(workload)) is not None:
                     return code
-                failures += 1
-                wait = _BACKOFF.after(failures).total_seconds()
+                following, wait = self.after(workload)
                 not_before = time.monotonic() + wait
                 self._view.say(f"the trainer ended: {workload.message}. Again in {wait:g} s.")
             elif workload is None and time.monotonic() >= not_before and self._may_start():
-                attempt += 1
-                self._start(attempt)
+                self._start(following)
             self._show()
             self._stop.wait(_LOOK_SECONDS)
         self._view.say("Stopped; nothing is lost. Run the same command again to continue.")
         return 130
+
+    def after(self, ended: Workload) -> tuple[CreateWorkload, float]:
+        """The next attempt, and in how many seconds; what a failure costs is decided as everywhere.
+
+        Only that nobody is given up here: whoever started this at the site may stop it.
+        """
+        try:
+            observed = self._observer.read().observed()
+        except StoreError:
+            # As far as anybody can tell there was no progress.
+            observed = Observed(milestones={self._seat.alias: ended.milestone})
+        return attempt_after(ended, observed), wait_after(ended, observed, _BACKOFF).total_seconds()
 
     def _may_start(self) -> bool:
         """An external set is scored when there is something to score."""
@@ -126,7 +139,7 @@ class Joining:
             self._view.away(error)
             return False
 
-    def _start(self, attempt: int) -> None:
+    def _start(self, action: CreateWorkload) -> None:
         seat = self._seat
         records = Records(seat.invitation.store, seat.invitation.prefix)
         words = (*self._program, *command_line(self.role, records, seat.folders), *AS_A_CHILD)
@@ -136,7 +149,7 @@ class Joining:
             "PYTHONUNBUFFERED": "1",
             **self._threads(),
         }
-        self._processes.create(CreateWorkload(self.role, seat.alias, attempt), words, environment)
+        self._processes.create(action, words, environment)
 
     def _threads(self) -> dict[str, str]:
         try:

@@ -15,7 +15,7 @@ from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Entry
 from segviz_operator.progress.observe import FederationRecords
-from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge
+from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge, sweep
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CONTROL = control_of(TWO, rounds=5)
@@ -131,6 +131,13 @@ UPDATES = {
     "one more roundTimeout has not passed": (PATIENT, 5, None, 201, True),
     "the timeout, two rounds on": (control_of(TWO, min_sites=1, round_timeout="2m"), 5, None, 201, False),
     "of the last round, when training is over": (CONTROL, 5, 4, 150, True),
+    "of the last round, as soon as one more roundTimeout has passed": (
+        control_of(TWO, min_sites=1, round_timeout="100s"),
+        5,
+        4,
+        150,
+        True,
+    ),
     "before any round but the first": (CONTROL, 1, None, 501, False),
 }
 
@@ -160,6 +167,30 @@ def test_a_federation_without_a_round_keeps_all() -> None:
     assert expendable(snapshot(CONTROL), blobs_in([update(900)]), 1) == ()
 
 
+def test_what_may_go_is_sorted_whatever_the_order_of_the_listing() -> None:
+    listed = [update(201, BERN), update(301, BASEL), *reversed(MODELS)]
+    gone = expendable(records_of(CONTROL), blobs_in(listed), 2)
+    assert (list(gone), len(gone)) == (sorted(gone), 4)
+
+
+def test_one_sweep_deletes_a_hundred_at_most(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    listed = [entry(keys.site_blob(BASEL, f"{number:064x}"), 400) for number in range(101)]
+    for each in listed:
+        store.put(each.key, b"x")
+    assert len(sweep(store, records_of(CONTROL), listed, 2)) == 100
+
+
+def test_what_a_sweep_leaves_goes_in_the_next_turn(tmp_path: Path) -> None:
+    store, records = FolderStore(tmp_path), records_of(CONTROL)
+    listed = [entry(keys.site_blob(BASEL, f"{number:064x}"), 400) for number in range(101)]
+    for each in listed:
+        store.put(each.key, b"x")
+    sweeper = Sweeper(store)
+    assert sweeper.sweep(records, listed, 2) == 100
+    assert sweeper.sweep(records, listed[100:], 2) == 1
+
+
 def test_deletes_are_bounded_and_go_on(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     for number in range(5):
@@ -175,7 +206,7 @@ def test_a_sweep_is_made_now_and_then(tmp_path: Path) -> None:
     store, records = FolderStore(tmp_path), records_of(LAST)
     for number in COMMITTED:
         store.put(model(number), b"x")
-    sweeper = Sweeper(store, every_seconds=60)
+    sweeper = Sweeper(store)
     assert sweeper.sweep(records, store.list(""), None) == 0
     assert sweeper.sweep(records, store.list(""), 2) == 2
     store.put(model(1), b"x")
