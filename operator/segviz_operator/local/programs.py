@@ -13,7 +13,7 @@ from segviz_operator.machine.writing import write_whole
 from segviz_operator.plan.command_line import (
     AS_A_CHILD,
     Records,
-    Scratch,
+    RunFolders,
     SiteFolders,
     Words,
     command_line,
@@ -51,7 +51,7 @@ def command(
     poll_seconds: float,
 ) -> Words:
     folders = (
-        Scratch(str(workdir.scratch(role.lower())), str(workdir.models))
+        RunFolders(str(workdir.scratch(role.lower())), str(workdir.models))
         if place is None
         else _site_folders(workdir, place)
     )

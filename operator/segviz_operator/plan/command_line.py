@@ -30,7 +30,7 @@ class SiteFolders:
 
 
 @dataclass(frozen=True)
-class Scratch:
+class RunFolders:
     """Where what runs beside the sites may write."""
 
     scratch: str
@@ -43,15 +43,15 @@ def module_of(role: WorkloadRole) -> str:
 
 
 def command_line(
-    role: WorkloadRole, records: Records, folders: SiteFolders | Scratch, poll_seconds: float | None = None
+    role: WorkloadRole, records: Records, folders: SiteFolders | RunFolders, poll_seconds: float | None = None
 ) -> Words:
     """What follows the program. The pace at which a role looks for news is its own where none is given."""
     where = ("--store", records.store, "--prefix", records.prefix)
     poll = () if poll_seconds is None else ("--poll-seconds", str(poll_seconds))
     match role, folders:
-        case WorkloadRole.AGGREGATOR, Scratch(scratch=scratch):
+        case WorkloadRole.AGGREGATOR, RunFolders(scratch=scratch):
             return (*where, "--scratch", scratch, *poll)
-        case WorkloadRole.EXPORT, Scratch(scratch=scratch, models=models):
+        case WorkloadRole.EXPORT, RunFolders(scratch=scratch, models=models):
             return ("export", *where, "--scratch", scratch, "--output", models)
         case WorkloadRole.TRAINER, SiteFolders():
             return (SITE_TASKS[role], *where, *_site(folders), *poll)

@@ -248,7 +248,7 @@ def _next_attempt(
     last = observed.workload(role, site)
     if last is None:
         return CreateWorkload(role, site, attempt=1, milestone=_milestone(role, site, observed))
-    if last.running or last.remote or given_up(last, observed):
+    if last.running or given_up(last, observed):
         return None
     wait = wait_after(last, observed, backoff)
     if wait and last.finished_at is not None and now < last.finished_at + wait:

@@ -109,7 +109,7 @@ def _old_models(records: FederationRecords, blobs: Blobs, keep_rounds: int) -> I
         digest for number, each in records.rounds.items() if number in kept for digest in _digests(each)
     }
     named = {digest for each in records.rounds.values() for digest in _digests(each)}
-    return (blobs.models[digest].key for digest in sorted((named - needed) & blobs.models.keys()))
+    return (blobs.models[digest].key for digest in (named - needed) & blobs.models.keys())
 
 
 def _chooses_the_best(records: FederationRecords) -> bool:

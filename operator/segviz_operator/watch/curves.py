@@ -50,7 +50,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     chart: Chart
     marks: tuple[Mark, ...]
     names: tuple[tuple[int, str, str], ...]
@@ -87,7 +87,7 @@ def _all(named: dict[str, list[tuple[float, float]]]) -> tuple[Series, ...]:
     return tuple(Series(name, tuple(points)) for name, points in named.items() if points)
 
 
-def draw(chart: Chart) -> Picture:
+def draw(chart: Chart) -> Drawing:
     shown = chart.series[:_MOST_SERIES]
     xs = [x for series in shown for x, _ in series.points]
     low_x, high_x = min(xs), max(xs)
@@ -115,7 +115,7 @@ def draw(chart: Chart) -> Picture:
         (colour, series.name, shown_value(series.points[-1][1], chart.unit))
         for colour, series in enumerate(shown)
     )
-    return Picture(chart, tuple(marks), names)
+    return Drawing(chart, tuple(marks), names)
 
 
 def _bounds(chart: Chart, shown: Sequence[Series]) -> tuple[float, float]:

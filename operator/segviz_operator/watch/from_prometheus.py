@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Mapping
 
 from segviz_exchange.process.errors import Refusal
-from segviz_operator.dashboards.federation import MAIN
+from segviz_operator.dashboards.main import MAIN
 from segviz_operator.dashboards.panel import Panel, Shape
 from segviz_operator.watch.curves import Chart, Series
 from segviz_operator.watch.samples import Watched

@@ -6,11 +6,11 @@ from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.objects.pod import Draft, Owner, build_job, pod_command
-from segviz_operator.plan.command_line import Scratch
+from segviz_operator.plan.command_line import RunFolders
 from segviz_operator.plan.decide import CreateWorkload
 
 # The model stays in the bucket; the Pod's own copy is lost.
-_SCRATCH = Scratch("/tmp/scratch", "/tmp/models")
+_SCRATCH = RunFolders("/tmp/scratch", "/tmp/models")
 
 
 def build_federation_job(

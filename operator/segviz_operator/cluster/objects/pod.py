@@ -12,7 +12,7 @@ from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.plan.command_line import (
     Records,
-    Scratch,
+    RunFolders,
     SiteFolders,
     command_line,
     module_of,
@@ -197,7 +197,7 @@ def _secret(draft: Draft) -> str:
 
 
 def pod_command(
-    subject: Subject, role: WorkloadRole, store: StoreSpec, folders: SiteFolders | Scratch
+    subject: Subject, role: WorkloadRole, store: StoreSpec, folders: SiteFolders | RunFolders
 ) -> tuple[str, ...]:
     records = Records(store.url, subject.prefix)
     return ("-m", module_of(role), *command_line(role, records, folders))

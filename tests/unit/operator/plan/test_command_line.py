@@ -4,7 +4,7 @@ import pytest
 
 from segviz_operator.plan.command_line import (
     Records,
-    Scratch,
+    RunFolders,
     SiteFolders,
     command_line,
     module_of,
@@ -17,7 +17,7 @@ RECORDS = Records("s3://store.example/segviz", "radiology/abdomen-1/")
 STORE = "--store s3://store.example/segviz --prefix radiology/abdomen-1/"
 BASEL = SiteFolders("basel", "/site.json", "/data", "/state")
 SITE = "--site basel --site-spec /site.json --data-root /data --state /state"
-BESIDE = Scratch("/scratch", "/models")
+BESIDE = RunFolders("/scratch", "/models")
 
 LINES = {
     Role.AGGREGATOR: (BESIDE, f"{STORE} --scratch /scratch"),

@@ -21,6 +21,8 @@ TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CONTROL = control_of(TWO, rounds=5)
 LAST = control_of(TWO, rounds=5, selection=Selection.LAST)
 PATIENT = control_of(TWO, rounds=5, min_sites=1, round_timeout="1m")
+HURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout="100s")
+UNHURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout="2m")
 COMMITTED = {0: 500, 1: 400, 2: 300, 3: 200, 4: 100}
 """Seconds before noon."""
 
@@ -129,15 +131,11 @@ UPDATES = {
     "of the round that is open": (CONTROL, 5, None, 50, False),
     "of the second of a commit": (CONTROL, 5, None, 200, False),
     "one more roundTimeout has not passed": (PATIENT, 5, None, 201, True),
-    "the timeout, two rounds on": (control_of(TWO, min_sites=1, round_timeout="2m"), 5, None, 201, False),
+    "the timeout, two rounds on": (UNHURRIED, 5, None, 201, False),
     "of the last round, when training is over": (CONTROL, 5, 4, 150, True),
-    "of the last round, as soon as one more roundTimeout has passed": (
-        control_of(TWO, min_sites=1, round_timeout="100s"),
-        5,
-        4,
-        150,
-        True,
-    ),
+    "as soon as one more roundTimeout has passed": (HURRIED, 5, None, 201, True),
+    "of the last round, as soon as that has passed": (HURRIED, 5, 4, 150, True),
+    "of the last round, before that": (UNHURRIED, 5, 4, 150, False),
     "before any round but the first": (CONTROL, 1, None, 501, False),
 }
 
@@ -147,6 +145,22 @@ def test_updates(control: Control, rounds: int, final: int | None, age: float, g
     blob = update(age)
     records = records_of(control, rounds=rounds, final=final)
     assert (blob.key in expendable(records, blobs_in([blob]), 2)) is goes
+
+
+def test_without_a_timeout_updates_go_with_the_next_rounds_commit() -> None:
+    blob = update(201)
+    records = replace(records_of(CONTROL), now=NOON - timedelta(seconds=100))
+    assert expendable(records, blobs_in([blob]), 2) == (blob.key,)
+
+
+def test_it_is_all_the_same_in_which_order_the_records_come() -> None:
+    records, listed = records_of(LAST), [*MODELS, update(201), update(150)]
+    shuffled = replace(
+        records,
+        rounds=dict(reversed(records.rounds.items())),
+        committed=dict(reversed(records.committed.items())),
+    )
+    assert expendable(shuffled, blobs_in(listed), 2) == expendable(records, blobs_in(listed), 2)
 
 
 def test_records_and_releases_stay() -> None:
