@@ -58,8 +58,10 @@ def _chunks(columns: Sequence[Column], report: Report, width: int) -> Iterator[S
 def _table(report: Report, columns: Sequence[Column], title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
+    # A site that is called as its organ would repeat the header, as in the phantom's federation.
+    sites_told = any(column.table == TEST and column.site != column.organ for column in columns)
     for column in columns:
-        site = f"\n[dim]{column.site}[/dim]" if column.table == TEST else ""
+        site = f"\n[dim]{column.site}[/dim]" if sites_told else ""
         table.add_column(f"{column.organ}{site}", justify="right", no_wrap=True)
     for method in report.methods:
         table.add_row(method, *(_dice(_cell(report, column, method)) for column in columns))
