@@ -216,9 +216,9 @@ def test_refusals_say_what_to_do(federation: Federation) -> None:
     )
     assert "is suspended" in refused(site=federation.site("chur", suspend=True))
     organs = [{"name": "cubes", "path": ".", "layout": "List", "organs": {"pancreas": [1]}}]
-    assert "takes chur for spleen" in refused(site=federation.site("chur", dataSets=organs))
+    assert "expects spleen from chur" in refused(site=federation.site("chur", dataSets=organs))
     elsewhere = [{"name": "cubes", "path": "away", "layout": "List", "organs": {"spleen": [1]}}]
-    assert "which is not there" in refused(site=federation.site("chur", dataSets=elsewhere))
+    assert "does not exist" in refused(site=federation.site("chur", dataSets=elsewhere))
     federation.invitation.chmod(0o644)
     assert "chmod 600" in refused()
     federation.invitation.chmod(0o600)

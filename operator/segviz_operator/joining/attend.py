@@ -109,7 +109,7 @@ class Joining:
                     return code
                 following, wait = self.after(workload)
                 not_before = time.monotonic() + wait
-                self._view.say(f"the trainer ended: {workload.message}. Again in {wait:g} s.")
+                self._view.say(f"the trainer ended: {workload.message}. It starts again in {wait:g} s.")
             elif workload is None and time.monotonic() >= not_before and self._may_start():
                 self._start(following)
             self._show()
@@ -166,8 +166,8 @@ class Joining:
                 return 0
             case Exit.REFUSED:
                 raise Refusal(
-                    f"{workload.message}\nMend that and run the same command again, and the site is "
-                    "asked for again."
+                    f"{workload.message}\nCorrect that and run the same command again; the site "
+                    "then takes part again."
                 )
             case Exit.SUPERSEDED:
                 self._view.say(f"Another process of {self._seat.alias} has taken over; this one stops.")
@@ -215,8 +215,8 @@ def _check_membership(seat: Seat, control: Control) -> None:
         return  # not a member yet, or one that is only scored: the trainer waits
     if tuple(sorted(member.organs)) != seat.site.spec.organs:
         raise Refusal(
-            f"{seat.site}: annotates {', '.join(seat.site.spec.organs)}, but the federation takes "
-            f"{seat.alias} for {', '.join(member.organs)}. Give the coordinator your newest manifest, or "
+            f"{seat.site}: annotates {', '.join(seat.site.spec.organs)}, but the federation expects "
+            f"{', '.join(member.organs)} from {seat.alias}. Send the coordinator your newest manifest, or "
             "correct it."
         )
 

@@ -72,7 +72,7 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     site = _only_site(manifest)
     if invitation.federation not in site.spec.allowed_federations:
         raise Refusal(
-            f"{manifest}: {site} does not consent to {invitation.federation}. If it shall take part, add "
+            f"{manifest}: {site} does not consent to {invitation.federation}. To take part, add "
             f"{invitation.federation} to its spec.allowedFederations."
         )
     if site.spec.suspend:
@@ -80,8 +80,8 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     for data_set in site.spec.data_sets:
         if not (data / data_set.path).exists():
             raise Refusal(
-                f"--data {data}: data set {data_set.name!r} should lie in {data / data_set.path}, which is "
-                "not there. Correct the path, or get the data."
+                f"--data {data}: data set {data_set.name!r} is expected in {data / data_set.path}, which "
+                "does not exist. Correct the path, or copy the data there."
             )
     # One folder may serve several federations, or one made again.
     own = state.resolve() / invitation.prefix
@@ -120,7 +120,7 @@ def _check_mode(path: Path, console: Console) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & stat.S_IROTH:
         raise Refusal(
-            f"{path}: everybody on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
+            f"{path}: anyone on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
         )
     if mode & stat.S_IRGRP:
         console.print(f"warning: {path} can be read by its group; better: chmod 600 {path}", markup=False)
@@ -129,5 +129,5 @@ def _check_mode(path: Path, console: Console) -> None:
 def _only_site(manifest: Path) -> Site:
     sites = load((manifest,)).sites
     if len(sites) != 1:
-        raise Refusal(f"{manifest}: {len(sites)} SegVizSites in there. Name a file with this site's alone.")
+        raise Refusal(f"{manifest}: it holds {len(sites)} SegVizSites. Give a file with this site's alone.")
     return sites[0]

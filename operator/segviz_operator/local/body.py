@@ -161,11 +161,11 @@ class LocalBody:
         except (Unavailable, Denied):
             raise
         except StoreError as error:
-            raise Refusal(f"{error}. `segviz run` cannot invite remote sites into such a store.") from error
+            raise Refusal(f"{error}. `segviz run` cannot invite remote sites to such a store.") from error
         for alias in invited:
             self._view.say(
-                f"{alias}: is remote. Send it {self._invitations.file(alias)} by a safe way; there, run: "
-                f"segviz join {alias}.json --site SITE.yaml --data FOLDER --state FOLDER"
+                f"{alias} is remote. Send {self._invitations.file(alias)} to it over a secure channel; "
+                f"there, run: segviz join {alias}.json --site SITE.yaml --data FOLDER --state FOLDER"
             )
 
     # --- applying ---------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class LocalBody:
         self._desired = replace(desired_of(wishes.accepted), retried=self._desired.retried)
         self._identity = self._identity.accepting(wishes.accepted)
         self._workdir.remember(self._identity)
-        self._view.say("the edited manifest is in force")
+        self._view.say("the edited manifest is now in use")
         self._tell_withdrawn(sorted(news))
 
     def _stop_what_changed(self, wishes: Wishes) -> None:
@@ -233,6 +233,6 @@ class LocalBody:
     def _tell_withdrawn(self, aliases: Iterable[str]) -> None:
         for alias in aliases:
             self._view.say(
-                f"{alias}: has left, its owner withdrew the consent (spec.allowedFederations no longer names "
+                f"{alias}: has left: its owner withdrew consent (spec.allowedFederations no longer lists "
                 f"{self._identity.key})"
             )

@@ -50,7 +50,7 @@ class ManifestFiles:
         federation = _only(manifests.federations, self.paths)
         if not manifests.sites:
             raise Refusal(
-                f"{_listed(self.paths)}: no SegVizSite in there. Name the manifests of its sites too: "
+                f"{_listed(self.paths)}: no SegVizSite found. Add the manifests of its sites: "
                 "segviz run federation.yaml sites.yaml"
             )
         if past is None or past.key != federation.key:
@@ -82,10 +82,10 @@ class Edits:
 def _only(federations: Sequence[Federation], paths: Sequence[Path]) -> Federation:
     files = _listed(paths)
     if not federations:
-        raise Refusal(f"{files}: no SegVizFederation in there. Name its manifest, and those of its sites.")
+        raise Refusal(f"{files}: no SegVizFederation found. Give its manifest and those of its sites.")
     if len(federations) > 1:
         names = ", ".join(federation.key for federation in federations)
-        raise Refusal(f"{files}: {len(federations)} federations in there ({names}). Run one at a time.")
+        raise Refusal(f"{files}: {len(federations)} federations found ({names}). Run one at a time.")
     return federations[0]
 
 

@@ -120,7 +120,7 @@ def _count(row: Cell | None) -> str:
 def _budget(spent: Spent) -> str:
     releases = f"{spent.releases} protected updates"
     if spent.epsilon is None:
-        return f"{releases}, without a bound on what they tell: some left without noise"
+        return f"{releases}, no bound on what they reveal: some were sent without noise"
     return f"{releases}, epsilon {spent.epsilon:.4g} at delta {spent.delta:g}"
 
 

@@ -34,7 +34,7 @@ def filled_in(expr: str, namespace: str, federation: str, range_seconds: float, 
 class PrometheusCurves:
     def __init__(self, url: str) -> None:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise Refusal(f"--prometheus {url}: is no http(s) address, such as http://127.0.0.1:9090.")
+            raise Refusal(f"--prometheus {url}: is not an http(s) address such as http://127.0.0.1:9090.")
         self.url = url.rstrip("/")
 
     def __call__(self, watched: Watched) -> tuple[Chart, ...]:
