@@ -33,7 +33,9 @@ log = logging.getLogger("segviz_aggregator")
 @click.option("--prefix", required=True, help="The federation's prefix in the store, with a final slash.")
 @click.option("--scratch", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--poll-seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.01))
-@click.option("--stop-on-stdin-eof", is_flag=True, help="Stop when the parent that holds stdin has died.")
+@click.option(
+    "--stop-on-stdin-eof", is_flag=True, help="Stop when the parent process, which holds stdin, dies."
+)
 def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdin_eof: bool) -> None:
     """Close and merge the rounds of one federation until it has a final model.
 

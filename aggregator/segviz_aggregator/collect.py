@@ -113,7 +113,10 @@ class Collector:
                 continue
             if update.blob not in {first.blob, *self._warned}:
                 log.warning(
-                    "round 0: %s starts from other values than %s; %s's count", alias, first.site, first.site
+                    "round 0: %s starts from different values than %s; %s's are used",
+                    alias,
+                    first.site,
+                    first.site,
                 )
                 self._warned.add(update.blob)
             difference = self._schema(update).extended(situation.control).difference(schema)

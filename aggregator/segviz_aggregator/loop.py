@@ -28,6 +28,7 @@ from segviz_exchange.contract.ledger import find, read
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Closing, Control, Failure, Round
 from segviz_exchange.contract.sharing import PARAMETER
+from segviz_exchange.process import logs
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.store import Corrupt, NotFound, Store
@@ -76,6 +77,7 @@ class Aggregator:
         situation = self._observer.observe()
         if situation is None:
             return self._wait(Phase.PREPARING, None, "waiting for the first control record")
+        logs.enter_round(min(situation.round, situation.control.spec.rounds))
         if situation.final is not None:
             self._heartbeat.beat(Phase.DONE, situation.final.round, "training is over")
             return Step.DONE

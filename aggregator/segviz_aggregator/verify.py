@@ -113,7 +113,7 @@ def check_record(candidate: Candidate) -> Fault | None:
     lies = (candidate.site, candidate.round, candidate.attempt)
     if says == lies:
         return None
-    return Fault(reasons.INVALID_RECORD, f"site, round and attempt are {says}, its key says {lies}")
+    return Fault(reasons.INVALID_RECORD, f"its site, round and attempt are {says}, but its key says {lies}")
 
 
 def check_control(candidate: Candidate) -> Fault | None:
@@ -142,13 +142,13 @@ def check_size(candidate: Candidate) -> Fault | None:
         return Fault(reasons.BLOB_MISSING, f"there is no {key}")
     got, said = entry.size_bytes, candidate.update.size_bytes
     if got != said:
-        return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, its record says {said}")
+        return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, but its record says {said}")
     # What a model is, nobody knows before round 0.
     limit = MAX_BLOB_BYTES
     if expected := candidate.expected:
         limit = MAX_HEADER_BYTES + sum(info.size_bytes for info in expected.infos.values())
     if got > limit:
-        return Fault(reasons.BLOB_TOO_LARGE, f"{key} has {got} bytes, at most {limit} are possible")
+        return Fault(reasons.BLOB_TOO_LARGE, f"{key} has {got} bytes; at most {limit} are accepted")
     return None
 
 

@@ -154,7 +154,7 @@ def test_another_schema_in_round_0_refuses_the_site(tmp_path: Path, caplog: pyte
     rejection = read(store, keys.rejection(BERN, 0, 1), Rejection)
     assert rejection.reason == reasons.SCHEMA_DIFFERS
     assert "'body.conv' is F32 [5]" in rejection.message
-    assert caplog.text.count("chur starts from other values than basel") == 1
+    assert caplog.text.count("chur starts from different values than basel") == 1
     deliver(store, BERN, 0, model_of(CONTROL), initial_metadata(CONTROL), attempt=2)
     until_waiting(aggregator)
     assert read(store, keys.round_record(0), Round).participants == (BASEL, BERN, CHUR)

@@ -114,12 +114,12 @@ def test_the_command_accepts_minio(minio: Server, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("s3+http://{address}/no-such-bucket", "no-such-bucket/{}: there is no such bucket"),
+        ("s3+http://{address}/no-such-bucket", "no-such-bucket/{}: this bucket does not exist"),
         ("s3+http://127.0.0.1:1/bucket", "The store does not answer"),
         ("s3://{address}/bucket", "The store does not answer"),
         ("s3+http://{address}", "needs a host and a bucket"),
         ("s3+http://{address}/Bucket_", "invalid bucket name"),
-        ("s3+http://{address}/bucket/../other", "cannot be a key"),
+        ("s3+http://{address}/bucket/../other", "is not a valid key"),
         ("s3+http://key:word@{address}/bucket", "leave them out of the URL"),
         ("ftp://{address}/bucket", "'ftp' is not a kind of store"),
     ],
@@ -162,7 +162,7 @@ def test_a_key_that_could_mean_another_is_refused(store: Store, key: str) -> Non
     for act in (store.get, store.delete, lambda key: store.create(key, b""), store.scoped):
         if act == store.scoped and key == "a/":
             continue
-        with pytest.raises(StoreError, match="cannot be a key"):
+        with pytest.raises(StoreError, match="is not a valid key"):
             act(key)
 
 

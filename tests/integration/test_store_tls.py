@@ -114,7 +114,7 @@ def test_an_authority_that_is_named_is_trusted_and_no_other(secure: Secure) -> N
         assert "this store can hold a federation" in named.stdout
         nonsense = check(secure, "--ca", secure.folder / "credentials.json")
         assert nonsense.returncode == 2
-        assert "no certificates in PEM" in nonsense.stderr
+        assert "cannot be read as PEM certificates" in nonsense.stderr
 
 
 def test_sts_and_store_trust_the_same_bundle(secure: Secure) -> None:

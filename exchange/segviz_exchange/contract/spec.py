@@ -52,7 +52,7 @@ class SiteRef(Part, frozen=True):
     name: str
 
 
-class Member(Part, frozen=True):
+class MemberRef(Part, frozen=True):
     alias: str
     site_ref: SiteRef
 
@@ -142,7 +142,7 @@ class FineTuning(Part, frozen=True):
 
 
 class Evaluation(Part, frozen=True):
-    sites: tuple[Member, ...]
+    sites: tuple[MemberRef, ...]
     norm: EvaluationNorm
     overlap: float
     tolerance_millimetres: dict[str, float] | None = None
@@ -178,7 +178,7 @@ class StoreSpec(Part, frozen=True):
 
 
 class FederationSpec(Part, frozen=True):
-    sites: tuple[Member, ...]
+    sites: tuple[MemberRef, ...]
     rounds: int
     local_epochs: int
     seed: int

@@ -76,7 +76,7 @@ def of_racing_creates_one_wins(store: Store) -> None:
         )
         _expect(
             store.get(f"race-{number}") == contents[won.index(True)],
-            "a race's object is not its winner's",
+            "the object left by a race is not its winner's",
             UNTRUSTED,
         )
 
@@ -119,7 +119,7 @@ def readers_never_see_half_an_object(store: Store) -> None:
         finally:
             over.set()
         whole = all(reader.result() for reader in readers)
-    _expect(whole, "a reader saw an object half replaced", "what sites do could not be told")
+    _expect(whole, "a reader saw an object half replaced", "the sites' progress could not be shown")
 
 
 def what_is_missing_is_not_found(store: Store) -> None:
@@ -189,7 +189,7 @@ def an_empty_object_exists(store: Store) -> None:
     store.create("empty", b"")
     sizes = [entry.size_bytes for entry in store.list("empty")]
     kept = store.get("empty") == b"" and sizes == [0] and not _create(store, "empty", b"full")
-    _expect(kept, "an empty object is not kept as it is", "what exists would look as if it did not")
+    _expect(kept, "an empty object is not kept as it is", "an existing object would look missing")
 
 
 def deep_and_plain_keys_are_kept(store: Store) -> None:
@@ -198,7 +198,7 @@ def deep_and_plain_keys_are_kept(store: Store) -> None:
     _expect(
         store.get(key) == b"deep" and [entry.key for entry in store.list("part-00")] == [key],
         f"the key {key} was not kept as it is",
-        "sites could not be called as people like",
+        "sites could not have the names people choose",
     )
 
 
@@ -270,9 +270,7 @@ def _run(check: Check, store: Store) -> Result:
     except (Unavailable, Denied):
         raise
     except StoreError as error:
-        broken = ContractBroken(
-            f"{type(error).__name__}, {error}", "the store refused what a federation does"
-        )
+        broken = ContractBroken(f"{type(error).__name__}, {error}", "a federation needs this operation")
     return Result(check.__name__.replace("_", " "), broken, time.monotonic() - began)
 
 

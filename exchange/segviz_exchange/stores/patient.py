@@ -94,7 +94,7 @@ class PatientStore:
         def say_so_once(state: tenacity.RetryCallState) -> None:
             if state.attempt_number == 1:
                 patience = self._patience_seconds
-                _log.warning("the store is away; trying again for %g s: %s", patience, _failure(state))
+                _log.warning("the store does not answer; retrying for %g s: %s", patience, _failure(state))
 
         attempts = tenacity.Retrying(
             retry=is_away,

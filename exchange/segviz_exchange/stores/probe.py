@@ -16,7 +16,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _WHAT_TO_DO = (
     "This store cannot hold a federation. Use one that honours If-None-Match: * under concurrency "
-    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), and no cache or proxy before it."
+    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), with no cache or proxy in front of it."
 )
 
 
@@ -36,7 +36,7 @@ def probe(store: Store) -> None:
 
 @click.group()
 def store() -> None:
-    """Check that an object store keeps what it promises."""
+    """Check that an object store can hold a federation."""
 
 
 @store.command()
@@ -73,7 +73,7 @@ def _advice(error: StoreError) -> str:
         case Unavailable():
             return f"{error}. The store does not answer: check address, network and the store's health."
         case Denied():
-            return f"{error}. The credentials must allow to read, write, list and delete below the prefix."
+            return f"{error}. The credentials must grant read, write, list and delete below the prefix."
         case _:
             return f"{error}."
 

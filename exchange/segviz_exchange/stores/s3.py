@@ -146,7 +146,7 @@ class S3Store:
             except S3Error as error:
                 headers = error.response.headers
         if "Date" not in headers:
-            raise StoreError(f"{self}: answers carry no Date, so nobody can tell when a round is over")
+            raise StoreError(f"{self}: its answers have no Date header, so no deadline can be computed")
         return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
 
     def scoped(self, prefix: str) -> "S3Store":
@@ -199,7 +199,7 @@ class S3Store:
         except (MinioException, HTTPError) as error:
             failure = meaning(error, self._name(key))
             if isinstance(failure, Rejected) and isinstance(self._credentials, CredentialsFile):
-                raise Outdated(f"{failure}. New ones are awaited in {self._credentials.path}") from error
+                raise Outdated(f"{failure}. Waiting for new ones in {self._credentials.path}") from error
             raise failure from error
 
 

@@ -112,6 +112,6 @@ def _trust(ca_pem: str | None, ca_file: Path | None) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         source = "the CA bundle" if ca_pem is not None else f"the CA bundle {named}"
         source += "" if ca_pem is not None or ca_file else " (SEGVIZ_STORE_CA)"
-        raise Refusal(f"{source}: no certificates in PEM: {error}.") from error
+        raise Refusal(f"{source}: cannot be read as PEM certificates: {error}.") from error
     # The file, not its content: it is read for each new connection, so it can be renewed.
     return {"ca_certs": named or os.environ.get("SSL_CERT_FILE") or certifi.where()}

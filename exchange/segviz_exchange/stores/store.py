@@ -95,7 +95,7 @@ def check_key(key: str) -> None:
         StoreError: an empty part (so also a slash at either end), `.` or `..`.
     """
     if any(part in ("", ".", "..") for part in key.split("/")):
-        raise StoreError(f"{key!r} cannot be a key")
+        raise StoreError(f"{key!r} is not a valid key")
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
@@ -134,7 +134,7 @@ def download(store: Store, key: str, digest: str, folder: Path, max_bytes: int =
             file.flush()
             os.fsync(file.fileno())
         if got != digest:
-            raise Corrupt(f"{key}: its bytes hash to {got[:12]}…, its record says {digest[:12]}…")
+            raise Corrupt(f"{key}: its bytes hash to {got[:12]}…, but its record says {digest[:12]}…")
         return partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -146,7 +146,7 @@ def _copy(source: BinaryIO, target: BinaryIO, key: str, max_bytes: int) -> str:
     for chunk in read_chunks(source):
         left -= len(chunk)
         if left < 0:
-            raise Corrupt(f"{key}: more than {max_bytes} bytes, which its record excludes")
+            raise Corrupt(f"{key}: has more than the {max_bytes} bytes expected")
         sha256.update(chunk)
         target.write(chunk)
     return sha256.hexdigest()

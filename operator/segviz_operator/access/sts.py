@@ -147,7 +147,7 @@ def _credentials_of(answer: bytes, name: str) -> Credentials:
             Credentials,
         )
     except (ElementTree.ParseError, AssertionError, msgspec.ValidationError) as error:
-        raise StoreError(f"{name}: STS AssumeRole: an answer without credentials") from error
+        raise StoreError(f"{name}: STS AssumeRole: the answer holds no credentials") from error
 
 
 def _error_of(answer: bytes) -> str | None:

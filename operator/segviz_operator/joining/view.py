@@ -82,7 +82,7 @@ class StatusView:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def away(self, error: StoreError) -> None:
-        self._status.update("the store does not answer; trying on")
+        self._status.update("the store does not answer; still trying")
 
 
 def line_of(store: Store, seat: Seat, beat: Progress | None, newest: int | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from segviz_exchange.contract.choices import AlgorithmName, Release, Role, Selection
-from segviz_exchange.contract.spec import FederationSpec, Member
+from segviz_exchange.contract.spec import FederationSpec, MemberRef
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past
@@ -74,7 +74,7 @@ class Case:
     def problem(self, reason: str, path: str, what: str, fix: str, value: object = None) -> Problem:
         return Problem(str(self.federation), path, what, fix, "" if value is None else show(value), reason)
 
-    def _entries(self, path: str, members: tuple[Member, ...]) -> tuple["Entry", ...]:
+    def _entries(self, path: str, members: tuple[MemberRef, ...]) -> tuple["Entry", ...]:
         return tuple(
             Entry(f"{path}[{index}]", member, self.sites.get(_key(member)))
             for index, member in enumerate(members)
@@ -84,7 +84,7 @@ class Case:
 @dataclass(frozen=True)
 class Entry:
     path: str
-    member: Member
+    member: MemberRef
     site: Site | None
 
     @property
@@ -321,7 +321,7 @@ def _head_maker(spec: FederationSpec) -> str:
     return f"algorithm {name}" if name.is_central else f"objective {spec.objective}"
 
 
-def _key(member: Member) -> str:
+def _key(member: MemberRef) -> str:
     return f"{member.site_ref.namespace}/{member.site_ref.name}"
 
 

@@ -200,6 +200,17 @@ def failures_after(workload: Workload, observed: Observed) -> int:
     return before if workload.exit_code in UNCOUNTED_EXITS else before + 1
 
 
+def wait_after(last: Workload, observed: Observed, backoff: Backoff) -> timedelta:
+    """How long a role rests before its next attempt; not at all after an end that is no fault of it."""
+    return timedelta() if last.exit_code in UNCOUNTED_EXITS else backoff.after(failures_after(last, observed))
+
+
+def attempt_after(last: Workload, observed: Observed) -> CreateWorkload:
+    """The next attempt of a role, told what it must know of those before it."""
+    milestone = _milestone(last.role, last.site, observed)
+    return CreateWorkload(last.role, last.site, last.attempt + 1, failures_after(last, observed), milestone)
+
+
 def describe_end(workload: Workload) -> str:
     code = workload.exit_code
     how = "no record" if not code else f"exit code {code}" if code > 0 else f"signal {-code}"
@@ -234,17 +245,15 @@ def _wanted(control: Control, observed: Observed) -> tuple[tuple[WorkloadRole, s
 def _next_attempt(
     role: WorkloadRole, site: str | None, observed: Observed, now: datetime, backoff: Backoff
 ) -> CreateWorkload | None:
-    milestone = _milestone(role, site, observed)
     last = observed.workload(role, site)
     if last is None:
-        return CreateWorkload(role, site, attempt=1, failures=0, milestone=milestone)
-    if last.running or last.remote or given_up(last, observed):
+        return CreateWorkload(role, site, attempt=1, milestone=_milestone(role, site, observed))
+    if last.running or given_up(last, observed):
         return None
-    failures = failures_after(last, observed)
-    counted = last.exit_code not in UNCOUNTED_EXITS
-    if counted and last.finished_at is not None and now < last.finished_at + backoff.after(failures):
+    wait = wait_after(last, observed, backoff)
+    if wait and last.finished_at is not None and now < last.finished_at + wait:
         return None
-    return CreateWorkload(role, site, last.attempt + 1, failures, milestone)
+    return attempt_after(last, observed)
 
 
 def _milestone(role: WorkloadRole, site: str | None, observed: Observed) -> int:

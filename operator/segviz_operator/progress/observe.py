@@ -4,7 +4,7 @@ The store is listed once; records never change, so each is read once and kept un
 are read again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -159,10 +159,15 @@ def _is_numbered(key: str) -> bool:
 
 
 class Observer:
-    """Reads one federation's prefix. The cache holds nothing that the store could not give again."""
+    """Reads one federation's prefix. The cache holds nothing that the store could not give again.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        folders: what is looked at: all, or as much as the credentials reach.
+    """
+
+    def __init__(self, store: Store, folders: Sequence[str] = ("",)) -> None:
         self._store = store
+        self._folders = tuple(folders)
         self._cache: dict[str, Record] = {}
         self._invalid: dict[Entry, str] = {}
         """Why; one that was replaced meanwhile is another entry, and is looked at."""
@@ -175,7 +180,7 @@ class Observer:
 
     def read(self) -> FederationRecords:
         now = self._store.now()
-        self.entries = tuple(self._store.list(""))
+        self.entries = tuple(entry for folder in self._folders for entry in self._store.list(folder))
         listed = {entry.key: entry for entry in self.entries if entry.key.endswith(".json")}
         self._invalid = {entry: why for entry, why in self._invalid.items() if listed.get(entry.key) == entry}
         controls = _numbered_keys(listed, keys.CONTROLS)

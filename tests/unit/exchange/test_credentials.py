@@ -41,7 +41,7 @@ def test_what_is_written_is_read() -> None:
     ],
 )
 def test_what_are_no_credentials_is_refused_and_not_quoted(text: bytes) -> None:
-    with pytest.raises(Refusal, match=r"^here: no credentials") as refusal:
+    with pytest.raises(Refusal, match=r"^here: not a credentials file") as refusal:
         decode_credentials(text, "here")
     assert "hush" not in str(refusal.value)
 
@@ -93,8 +93,8 @@ def test_the_environment_names_file_and_authorities(tmp_path: Path, monkeypatch:
     write(path, FIRST)
     assert isinstance(open_store("s3://store.example/bucket"), S3Store)
     monkeypatch.setenv("SEGVIZ_STORE_CA", str(path))
-    with pytest.raises(Refusal, match=r"SEGVIZ_STORE_CA.*no certificates"):
+    with pytest.raises(Refusal, match=r"SEGVIZ_STORE_CA.*cannot be read as PEM"):
         open_store("s3://store.example/bucket")
     monkeypatch.setenv("SEGVIZ_STORE_CA", str(tmp_path / "missing.crt"))
-    with pytest.raises(Refusal, match=r"missing.crt .*no certificates"):
+    with pytest.raises(Refusal, match=r"missing.crt .*cannot be read as PEM"):
         open_store("s3://store.example/bucket")

@@ -134,7 +134,7 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
     patient(Flaky(tmp_path, 4), clock).create("record", b"")
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     away, back = (record.getMessage() for record in caplog.records)
-    assert away == "the store is away; trying again for 600 s: s3://host/bucket/key: no answer"
+    assert away == "the store does not answer; retrying for 600 s: s3://host/bucket/key: no answer"
     assert back == f"s3://host/bucket: answers again after {clock.seconds:.0f} s"
 
 

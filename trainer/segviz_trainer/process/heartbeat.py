@@ -51,7 +51,7 @@ class Heartbeat:
             Superseded: another incarnation has taken over.
         """
         if isinstance(round_ := fields.get("round"), int):
-            logs.context.round = round_
+            logs.enter_round(round_)
         now = time.monotonic()
         if phase is self._phase and now - self._sent < self.interval_seconds:
             return False

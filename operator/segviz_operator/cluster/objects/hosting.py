@@ -8,6 +8,7 @@ from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.cluster.api.names import SPEC_HASH, Subject
 from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
 from segviz_operator.manifests.digest import fingerprint
+from segviz_operator.plan.command_line import SiteFolders
 
 DATA_FOLDER = "/data"
 STATE_FOLDER = "/state"
@@ -23,11 +24,9 @@ class Host:
     """The RoleBinding; whoever takes it away takes all with it that the operator made here."""
     spec: SiteSpec
 
-    def arguments(self, subject: Subject) -> tuple[str, ...]:
-        return (
-            *("--site", self.alias, "--site-spec", f"{STORE_FOLDER}/{SITE_FILE}"),
-            *("--data-root", DATA_FOLDER, "--state", f"{STATE_FOLDER}/{subject.uid}"),
-        )
+    def folders(self, subject: Subject) -> SiteFolders:
+        state = f"{STATE_FOLDER}/{subject.uid}"
+        return SiteFolders(self.alias, f"{STORE_FOLDER}/{SITE_FILE}", DATA_FOLDER, state)
 
     def mounts(self) -> tuple[Mount, ...]:
         assert self.spec.state is not None, "a site without state takes no part in a cluster"

@@ -39,7 +39,7 @@ def events_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
     yield from _of_conditions(before, now)
     old, new = before.get("currentRound"), now.get("currentRound")
     if new is not None and new != old:
-        dice = f", mean Dice {now['meanDice']}" if "meanDice" in now else ""
+        dice = f", mean Dice so far {now['meanDice']}" if "meanDice" in now else ""
         yield Event(ROUND_COMMITTED, f"round {new} is committed{dice}")
     yield from _of_sites(before, now)
 

@@ -14,7 +14,7 @@ from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
 from segviz_operator.plan.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.progress.observe import FederationRecords
-from segviz_operator.progress.status import FederationStatus, SiteStatus, dice_by_round
+from segviz_operator.progress.status import FederationStatus, SiteStatus
 
 Status = dict[str, Any]
 
@@ -168,8 +168,6 @@ def _degraded(picture: Picture, begun: bool) -> Fact:
 
 def _progress(records: FederationRecords, summary: FederationStatus, picture: Picture) -> Status:
     control = records.control
-    dice = dice_by_round(records)
-    best = records.final.round if records.final else max(dice, key=lambda n: (dice[n], -n), default=None)
     sites = [_site(site, records, picture) for site in summary.sites if not site.external]
     known = {site["alias"] for site in sites}
     external = {site.alias for site in summary.sites if site.external}
@@ -187,8 +185,8 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
     ]
     return {
         "currentRound": records.newest_round,
-        "bestRound": best,
-        "meanDice": None if best is None or best not in dice else f"{dice[best]:.4f}",
+        "bestRound": summary.best_round,
+        "meanDice": None if summary.mean_dice is None else f"{summary.mean_dice:.4f}",
         "sitesReady": f"{ready}/{len(sites)}",
         "etaSeconds": None if summary.eta_seconds is None else round(summary.eta_seconds),
         "sharing": [] if control is None else shared_groups(control),

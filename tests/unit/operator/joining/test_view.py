@@ -103,5 +103,5 @@ def test_what_is_no_join_file_is_refused(tmp_path: Path, old: str, new: str) -> 
     text = encode_invitation(INVITATION).decode()
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(Refusal, match=r"basel\.json: no join file"):
+    with pytest.raises(Refusal, match=r"basel\.json: not a join file"):
         read_invitation(path)

@@ -114,20 +114,20 @@ def test_a_row_that_does_not_fit_its_sites_is_told_with_the_row() -> None:
 
 def test_references_must_be_rows() -> None:
     said = _complaint({"name": "Local"}, {"name": "FedBN"}, baseline="Locall", central="zzz")
-    assert 'spec.baseline "Locall" is no row of this study. Did you mean Local?' in said
-    assert 'spec.central "zzz" is no row of this study. The rows are Local, FedBN.' in said
+    assert 'spec.baseline "Locall" is not a row of this study. Did you mean Local?' in said
+    assert 'spec.central "zzz" is not a row of this study. The rows are Local, FedBN.' in said
 
 
 def test_names_that_would_share_a_folder_are_told_apart() -> None:
     said = _complaint({"name": "Fed AVG"}, {"name": "fed-avg"})
     assert "spec.rows[1].name" in said
-    assert "both would have the folder fed-avg" in said
+    assert "both would use the folder fed-avg" in said
 
 
 def test_a_federation_that_is_not_there_is_told() -> None:
-    assert 'spec.federation "abdomn" names no SegVizFederation that there is. Did you mean abdomen?' in (
-        _complaint({"name": "a"}, federation="abdomn")
-    )
+    said = _complaint({"name": "a"}, federation="abdomn")
+    assert 'spec.federation "abdomn" refers to a SegVizFederation that does not exist.' in said
+    assert "Did you mean abdomen?" in said
 
 
 def test_the_eta_goes_by_epochs_trained_here() -> None:
