@@ -10,6 +10,9 @@ RUN := .venv/bin
 WORKDIR ?= runs/demo
 DATA ?= ../shared/data/msd-hippocampus
 
+# Importing torch and MONAI without their bytecode takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +61,11 @@ study: .venv/installed ## Compare every method on the phantom data set: both tab
 .PHONY: hippocampus
 hippocampus: .venv/installed ## Compare the methods on real images (DATA=folder of MSD Task04)
 	$(RUN)/segviz study examples/hippocampus --data $(DATA) --workdir runs/hippocampus
+
+.PHONY: unit
+unit: export OMP_NUM_THREADS := 1  # a worker for each core
+unit: .venv/installed ## Run the unit tests alone (no servers), with their coverage
+	$(RUN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit
 
 .PHONY: test
 test: .venv/installed tools ## Run unit, property and integration tests
@@ -117,6 +125,6 @@ sbom: .venv/installed ## Write each image's bill of materials to dist/sbom
 
 .PHONY: clean
 clean: ## Remove what make has made; other runs under runs/ stay
-	rm -rf .venv .uv .flwr .surface runs/demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv .uv .flwr .surface runs/demo dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rmdir runs 2>/dev/null || true
