@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from segviz_trainer.study.statistics import TooFewCases, UnequalCases, compare, holm
+from segviz_trainer.study.statistics import Paired, TooFewCases, UnequalCases, compare, holm
 
 METHOD = {"a": 0.91, "b": 0.88, "c": 0.95, "d": 0.79, "e": 0.93, "f": 0.90}
 REFERENCE = {"f": 0.87, "e": 0.91, "d": 0.80, "c": 0.90, "b": 0.83, "a": 0.85}
@@ -44,7 +44,12 @@ def test_the_direction_is_the_sign_of_a_difference_that_is_significant() -> None
 
 def test_equal_values_are_no_difference() -> None:
     paired = compare(METHOD, dict(METHOD))
-    assert (paired.difference, paired.p, paired.p_wilcoxon, paired.direction) == (0.0, 1.0, 1.0, 0)
+    assert paired == Paired(cases=6, difference=0.0, t=0.0, p=1.0, p_wilcoxon=1.0)
+    assert paired.direction == 0
+
+
+def test_two_cases_are_enough() -> None:
+    assert compare({"a": 0.9, "b": 0.7}, {"a": 0.8, "b": 0.4}).cases == 2
 
 
 def test_unequal_cases_are_refused_and_both_sides_are_named() -> None:
