@@ -80,7 +80,7 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py tools/links.py tools/mutants.py bench
+	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py tools/links.py tools/minutes.py tools/mutants.py bench
 	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
 	$(RUN)/yamllint --strict .
