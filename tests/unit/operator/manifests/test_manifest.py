@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.mistakes import build_federation, build_site
@@ -171,6 +171,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(document=st.dictionaries(TEXT, PLAIN, min_size=1))
 def test_json_is_read_as_it_is(tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]):
     path = _write(tmp_path_factory.getbasetemp(), json.dumps(document, ensure_ascii=False), "any.yaml")

@@ -193,7 +193,8 @@ def test_the_papers_preprocessing_makes_a_case(phantom: Path, tmp_path: Path) ->
     paper = Preprocessing(
         IntensityScaling(Intensity.WINDOW, (-200.0, 200.0)), spacing=(1.5, 1.5, 2.0), resize=(256, 256, 128)
     )
-    (case, *_) = prepared(phantom, tmp_path, MERGED, paper)
+    (first, *_) = find_cases(phantom, MERGED, "spec.dataSets[0]")
+    case = prepare_case(first, paper, ORGANS, 512, tmp_path)
     assert case.grid.spacing == pytest.approx((1.5, 1.5, 2.0))
     assert (case.mapped_label() == 1).any()
 
