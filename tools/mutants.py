@@ -58,7 +58,10 @@ ROOMS = {
     "splits": Room(("trainer/segviz_trainer/data/splits.py",), ("tests/unit/trainer/data/test_splits.py",)),
     "noise": Room(("trainer/segviz_trainer/privacy/noise.py",), ("tests/unit/trainer/privacy",)),
     "objectives": Room(("trainer/segviz_trainer/objectives",), ("tests/unit/trainer/objectives",)),
-    "training": Room(("trainer/segviz_trainer/training/trainer.py",), ("tests/unit/trainer/training",)),
+    "training": Room(
+        ("trainer/segviz_trainer/training/learning_rate.py",),
+        ("tests/unit/trainer/training/test_learning_rate.py",),
+    ),
     "statistics": Room(
         ("trainer/segviz_trainer/study/statistics.py",), ("tests/unit/trainer/study/test_statistics.py",)
     ),
