@@ -11,7 +11,8 @@ from builders.rig import site_spec
 from builders.situations import KILLED, ended
 from builders.synthetic import BASEL, control_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase, Progress, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.folder import FolderStore

@@ -59,7 +59,7 @@ def test_what_a_site_owes(records: FederationRecords, expected: bool) -> None:
 
 @pytest.mark.parametrize("records", [at(1), over(at(3))])
 def test_a_site_that_has_written_nothing_owes_something(records: FederationRecords) -> None:
-    assert not pace.owes_nothing(records, "bern")
+    assert pace.owes_nothing(records, "bern") is False
 
 
 def test_the_open_round_follows_the_newest_one() -> None:
