@@ -32,6 +32,8 @@ SITE_CHANGED = "SiteChanged"
 """An alias stands for other data than those that have gone into the federation."""
 ORGAN_TOO_LATE = "OrganTooLate"
 """A site brings an organ to the one head of all organs, which was built without it."""
+NO_SITE_STAYS = "NoSiteStays"
+"""An edit takes out every site that could finish the open round, before which nobody can join."""
 POOLED_DATA_REQUIRED = "PooledDataRequired"
 """Central or CentralMarginal, but not at one site that lists several data sets."""
 WINDOW_NOT_ALLOWED = "WindowNotAllowed"
@@ -270,6 +272,28 @@ def organ_too_late(case: Case) -> Iterator[Problem]:
             yield case.problem(ORGAN_TOO_LATE, entry.path, what, fix, entry.member.alias)
 
 
+def no_site_stays(case: Case) -> Iterator[Problem]:
+    """New sites begin with the next round, so somebody must be left who can finish the open one.
+
+    An owner's no is not the coordinator's edit: it holds even where nobody is left.
+    """
+    carriers = case.past.carriers if case.past else frozenset()
+    named = {entry.member.alias for entry in case.members}
+    staying = {
+        entry.member.alias
+        for entry in case.members
+        if entry.member.alias not in case.absent and not case.has_withdrawn(entry)
+    }
+    leaving = sorted(carriers - named)
+    if leaving and not carriers & staying:
+        what = (
+            f"takes out every site that trains now ({', '.join(leaving)}): a new site joins only after the "
+            "open round, and nobody would be left to finish it"
+        )
+        fix = "Keep at least one of them until a new site has delivered an update, then take it out."
+        yield case.problem(NO_SITE_STAYS, "spec.sites", what, fix)
+
+
 def pooled_data_required(case: Case) -> Iterator[Problem]:
     """Central is what federations are compared with: all data in one place, each set with its organs."""
     name = case.federation.spec.algorithm.name
@@ -311,6 +335,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     no_validation,
     site_changed,
     organ_too_late,
+    no_site_stays,
     pooled_data_required,
     window_not_allowed,
 )

@@ -74,6 +74,8 @@ class Past:
     """Aliases of sites whose data have gone into the federation, or go into it now."""
     organs: frozenset[str]
     """Those that the first control names; what one head for all organs was built for."""
+    carriers: frozenset[str] = frozenset()
+    """Aliases of members by whom the open round can close; who joins begins with the round after it."""
 
     @property
     def consented(self) -> frozenset[str]:

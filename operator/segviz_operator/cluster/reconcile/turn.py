@@ -105,8 +105,7 @@ class FederationTurn:
         try:
             access = self._memory.access(self._cluster, spec.store)
             store, observer = self._memory.open(access)
-            oldest = time.monotonic() - self._settings.poll_seconds
-            records = self._memory.read(observer, max(oldest, self._seen.newer_than))
+            records = self._memory.read(observer, max(self._oldest, self._seen.newer_than))
             begun = records.control is not None
             if not begun and not attendance.allows_start(self._federation):
                 return self._refused(attendance.why_not(), CONSENT_SECONDS)
@@ -161,6 +160,7 @@ class FederationTurn:
             known_sites(self._metadata),
             frozenset(delivered | running),
             frozenset(first.organs if first else ()),
+            records.carriers,
         )
         attendance = self._attendance
         try:
@@ -169,6 +169,13 @@ class FederationTurn:
             )
         except InvalidManifest as error:
             return (error.problems[0].reason, str(error)), None
+
+    @property
+    def _oldest(self) -> float:
+        """When the records may have been read (monotonic); an edit is judged by how things stand now."""
+        status = self._seen.raw.get("status") or {}
+        edited = status.get("observedGeneration") != self._metadata["generation"]
+        return time.monotonic() - (0.0 if edited else self._settings.poll_seconds)
 
     def _remember(self, accepted: Accepted) -> None:
         """Before anything is made."""
