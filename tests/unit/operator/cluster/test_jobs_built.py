@@ -21,7 +21,8 @@ from segviz_exchange.contract.site_spec import (
 )
 from segviz_exchange.stores.credentials import Credentials
 from segviz_operator.cluster.api.names import Subject, consent_name, job_name, label_value, secret_name
-from segviz_operator.cluster.credentials.store_secret import build_store_secret, secret_seen
+from segviz_operator.cluster.credentials.store_access import Granted
+from segviz_operator.cluster.credentials.store_secret import Recipient, build_store_secret, secret_seen
 from segviz_operator.cluster.objects.federation_job import build_federation_job
 from segviz_operator.cluster.objects.hosting import Host, spec_hash
 from segviz_operator.cluster.objects.jobs import job_seen
@@ -189,13 +190,8 @@ def test_a_secret_holds_what_the_pod_reads_and_says_when_it_is_due():
     half = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
     secret = build_store_secret(
         SUBJECT,
-        "hospital-basel",
-        CONSENT,
-        Role.TRAINER,
-        "basel",
-        Credentials("key", "secret"),
-        half,
-        site(),
+        Recipient.at(Host("basel", "hospital-basel", CONSENT, site()), Role.TRAINER),
+        Granted(Credentials("key", "secret"), half),
         "PEM",
     )
     assert secret["metadata"]["name"] == secret_name(SUBJECT, "basel", Role.TRAINER)
