@@ -72,7 +72,7 @@ def _check_consent(cluster: Cluster, account: Account, site: Site, federation: s
         f"Its owner: helm upgrade {site.name} charts/segviz-site -n {site.namespace}, "
         f"with {federation} in allowedFederations"
     )
-    if federation not in site.spec.allowed_federations:
+    if not site.allows(federation):
         yield bad(f"site {where} does not allow {federation}", upgrade)
         return
     try:

@@ -57,6 +57,11 @@ class Site:
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    def allows(self, federation: str) -> bool:
+        """Whether its owner has consented to a federation, by namespace/name. In a cluster, a RoleBinding
+        has to say the same (attendance.py)."""
+        return federation in self.spec.allowed_federations
+
 
 @dataclass(frozen=True)
 class Study:

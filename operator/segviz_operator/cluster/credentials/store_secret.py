@@ -13,7 +13,7 @@ from segviz_exchange.stores.credentials import encode_credentials
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.credentials.store_access import Granted
-from segviz_operator.cluster.objects.hosting import Host, spec_hash
+from segviz_operator.cluster.objects.hosting import Host, spec_digest
 from segviz_operator.cluster.objects.pod import CA_FILE, CREDENTIALS_FILE, SITE_FILE, Owner
 from segviz_operator.plan.workload import WorkloadRole
 
@@ -47,12 +47,12 @@ class SecretSeen:
 
     renew_at: datetime | None
     """When to look again, lest its credentials expire or be those of yesterday."""
-    spec_hash: str
+    content_digest: str
     alias: str = ""
     expires_at: datetime | None = None
 
-    def is_due(self, now: datetime, wanted_hash: str) -> bool:
-        return self.spec_hash != wanted_hash or self.renew_at is None or now >= self.renew_at
+    def is_due(self, now: datetime, wanted_digest: str) -> bool:
+        return self.content_digest != wanted_digest or self.renew_at is None or now >= self.renew_at
 
 
 def secret_seen(secret: dict[str, Any]) -> SecretSeen:
@@ -60,7 +60,7 @@ def secret_seen(secret: dict[str, Any]) -> SecretSeen:
     labels = secret["metadata"].get("labels") or {}
     return SecretSeen(
         _moment(annotations.get(names.RENEW_AT)),
-        annotations.get(names.SPEC_HASH, ""),
+        annotations.get(names.CONTENT_DIGEST, ""),
         labels.get(names.SITE, ""),
         _moment(annotations.get(names.EXPIRES_AT)),
     )
@@ -70,11 +70,11 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def content_hash(site: SiteSpec | None, ca_pem: str | None) -> str:
-    return (spec_hash(site) if site else "none") + (f"-{hash_text(ca_pem)}" if ca_pem else "")
+def content_digest(site: SiteSpec | None, ca_pem: str | None) -> str:
+    return (spec_digest(site) if site else "none") + (f"-{_digest_of(ca_pem)}" if ca_pem else "")
 
 
-def hash_text(text: str) -> str:
+def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -88,7 +88,7 @@ def build_store_secret(
     if ca_pem is not None:
         files[CA_FILE] = ca_pem.encode()
     annotations = {
-        names.SPEC_HASH: content_hash(site, ca_pem),
+        names.CONTENT_DIGEST: content_digest(site, ca_pem),
         names.RENEW_AT: granted.renew_at.isoformat(timespec="seconds"),
     }
     if credentials.expiration is not None:

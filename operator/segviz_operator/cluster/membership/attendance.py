@@ -69,7 +69,7 @@ def attend(
             )
         elif isinstance(site, InvalidManifest):
             absent[member.alias] = Absence(site.problems[0].reason, str(site))
-        elif federation.key not in site.spec.allowed_federations:
+        elif not site.allows(federation.key):
             absent[member.alias] = _not_consented(
                 site, f"its spec.allowedFederations does not name {federation.key}"
             )

@@ -12,7 +12,7 @@ from segviz_operator.cluster.credentials.store_secret import (
     Recipient,
     SecretSeen,
     build_store_secret,
-    content_hash,
+    content_digest,
 )
 from segviz_operator.cluster.objects.hosting import Host
 from segviz_operator.cluster.objects.jobs import JobSeen
@@ -77,7 +77,7 @@ class Secrets:
         return self.memory.secret(self.cluster, recipient.namespace, name)
 
     def _is_due(self, known: SecretSeen, recipient: Recipient) -> bool:
-        return known.is_due(datetime.now(UTC), content_hash(recipient.site, self.access.ca_pem))
+        return known.is_due(datetime.now(UTC), content_digest(recipient.site, self.access.ca_pem))
 
     def _write(self, recipient: Recipient) -> None:
         granted = self.grant(recipient)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from segviz_operator.cluster.membership.attendance import Attendance
-from segviz_operator.cluster.objects.hosting import spec_hash
+from segviz_operator.cluster.objects.hosting import spec_digest
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, superseded
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.desired import desired_of
@@ -42,10 +42,6 @@ class Situation:
     @property
     def accepted(self) -> Accepted | None:
         return self.verdict if isinstance(self.verdict, Accepted) else None
-
-    @property
-    def has_begun(self) -> bool:
-        return self.records.control is not None
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def _makes_way(job: JobSeen, situation: Situation) -> bool:
         return False
     host = None if job.site is None else situation.attendance.hosts.get(job.site)
     accepted = situation.accepted is not None
-    changed = accepted and host is not None and job.spec_hash != spec_hash(host.spec)
+    changed = accepted and host is not None and job.spec_digest != spec_digest(host.spec)
     return changed or (situation.wants_retry and job.failed)
 
 

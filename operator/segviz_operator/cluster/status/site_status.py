@@ -46,7 +46,7 @@ def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:
         if (ref["namespace"], ref["name"]) != (site.namespace, site.name):
             continue
         known = shown.get(member["alias"], {})
-        allowed = key in site.spec.allowed_federations
+        allowed = site.allows(key)
         use = {
             "federation": key,
             "alias": member["alias"],
