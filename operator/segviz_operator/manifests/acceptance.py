@@ -1,14 +1,14 @@
 """What no schema can see: whether a federation and the sites it names fit each other."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
 from segviz_exchange.contract.choices import AlgorithmName, Release, Role, Selection
-from segviz_exchange.contract.spec import FederationSpec, MemberRef
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.accepted import Accepted
+from segviz_operator.manifests.case import Case, Entry
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past
-from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest, show
+from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest
 
 ALIAS_TAKEN = "AliasTaken"
 """A training and an external site have the same alias."""
@@ -38,60 +38,6 @@ POOLED_DATA_REQUIRED = "PooledDataRequired"
 """Central or CentralMarginal, but not at one site that lists several data sets."""
 WINDOW_NOT_ALLOWED = "WindowNotAllowed"
 """A data set has a window of its own, but the federation scales all images alike."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that is known when a federation is judged."""
-
-    federation: Federation
-    sites: Mapping[str, Site]
-    """By namespace/name."""
-    past: Past | None = None
-    absent: frozenset[str] = frozenset()
-    """Aliases of sites that are left out, whatever their manifests say."""
-
-    @property
-    def members(self) -> tuple["Entry", ...]:
-        return self._entries("spec.sites", self.federation.spec.sites)
-
-    @property
-    def evaluators(self) -> tuple["Entry", ...]:
-        return self._entries("spec.evaluation.sites", self.federation.spec.evaluation.sites)
-
-    @property
-    def entries(self) -> tuple["Entry", ...]:
-        return (*self.members, *self.evaluators)
-
-    def has_withdrawn(self, entry: "Entry") -> bool:
-        once = self.past is not None and entry.key in self.past.consented
-        return once and entry.site is not None and not self.has_consented(entry.site)
-
-    def has_consented(self, site: Site) -> bool:
-        return self.federation.key in site.spec.allowed_federations
-
-    def owners(self, organ: str) -> tuple["Entry", ...]:
-        return tuple(each for each in self.members if each.site and organ in each.site.spec.organs)
-
-    def problem(self, reason: str, path: str, what: str, fix: str, value: object = None) -> Problem:
-        return Problem(str(self.federation), path, what, fix, "" if value is None else show(value), reason)
-
-    def _entries(self, path: str, members: tuple[MemberRef, ...]) -> tuple["Entry", ...]:
-        return tuple(
-            Entry(f"{path}[{index}]", member, self.sites.get(_key(member)))
-            for index, member in enumerate(members)
-        )
-
-
-@dataclass(frozen=True)
-class Entry:
-    path: str
-    member: MemberRef
-    site: Site | None
-
-    @property
-    def key(self) -> str:
-        return _key(self.member)
 
 
 def accept(
@@ -344,10 +290,6 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
 def _head_maker(spec: FederationSpec) -> str:
     name = spec.algorithm.name
     return f"algorithm {name}" if name.is_central else f"objective {spec.objective}"
-
-
-def _key(member: MemberRef) -> str:
-    return f"{member.site_ref.namespace}/{member.site_ref.name}"
 
 
 def _by_alias(entries: tuple[Entry, ...]) -> dict[str, Site]:
