@@ -156,7 +156,7 @@ def test_an_edit_that_leaves_nobody_who_trains_is_not_used(here: Here) -> None:
     here.describe("chur", rounds=6)
     code, said = end_of(runner)
     assert code == 0, said
-    told = "spec.sites takes out every site that trains now (basel)"
+    told = "spec.sites removes every site that is training (basel)"
     assert said.count(f"the edited manifest is not used. SegVizFederation default/abdomen: {told}") == 1
     records = here.records()
     assert records is not None

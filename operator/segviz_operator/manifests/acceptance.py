@@ -13,7 +13,7 @@ from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest
 ALIAS_TAKEN = "AliasTaken"
 """A training and an external site have the same alias."""
 SITE_NOT_FOUND = "SiteNotFound"
-"""A siteRef names no SegVizSite that there is."""
+"""A siteRef refers to a SegVizSite that does not exist."""
 WRONG_ROLE = "WrongRole"
 """An evaluation site is asked to train, or a training site to be external."""
 NOT_CONSENTED = "NotConsented"
@@ -33,7 +33,7 @@ SITE_CHANGED = "SiteChanged"
 ORGAN_TOO_LATE = "OrganTooLate"
 """A site brings an organ to the one head of all organs, which was built without it."""
 NO_SITE_STAYS = "NoSiteStays"
-"""An edit takes out every site that could finish the open round, before which nobody can join."""
+"""An edit removes every site that could finish the open round, before which nobody can join."""
 POOLED_DATA_REQUIRED = "PooledDataRequired"
 """Central or CentralMarginal, but not at one site that lists several data sets."""
 WINDOW_NOT_ALLOWED = "WindowNotAllowed"
@@ -75,7 +75,7 @@ def site_not_found(case: Case) -> Iterator[Problem]:
         if entry.site is None and entry.member.alias not in case.absent:
             guess = nearest(entry.key, case.sites)
             fix = f"Did you mean {guess}?" if guess else "Add the site's manifest, or correct the reference."
-            what = "names no SegVizSite that there is"
+            what = "refers to a SegVizSite that does not exist"
             yield case.problem(SITE_NOT_FOUND, f"{entry.path}.siteRef", what, fix, entry.key)
 
 
@@ -116,8 +116,8 @@ def no_owner(case: Case) -> Iterator[Problem]:
     for entry in case.evaluators:
         for organ in entry.site.spec.organs if entry.site else ():
             if not case.owners(organ):
-                what = f"annotates {organ}, which no site in spec.sites does"
-                fix = f"Add a site that annotates {organ}, or take it out of {entry.site}."
+                what = f"annotates {organ}, which no site in spec.sites annotates"
+                fix = f"Add a site that annotates {organ}, or remove it from {entry.site}."
                 yield case.problem(NO_OWNER, entry.path, what, fix, entry.member.alias)
 
 
@@ -142,7 +142,7 @@ def head_must_stay(case: Case) -> Iterator[Problem]:
         if spec.shared_head:
             head, fix = f"the one head of {_head_maker(spec)}", "choose objective PerOrganHead"
         elif shared:
-            head, fix = f"the head of {shared[0]}, which other sites annotate too", "take the others out"
+            head, fix = f"the head of {shared[0]}, which other sites annotate too", "remove the other sites"
         else:
             continue
         what = f"has release None, but would share {head}"
@@ -193,7 +193,7 @@ def site_changed(case: Case) -> Iterator[Problem]:
         if known is None or site is None or case.has_withdrawn(entry):
             continue
         if site.key != known.key:
-            what, fix = f"was {known.key} so far", "Give another site an alias of its own."
+            what, fix = f"stood for {known.key} until now", "Give another site an alias of its own."
             yield case.problem(SITE_CHANGED, f"{entry.path}.siteRef", what, fix, site.key)
         else:
             for field in known.changed(site.spec):
@@ -211,7 +211,7 @@ def organ_too_late(case: Case) -> Iterator[Problem]:
         late = sorted(set(entry.site.spec.organs) - organs) if entry.site else []
         if late and not case.has_withdrawn(entry):
             what = (
-                f"annotates {late[0]}, which no site did when the federation began: the one head of "
+                f"annotates {late[0]}, which no site annotated when the federation began: the one head of "
                 f"{_head_maker(spec)} has no channel for it"
             )
             fix = f"Start a new federation that has {late[0]} from the beginning."
@@ -233,10 +233,10 @@ def no_site_stays(case: Case) -> Iterator[Problem]:
     leaving = sorted(carriers - named)
     if leaving and not carriers & staying:
         what = (
-            f"takes out every site that trains now ({', '.join(leaving)}): a new site joins only after the "
-            "open round, and nobody would be left to finish it"
+            f"removes every site that is training ({', '.join(leaving)}): new sites join after the open "
+            "round, and no site would be left to finish it"
         )
-        fix = "Keep at least one of them until a new site has delivered an update, then take it out."
+        fix = "Keep at least one of them until a new site has delivered an update, then remove it."
         yield case.problem(NO_SITE_STAYS, "spec.sites", what, fix)
 
 
@@ -263,7 +263,7 @@ def window_not_allowed(case: Case) -> Iterator[Problem]:
     for entry in case.entries:
         for data_set in entry.site.spec.data_sets if entry.site else ():
             if data_set.window is not None:
-                what = f"has a window of its own for its data set {data_set.name}, but all are to use one"
+                what = f"sets a window for its data set {data_set.name}, but all sites are to use one"
                 fix = "Set spec.preprocessing.intensity.siteWindows to true, or ask its owner to remove it."
                 yield case.problem(WINDOW_NOT_ALLOWED, entry.path, what, fix, entry.member.alias)
 

@@ -120,7 +120,7 @@ class FederationTurn:
     def _open(self) -> Bucket:
         spec = self._federation.spec.store
         if spec is None:
-            message = "spec.store is missing. Say where the federation's records lie."
+            message = "spec.store is missing. Say where the federation's records are kept."
             raise NotBegun(c.STORE_MISSING, message, RESTING_SECONDS)
         access = self._memory.access(self._cluster, spec)
         return Bucket(access, *self._memory.open(access))
@@ -228,7 +228,9 @@ class FederationTurn:
         if not situation.wants_retry:
             return ()
         self._patch({"annotations": {names.RETRY: None}})
-        return (Event(RETRIED, "another try, as the annotation asked for"),) if steps.retries else ()
+        return (
+            (Event(RETRIED, f"trying again, as the annotation {names.RETRY} asks"),) if steps.retries else ()
+        )
 
     def _patch(self, metadata: dict[str, object]) -> None:
         subject = self._memory.subject

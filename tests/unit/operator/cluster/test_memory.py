@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from segviz_exchange.contract.spec import CredentialSource, Retention, StoreSpec
+from segviz_exchange.contract.choices import CredentialSource
+from segviz_exchange.contract.spec import Retention, StoreSpec
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.cluster.api.client import Forbidden, Kind
 from segviz_operator.cluster.api.names import EXPIRES_AT, SITE, Subject

@@ -58,6 +58,7 @@ def test_what_happens_to_a_busy_one_brings_it_again_when_it_is_done_and_not_befo
         queue.add("abdomen")
         assert len(queue) == 0
         queue.done("abdomen", LATER)
+        assert len(queue) == 1
         assert await queue.take() == "abdomen"
         queue.done("abdomen", None)
         assert len(queue) == 0
@@ -71,6 +72,7 @@ def test_one_that_is_done_comes_again_when_it_asked_for_it():
         await queue.take()
         queue.done("abdomen", 0.0)
         await let_timers_fire()
+        assert len(queue) == 1
         assert await queue.take() == "abdomen"
 
     on_a_loop(act)
@@ -103,6 +105,7 @@ def test_what_is_to_come_soon_is_put_off_by_nothing():
         queue.add_soon("site/basel/ct", 0.0)
         queue.add_soon("site/basel/ct", LATER)
         await let_timers_fire()
+        assert len(queue) == 1
         assert await queue.take() == "site/basel/ct"
 
     on_a_loop(act)

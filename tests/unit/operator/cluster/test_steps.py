@@ -10,7 +10,8 @@ import pytest
 from builders.federations import build_control, build_spec
 from builders.rig import site_spec
 from builders.snapshots import snapshot
-from segviz_exchange.contract import spec as s
+from segviz_exchange.contract import site_spec as s
+from segviz_exchange.contract.choices import ImagePullPolicy
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.objects.hosting import spec_digest
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
@@ -24,7 +25,7 @@ from segviz_operator.plan.workload import WorkloadRole
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "segviz:consent:radiology:abdomen", "rb")
-POD = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")
+POD = s.TrainerPod(ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")
 ORGANS = {"basel": "liver", "bern": "spleen"}
 REFUSED = InvalidManifest([Problem("SegVizFederation radiology/abdomen", "spec", "is wrong", "Mend it.")])
 

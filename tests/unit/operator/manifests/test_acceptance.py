@@ -66,7 +66,7 @@ REFUSED: dict[str, Case] = {
     "a site that is not there": Case(
         acceptance.SITE_NOT_FOUND,
         "spec.sites[0].siteRef",
-        ('"basel/livre" names no SegVizSite', "Did you mean basel/liver?"),
+        ('"basel/livre" refers to a SegVizSite that does not exist', "Did you mean basel/liver?"),
         {"spec.sites[0].siteRef.name": "livre"},
     ),
     "an evaluation site that is to train": Case(
@@ -182,7 +182,7 @@ REFUSED: dict[str, Case] = {
     "an alias that is given to another site": Case(
         acceptance.SITE_CHANGED,
         "spec.sites[1].siteRef",
-        ('"chur/abdomen" was bern/spleen so far', "an alias of its own"),
+        ('"chur/abdomen" stood for bern/spleen until now', "an alias of its own"),
         {"spec.sites[1].siteRef": EXTERNAL["siteRef"]},
         {"chur/abdomen": {"spec.role": "Training"}},
         _past("bern"),
@@ -190,21 +190,21 @@ REFUSED: dict[str, Case] = {
     "an organ that the one head has no channel for": Case(
         acceptance.ORGAN_TOO_LATE,
         "spec.sites[1]",
-        ('"bern" annotates spleen, which no site did', "Start a new federation that has spleen"),
+        ('"bern" annotates spleen, which no site annotated', "Start a new federation that has spleen"),
         {"spec.objective": "Marginal"},
         past=_past(organs=("liver", "pancreas")),
     ),
     "new sites in place of all that train": Case(
         acceptance.NO_SITE_STAYS,
         "spec.sites",
-        ("takes out every site that trains now (basel)", "Keep at least one of them until a new site"),
+        ("removes every site that is training (basel)", "Keep at least one of them until a new site"),
         {"spec.sites[0]": REMOVED},
         past=_past("basel", carriers=("basel",)),
     ),
     "the last site that trains, where another has withdrawn": Case(
         acceptance.NO_SITE_STAYS,
         "spec.sites",
-        ("takes out every site that trains now (basel)",),
+        ("removes every site that is training (basel)",),
         {"spec.sites[0]": REMOVED},
         {"bern/spleen": {"spec.allowedFederations": []}},
         _past("basel", "bern", carriers=("basel", "bern")),
@@ -212,7 +212,7 @@ REFUSED: dict[str, Case] = {
     "a window of its own where all use one": Case(
         acceptance.WINDOW_NOT_ALLOWED,
         "spec.sites[0]",
-        ('"basel" has a window of its own for its data set ct', "siteWindows to true"),
+        ('"basel" sets a window for its data set ct', "siteWindows to true"),
         sites={"basel/liver": {"spec.dataSets[0].window": [-57, 164]}},
     ),
     "Central with several sites": Case(
