@@ -91,6 +91,7 @@ def test_records_are_read_again_only_where_newer_ones_are_asked_for(
 ):
     observer = Observer(FolderStore(tmp_path))
     first = memory.read(observer, clock.now - 10)
+    assert memory.read(observer, clock.now) is first
     clock.now += 5
     assert memory.read(observer, clock.now - 10) is first
     assert memory.read(observer, clock.now) is not first
