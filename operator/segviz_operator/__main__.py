@@ -18,11 +18,10 @@ from segviz_operator.cluster.api.client import Cluster
 from segviz_operator.cluster.api.connection import connect
 from segviz_operator.cluster.api.names import MANAGER
 from segviz_operator.cluster.api.reach import watch_what_can_be
-from segviz_operator.cluster.reconcile.apply import Images
 from segviz_operator.cluster.reconcile.controller import WORKERS, Controller
 from segviz_operator.cluster.reconcile.handlers import register
 from segviz_operator.cluster.reconcile.reconciler import Reconciler
-from segviz_operator.cluster.reconcile.turn import Settings
+from segviz_operator.cluster.reconcile.settings import Images, Settings
 from segviz_operator.watch.metrics import OperatorMetrics
 from segviz_operator.watch.page import StatusPage
 

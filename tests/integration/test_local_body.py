@@ -144,6 +144,25 @@ def test_a_site_that_joins_and_one_that_leaves(here: Here) -> None:
     assert here.weight() == 9.0
 
 
+def test_an_edit_that_leaves_nobody_who_trains_is_not_used(here: Here) -> None:
+    here.behave("basel", seconds="0.3")
+    here.describe("basel", rounds=6)
+    runner = here.start()
+    here.wait(round_is(1))
+    here.describe("chur", rounds=6)
+    here.wait(round_is(3))
+    here.describe("basel", "chur", rounds=6)
+    here.wait(lambda records: "chur" in records.rounds[max(records.rounds)].participants)
+    here.describe("chur", rounds=6)
+    code, said = end_of(runner)
+    assert code == 0, said
+    told = "spec.sites removes every site that is training (basel)"
+    assert said.count(f"the edited manifest is not used. SegVizFederation default/abdomen: {told}") == 1
+    records = here.records()
+    assert records is not None
+    assert [records.rounds[number].participants for number in (3, 6)] == [("basel",), ("chur",)]
+
+
 def test_a_record_of_another_version_ends_a_run_with_a_sentence(here: Here) -> None:
     here.behave("bern", seconds="0.3")
     runner = here.start()

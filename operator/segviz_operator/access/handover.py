@@ -30,6 +30,27 @@ def renew(
     return fresh
 
 
+def credentials_to_tell(
+    store: Store,
+    alias: str,
+    mint: Callable[[], Credentials],
+    lifetime_seconds: int,
+    now: datetime,
+    told: bool,
+) -> Credentials | None:
+    """What a remote site's join file should say from now on; nothing where it says so already.
+
+    Args:
+        now: by the store's clock.
+        told: whether there is a join file.
+    """
+    fresh = renew(store, alias, mint, lifetime_seconds, now)
+    if fresh is not None or told:
+        return fresh
+    # Whoever was killed between the two has left credentials in the store, and no join file.
+    return newest_remote(store, alias)[1]
+
+
 def newest_remote(store: Store, alias: str) -> tuple[int, Credentials | None]:
     """Number of the newest credentials left for a remote site, and they themselves; 0 where none are."""
     left = numbered(store, keys.credentials(alias))

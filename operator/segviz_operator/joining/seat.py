@@ -70,7 +70,7 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     invitation = read_invitation(joinfile)
     _check_mode(joinfile, console)
     site = _only_site(manifest)
-    if invitation.federation not in site.spec.allowed_federations:
+    if not site.allows(invitation.federation):
         raise Refusal(
             f"{manifest}: {site} does not consent to {invitation.federation}. To take part, add "
             f"{invitation.federation} to its spec.allowedFederations."

@@ -61,7 +61,8 @@ def next_wishes(
     """
     delivered = [alias for alias, site in records.sites.items() if site.has_delivered]
     first = records.first_control
-    past = identity.past((*delivered, *running), first.organs if first else ())
+    organs = first.organs if first else ()
+    past = identity.past((*delivered, *running), organs, records.carriers)
     return _wishes(request, request.files.read(past), identity.sites, request.store or identity.store)
 
 

@@ -99,6 +99,18 @@ class FederationRecords:
     """What sites wrote that is no record, with the reason; such an object counts as absent."""
     closed: dict[int, datetime] = field(default_factory=dict)
     """When it was decided who is in a round."""
+    joined: frozenset[str] = frozenset()
+    """Sites that were active when the newest round closed, and so may be in the open one."""
+
+    @property
+    def carriers(self) -> frozenset[str]:
+        """Members by whom the open round can close; where all of them were given up, they nevertheless.
+
+        Nobody before the first model is committed, for until then anybody may begin.
+        """
+        if self.control is None:
+            return frozenset()
+        return self.joined.intersection(self.control.active) or self.joined.intersection(self.control.members)
 
     @property
     def newest_round(self) -> int | None:
@@ -188,11 +200,12 @@ class Observer:
         control = self._record(listed, controls[max(controls)], Control) if controls else None
         rounds = 0 if control is None else control.spec.rounds
         sites = _by_site(listed)
+        found_rounds = self._numbered(listed, keys.ROUNDS, Round)
         return FederationRecords(
             now=now,
             control=control,
             first_control=self._record(listed, controls[min(controls)], Control) if controls else None,
-            rounds=self._numbered(listed, keys.ROUNDS, Round),
+            rounds=found_rounds,
             committed={number: listed[key].modified for number, key in round_keys.items()},
             closings=self._numbered(listed, keys.CLOSINGS, Closing),
             final=self._record(listed, keys.FINAL, Final),
@@ -208,7 +221,13 @@ class Observer:
             closed={
                 number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
             },
+            joined=self._joined(listed, found_rounds),
         )
+
+    def _joined(self, listed: dict[str, Entry], rounds: dict[int, Round]) -> frozenset[str]:
+        newest = rounds.get(max(rounds, default=0))
+        under = newest and self._record(listed, keys.control(newest.control), Control)
+        return frozenset(under.active if under else ())
 
     def _site(self, listed: dict[str, Entry], alias: str, rounds: int) -> SiteFacts:
         # Each round has a folder for its attempts, numbered as a record is.

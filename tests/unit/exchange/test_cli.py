@@ -52,7 +52,7 @@ def test_a_federation_that_does_not_fit_its_sites_is_a_problem(tmp_path: Path):
     path.write_text(yaml.safe_dump_all([build_site(), build_federation()]), encoding="utf-8")
     result = _run("validate", str(path))
     assert result.exit_code == 2
-    assert 'spec.sites[0].siteRef "basel/liver" names no SegVizSite that there is' in result.stderr
+    assert 'spec.sites[0].siteRef "basel/liver" refers to a SegVizSite that does not exist' in result.stderr
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0"])

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
-from segviz_operator.cluster.api.names import SPEC_HASH, Subject
+from segviz_operator.cluster.api.names import SPEC_DIGEST, Subject
 from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
-from segviz_operator.manifests.digest import fingerprint
+from segviz_operator.manifests.digest import digest
 from segviz_operator.plan.command_line import SiteFolders
 
 DATA_FOLDER = "/data"
@@ -37,7 +37,7 @@ class Host:
         )
 
     def annotations(self) -> dict[str, str]:
-        return {SPEC_HASH: spec_hash(self.spec)}
+        return {SPEC_DIGEST: spec_digest(self.spec)}
 
     def _data(self) -> dict[str, object]:
         volume = self.spec.volume
@@ -48,7 +48,7 @@ class Host:
         return {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
 
 
-def spec_hash(spec: SiteSpec) -> str:
+def spec_digest(spec: SiteSpec) -> str:
     """Changes with all that a Pod at the site is made of, or reads of its site's manifest."""
     # Who else may come and whether work rests are no matter of a running Pod.
-    return fingerprint(msgspec.structs.replace(spec, allowed_federations=(), suspend=False))
+    return digest(msgspec.structs.replace(spec, allowed_federations=(), suspend=False))

@@ -21,9 +21,10 @@ from segviz_exchange.contract.site_spec import (
 )
 from segviz_exchange.stores.credentials import Credentials
 from segviz_operator.cluster.api.names import Subject, consent_name, job_name, label_value, secret_name
-from segviz_operator.cluster.credentials.store_secret import build_store_secret, secret_seen
+from segviz_operator.cluster.credentials.store_access import Granted
+from segviz_operator.cluster.credentials.store_secret import Recipient, build_store_secret, secret_seen
 from segviz_operator.cluster.objects.federation_job import build_federation_job
-from segviz_operator.cluster.objects.hosting import Host, spec_hash
+from segviz_operator.cluster.objects.hosting import Host, spec_digest
 from segviz_operator.cluster.objects.jobs import job_seen
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.cluster.objects.site_job import build_site_job
@@ -181,21 +182,16 @@ def test_consent_and_suspension_elsewhere_restart_nothing_and_an_image_does():
     base = site()
     elsewhere = msgspec.structs.replace(base, allowed_federations=("other/one",), suspend=True)
     newer = msgspec.structs.replace(POD, image="registry.example/trainer@sha256:2")
-    assert spec_hash(elsewhere) == spec_hash(base)
-    assert spec_hash(msgspec.structs.replace(base, trainer=newer)) != spec_hash(base)
+    assert spec_digest(elsewhere) == spec_digest(base)
+    assert spec_digest(msgspec.structs.replace(base, trainer=newer)) != spec_digest(base)
 
 
 def test_a_secret_holds_what_the_pod_reads_and_says_when_it_is_due():
     half = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
     secret = build_store_secret(
         SUBJECT,
-        "hospital-basel",
-        CONSENT,
-        Role.TRAINER,
-        "basel",
-        Credentials("key", "secret"),
-        half,
-        site(),
+        Recipient.at(Host("basel", "hospital-basel", CONSENT, site()), Role.TRAINER),
+        Granted(Credentials("key", "secret"), half),
         "PEM",
     )
     assert secret["metadata"]["name"] == secret_name(SUBJECT, "basel", Role.TRAINER)
@@ -204,6 +200,6 @@ def test_a_secret_holds_what_the_pod_reads_and_says_when_it_is_due():
     assert json.loads(files["credentials.json"])["accessKey"] == "key"
     assert msgspec.json.decode(files["site.json"], type=SiteSpec) == site()
     seen = secret_seen(secret)
-    assert not seen.is_due(half.replace(hour=11), seen.spec_hash)
-    assert seen.is_due(half, seen.spec_hash)
+    assert not seen.is_due(half.replace(hour=11), seen.content_digest)
+    assert seen.is_due(half, seen.content_digest)
     assert seen.is_due(half.replace(hour=11), "another spec")

@@ -72,10 +72,13 @@ def test_merge_patch_follows_rfc_7386() -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "a field of the study": ({"baselin": "Local"}, "spec.baselin is no field. Did you mean baseline?"),
+    "a field of the study": (
+        {"baselin": "Local"},
+        "spec.baselin is an unknown field. Did you mean base",
+    ),
     "a name": (
         {"rows": [{"name": "Local+FT"}]},
-        'spec.rows[0].name "Local+FT" is not written as it must be',
+        'spec.rows[0].name "Local+FT" has the wrong form',
     ),
     "no rows": ({"rows": []}, "spec.rows [] has 0 entries"),
     "a row twice": (
@@ -100,8 +103,8 @@ def test_a_mistake_in_a_row_is_told_with_the_row() -> None:
         {"name": "prox", "spec": {"algorithm": {"name": "FedBN", "proximalMu": 1}, "round": 3}},
     )
     assert "SegVizStudy default/paper: spec.rows[0].spec.algorithm.name" in said
-    assert '"Locl" is no choice. Did you mean Local?' in said
-    assert "spec.rows[1].spec.round is no field. Did you mean rounds?" in said
+    assert '"Locl" is not a valid choice. Did you mean Local?' in said
+    assert "spec.rows[1].spec.round is an unknown field. Did you mean rounds?" in said
     assert "spec.rows[1].spec.algorithm.proximalMu" in said
 
 
