@@ -10,6 +10,7 @@ half of a training step; one resampling that crops, pads and turns at once costs
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,12 +68,27 @@ def epoch_batches(
     first_step: int = 0,
 ) -> Iterator[Batch]:
     """The batches of one epoch from step `first_step` (from 0) on."""
+    makers = batch_makers(cases, training, seed, site, round, epoch, attempt, first_step)
+    return (make() for make in makers)
+
+
+def batch_makers(
+    cases: Sequence[PreparedCase],
+    training: Training,
+    seed: int,
+    site: str,
+    round: int,
+    epoch: int,
+    attempt: int = 1,
+    first_step: int = 0,
+) -> Iterator[Callable[[], Batch]]:
+    """What makes each of these batches; in any order and on any thread they come out the same."""
     position = (seed, site, round, epoch, attempt)
     ordered = sorted(cases, key=lambda case: (case.data_set, case.id))
     order = build_generator(*position, "order").permutation(len(ordered))
     for step in range(first_step, steps_per_epoch(len(cases), training)):
         chosen = order[step * training.batch_size : (step + 1) * training.batch_size]
-        yield _batch([ordered[index] for index in chosen], training, position)
+        yield partial(_batch, [ordered[index] for index in chosen], training, position)
 
 
 def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[int | str, ...]) -> Batch:
