@@ -100,9 +100,11 @@ def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[in
         rows = slice(index * crops, (index + 1) * crops)
         _fill(image[rows, 0], label[rows, 0], case, training, chance)
     annotated = tuple(case.annotated for case in cases for _ in range(crops))
-    ignored = label == IGNORED
-    known = torch.from_numpy((~ignored).astype(np.float32)) if ignored.any() else None
-    label[ignored] = 0
+    known = None
+    if label.max() == IGNORED:  # no class is higher, and most sites ignore nothing
+        ignored = label == IGNORED
+        known = torch.from_numpy((~ignored).astype(np.float32))
+        label[ignored] = 0
     return Batch(torch.from_numpy(image), torch.from_numpy(label), annotated, known)
 
 
@@ -114,7 +116,9 @@ def _fill(
     chance: np.random.Generator,
 ) -> None:
     """Draw one crop into each row of `image` and `label`, both (crops, X, Y, Z)."""
-    volume, classes, foreground = case.mapped_image()[0], case.mapped_label()[0], case.mapped_foreground()
+    # Plain arrays of the same memory: each slice of a memmap costs as much as a small copy.
+    volume, classes = np.asarray(case.mapped_image()[0]), np.asarray(case.mapped_label()[0])
+    foreground = case.mapped_foreground()
     for row in range(len(image)):
         start = _crop_start(classes, foreground, training.patch, chance)
         if training.augmentation is Augmentation.NONE or chance.random() >= _AFFINE_PROBABILITY:
