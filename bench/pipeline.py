@@ -34,6 +34,7 @@ from monai.transforms.spatial.dictionary import RandAffined
 from monai.transforms.utility.dictionary import FgBgToIndicesd
 
 from segviz_exchange.contract import spec
+from segviz_exchange.contract.choices import Augmentation, MemoryFormat, OptimizerState, Precision
 from segviz_trainer.batches.prefetch import Prefetch
 from segviz_trainer.batches.sampling import Batch, batch_makers
 from segviz_trainer.data.cache import PreparedCase
@@ -48,10 +49,10 @@ TRAINING = spec.Training(
     crops_per_volume=4,
     batch_size=2,
     learning_rate=1e-4,
-    augmentation=spec.Augmentation.DEFAULT,
-    optimizer_state=spec.OptimizerState.KEEP,
-    precision=spec.Precision.BF16,
-    memory_format=spec.MemoryFormat.CHANNELS_LAST_3D,
+    augmentation=Augmentation.DEFAULT,
+    optimizer_state=OptimizerState.KEEP,
+    precision=Precision.BF16,
+    memory_format=MemoryFormat.CHANNELS_LAST_3D,
     threads=1,
 )
 """What the schema fills in, as far as a batch goes."""

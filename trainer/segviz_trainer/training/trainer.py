@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ class Trainer:
     ) -> Generator[Batch, None, None]:
         """The batches from `start` to the end of epoch `epochs`, made ahead: close it if it is left early."""
         makers = (
-            make
+            partial(self._staged, make)
             for epoch in range(start.epoch, epochs)
             for make in batch_makers(
                 cases,
@@ -81,6 +82,9 @@ class Trainer:
             )
         )
         return Prefetch.beside(self.device.place_at).run(makers)
+
+    def _staged(self, make: Callable[[], Batch]) -> Batch:
+        return make().to(self.device.stage)
 
     def train_epoch(
         self,
