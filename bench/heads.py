@@ -75,7 +75,8 @@ def federate(
         rate = learning_rate(federation.training.learning_rate, round_ - 1, rounds)
         for alias, trainer in trainers.items():
             at = Position(round_, 1, 0, 0)
-            trainer.train_epoch(cases[alias], at, rate, on_step=lambda position, loss, size: None)
+            batches = trainer.batches(cases[alias], at, epochs=1)
+            trainer.train_epoch(batches, at, rate, on_step=lambda position, loss, size: None)
         if round_ % 5 == 0:
             before = show(trainers, external, scored)
             drift = average(first.model, second.model)

@@ -194,7 +194,8 @@ def our_step(options: argparse.Namespace, threads: int) -> Step:
     optimizer = build_optimizer(parameters)
     for group in optimizer.param_groups:
         group["lr"] = RATE
-    return Trainer(net, parameters, optimizer, PerOrganHead(("organ",)), device, "bench", SEED)._step
+    trainer = Trainer(net, parameters, optimizer, PerOrganHead(("organ",)), device, "bench", SEED)
+    return lambda batch: float(trainer._step(batch))
 
 
 PLAIN = "(a) plain MONAI: FP32, contiguous"

@@ -10,6 +10,7 @@ half of a training step; one resampling that crops, pads and turns at once costs
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,12 +68,27 @@ def epoch_batches(
     first_step: int = 0,
 ) -> Iterator[Batch]:
     """The batches of one epoch from step `first_step` (from 0) on."""
+    makers = batch_makers(cases, training, seed, site, round, epoch, attempt, first_step)
+    return (make() for make in makers)
+
+
+def batch_makers(
+    cases: Sequence[PreparedCase],
+    training: Training,
+    seed: int,
+    site: str,
+    round: int,
+    epoch: int,
+    attempt: int = 1,
+    first_step: int = 0,
+) -> Iterator[Callable[[], Batch]]:
+    """What makes each of these batches; in any order and on any thread they come out the same."""
     position = (seed, site, round, epoch, attempt)
     ordered = sorted(cases, key=lambda case: (case.data_set, case.id))
     order = build_generator(*position, "order").permutation(len(ordered))
     for step in range(first_step, steps_per_epoch(len(cases), training)):
         chosen = order[step * training.batch_size : (step + 1) * training.batch_size]
-        yield _batch([ordered[index] for index in chosen], training, position)
+        yield partial(_batch, [ordered[index] for index in chosen], training, position)
 
 
 def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[int | str, ...]) -> Batch:
@@ -84,9 +100,11 @@ def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[in
         rows = slice(index * crops, (index + 1) * crops)
         _fill(image[rows, 0], label[rows, 0], case, training, chance)
     annotated = tuple(case.annotated for case in cases for _ in range(crops))
-    ignored = label == IGNORED
-    known = torch.from_numpy((~ignored).astype(np.float32)) if ignored.any() else None
-    label[ignored] = 0
+    known = None
+    if label.max() == IGNORED:  # no class is higher, and most sites ignore nothing
+        ignored = label == IGNORED
+        known = torch.from_numpy((~ignored).astype(np.float32))
+        label[ignored] = 0
     return Batch(torch.from_numpy(image), torch.from_numpy(label), annotated, known)
 
 
@@ -98,7 +116,9 @@ def _fill(
     chance: np.random.Generator,
 ) -> None:
     """Draw one crop into each row of `image` and `label`, both (crops, X, Y, Z)."""
-    volume, classes, foreground = case.mapped_image()[0], case.mapped_label()[0], case.mapped_foreground()
+    # Plain arrays of the same memory: each slice of a memmap costs as much as a small copy.
+    volume, classes = np.asarray(case.mapped_image()[0]), np.asarray(case.mapped_label()[0])
+    foreground = case.mapped_foreground()
     for row in range(len(image)):
         start = _crop_start(classes, foreground, training.patch, chance)
         if training.augmentation is Augmentation.NONE or chance.random() >= _AFFINE_PROBABILITY:

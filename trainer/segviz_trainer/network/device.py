@@ -42,8 +42,13 @@ class Device:
     def move(self, net: SegNet) -> SegNet:
         return net.to(self.place_at).to(memory_format=self.memory_format)
 
+    def stage(self, tensor: Tensor) -> Tensor:
+        """Where a GPU fetches it from by itself, while the processor goes on; on a CPU it stays."""
+        return tensor.pin_memory() if self.place_at.type == "cuda" else tensor
+
     def place(self, image: Tensor) -> Tensor:
-        return image.to(self.place_at).contiguous(memory_format=self.memory_format)
+        placed = image.to(self.place_at, non_blocking=True)
+        return placed.contiguous(memory_format=self.memory_format)
 
     def environment(self) -> Environment:
         return Environment(

@@ -104,6 +104,8 @@ class Participant:
 
     def report(self, phase: Phase, at: Position, epoch: EpochSoFar) -> bool:
         """A heartbeat from within training; says whether one was due."""
+        if not self.heartbeat.is_due(phase):
+            return False  # before the loss is read, which waits for the device
         return self.heartbeat.beat(
             phase,
             round=at.round,

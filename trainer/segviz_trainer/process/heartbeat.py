@@ -41,6 +41,9 @@ class Heartbeat:
         self._sent = float("-inf")
         self._phase: Phase | None = None
 
+    def is_due(self, phase: Phase) -> bool:
+        return phase is not self._phase or time.monotonic() - self._sent >= self.interval_seconds
+
     def beat(self, phase: Phase, **fields: object) -> bool:
         """Send a heartbeat if one is due, or if the phase is new.
 
@@ -52,10 +55,9 @@ class Heartbeat:
         """
         if isinstance(round_ := fields.get("round"), int):
             logs.enter_round(round_)
-        now = time.monotonic()
-        if phase is self._phase and now - self._sent < self.interval_seconds:
+        if not self.is_due(phase):
             return False
-        self._sent, self._phase = now, phase
+        self._sent, self._phase = time.monotonic(), phase
         progress = Progress(lease=self.lease, phase=phase, **fields)  # type: ignore[arg-type]
         try:
             self.store.put(keys.progress(self.site), encode(progress))

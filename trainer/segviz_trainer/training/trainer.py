@@ -1,12 +1,14 @@
 """Local training: Adam and one visible loop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from segviz_trainer.batches.sampling import Batch, epoch_batches
+from segviz_trainer.batches.prefetch import Prefetch
+from segviz_trainer.batches.sampling import Batch, batch_makers
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
@@ -61,40 +63,55 @@ class Trainer:
     proximal_mu: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
 
+    def batches(
+        self, cases: Sequence[PreparedCase], start: Position, epochs: int
+    ) -> Generator[Batch, None, None]:
+        """The batches from `start` to the end of epoch `epochs`, made ahead: close it if it is left early."""
+        makers = (
+            partial(self._staged, make)
+            for epoch in range(start.epoch, epochs)
+            for make in batch_makers(
+                cases,
+                self.device.training,
+                self.seed,
+                self.site,
+                start.round,
+                epoch,
+                start.attempt,
+                start.step if epoch == start.epoch else 0,
+            )
+        )
+        return Prefetch.beside(self.device.place_at).run(makers)
+
+    def _staged(self, make: Callable[[], Batch]) -> Batch:
+        return make().to(self.device.stage)
+
     def train_epoch(
         self,
-        cases: Sequence[PreparedCase],
+        batches: Iterable[Batch],
         start: Position,
         rate: float,
         *,
-        on_step: Callable[[Position, float, int], None],
+        on_step: Callable[[Position, Tensor, int], None],
     ) -> None:
         """Run the steps of one epoch from `start.step` on.
 
         Args:
+            batches: those of the epoch's steps that are left.
             start: the epoch, and how many of its steps are already in the model.
             rate: the epoch's learning rate.
             on_step: told after each step what has been done, the step's loss and its patches; may raise.
+                To read the loss is to wait for the device.
         """
         self._train_mode()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = epoch_batches(
-            cases,
-            self.device.training,
-            self.seed,
-            self.site,
-            start.round,
-            start.epoch,
-            start.attempt,
-            start.step,
-        )
         for step, batch in enumerate(self.pulse.timed(batches), start=start.step + 1):
             loss = self._step(batch)
             self.pulse.samples += len(batch.image)
             on_step(Position(start.round, start.attempt, start.epoch, step), loss, len(batch.image))
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch) -> Tensor:
         placed = batch.to(self.device.place)
         with self.device.autocast():
             loss = self.loss(self.model, placed)
@@ -103,7 +120,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def _train_mode(self) -> None:
         self.model.train()

@@ -9,7 +9,8 @@ from builders.volumes import ORGANS, WINDOWED, write_case
 from segviz_exchange.contract.choices import Augmentation, MemoryFormat, OptimizerState, Precision
 from segviz_exchange.contract.spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
-from segviz_trainer.batches.sampling import Batch, epoch_batches, steps_per_epoch
+from segviz_trainer.batches.prefetch import Prefetch
+from segviz_trainer.batches.sampling import Batch, batch_makers, epoch_batches, steps_per_epoch
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 
 SHAPE = (24, 28, 20)
@@ -152,3 +153,11 @@ def test_the_identity_is_a_plain_crop() -> None:
     affine_crop(image, np.zeros(SHAPE, np.uint8), (3, -6, 18), np.eye(3), turned, label)
     plain_crop(image, (3, -6, 18), plain)
     np.testing.assert_allclose(turned, plain, atol=1e-6)
+
+
+def test_batches_made_out_of_order_and_beside_each_other_are_the_same(
+    cases: tuple[PreparedCase, ...],
+) -> None:
+    makers = list(batch_makers(cases, training(), 1, "basel", 2, 3))
+    backwards = list(Prefetch(workers=3, ahead=3).run(makers[::-1]))
+    assert all(map(same, batches(cases), backwards[::-1]))

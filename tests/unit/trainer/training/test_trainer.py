@@ -1,6 +1,7 @@
 """Local training goes on where it was, bit for bit."""
 
 import itertools
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -71,12 +72,13 @@ def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
 
 
 def train(trainer: Trainer, cases: tuple[PreparedCase, ...], first_step: int = 0, last_step: int = 3) -> None:
-    def on_step(at: Position, loss: float, patches: int) -> None:
+    def on_step(at: Position, loss: Tensor, patches: int) -> None:
         if at.step == last_step:
             raise Stopped
 
-    with pytest.raises(Stopped):
-        trainer.train_epoch(cases, Position(1, 1, 0, first_step), rate=1e-2, on_step=on_step)
+    start = Position(1, 1, 0, first_step)
+    with closing(trainer.batches(cases, start, epochs=1)) as batches, pytest.raises(Stopped):
+        trainer.train_epoch(batches, start, rate=1e-2, on_step=on_step)
 
 
 def state_of(trainer: Trainer) -> dict[str, Tensor]:
@@ -177,11 +179,12 @@ def test_the_proximal_term_takes_part_in_the_steps(cases: tuple[PreparedCase, ..
         name = next(iter(trainer.parameters))
         trainer.anchor, trainer.proximal_mu = {name: trainer.parameters[name].detach() + 1}, mu
         seen: list[float] = []
+        start = Position(1, 1, 0, 2)
         trainer.train_epoch(
-            cases,
-            Position(1, 1, 0, 2),
+            trainer.batches(cases, start, epochs=1),
+            start,
             rate=0.0,
-            on_step=lambda at, loss, patches, seen=seen: seen.append(loss),
+            on_step=lambda at, loss, patches, seen=seen: seen.append(float(loss)),
         )
         losses.append(seen[0])
     assert losses[1] - losses[0] == pytest.approx(trainer.parameters[name].numel(), rel=1e-5)
