@@ -10,6 +10,9 @@ RUN := .venv/bin
 WORKDIR ?= runs/demo
 DATA ?= ../shared/data/msd-hippocampus
 
+# Importing torch and MONAI without their bytecode takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,19 +62,30 @@ study: .venv/installed ## Compare every method on the phantom data set: both tab
 hippocampus: .venv/installed ## Compare the methods on real images (DATA=folder of MSD Task04)
 	$(RUN)/segviz study examples/hippocampus --data $(DATA) --workdir runs/hippocampus
 
+.PHONY: unit
+unit: export OMP_NUM_THREADS := 1  # a worker for each core
+unit: .venv/installed ## Run the unit tests alone (no servers), with their coverage
+	$(RUN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit
+
+.PHONY: mutants
+mutants: .venv/installed ## Count which small faults of the pure core its tests see (ONLY=end of a module, such as closing)
+	$(PYTHON) tools/mutants.py $(ONLY)
+
 .PHONY: test
 test: .venv/installed tools ## Run unit, property and integration tests
 	$(RUN)/pytest -n 2 --dist loadfile
 
 .PHONY: lint
-lint: .venv/installed ## ruff, mypy --strict, import-linter, copies in the charts
+lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in the charts, links in the docs
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py bench
+	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py tools/links.py tools/minutes.py tools/mutants.py bench
 	MYPYPATH=tools $(RUN)/mypy tools/cluster
 	$(RUN)/lint-imports
+	$(RUN)/yamllint --strict .
 	$(PYTHON) tools/charts.py --check
+	$(PYTHON) tools/links.py
 
 # Peers of the benches, which must not share our environment.
 .flwr/installed: .venv/installed
@@ -105,6 +119,10 @@ cluster-down: .venv/installed ## Stop that cluster and remove all that it made
 e2e: .venv/installed ## Test everything on a real cluster: one on this machine (root), or KUBECONFIG's with SEGVIZ_*_IMAGE
 	$(CLUSTER) exec -- $(PYTHON) -m pytest --timeout=1200 tests/e2e $(E2E)
 
+.PHONY: e2e-full
+e2e-full: .venv/installed tools ## Run what takes too long for CI, on the same cluster
+	$(CLUSTER) exec -- $(PYTHON) -m pytest -m full --timeout=3600 tests/integration tests/e2e $(E2E)
+
 .PHONY: images
 images: .venv/installed ## Build the images (BASE_IMAGE=…, PYTHON_VERSION=of that base, TAG=…)
 	$(CLUSTER) build --base $(or $(BASE_IMAGE),python:3.13-slim) --python-version $(or $(PYTHON_VERSION),3.13) --tag $(or $(TAG),latest)
@@ -115,6 +133,6 @@ sbom: .venv/installed ## Write each image's bill of materials to dist/sbom
 
 .PHONY: clean
 clean: ## Remove what make has made; other runs under runs/ stay
-	rm -rf .venv .uv .flwr .surface runs/demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv .uv .flwr .surface runs/demo dist .mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rmdir runs 2>/dev/null || true

@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import choices
 from segviz_exchange.contract.records import Dice
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
 from segviz_exchange.contract.spec import FederationSpec
@@ -25,12 +25,14 @@ from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.dataset import load_evaluation_data
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.network import segnet as network
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Position
-from segviz_trainer.training.trainer import Device, Trainer, build_optimizer, learning_rate
+from segviz_trainer.training.learning_rate import learning_rate
+from segviz_trainer.training.trainer import Trainer, build_optimizer
 
 EXAMPLE = Path(__file__).parents[1] / "examples/hippocampus"
 
@@ -73,7 +75,8 @@ def federate(
         rate = learning_rate(federation.training.learning_rate, round_ - 1, rounds)
         for alias, trainer in trainers.items():
             at = Position(round_, 1, 0, 0)
-            trainer.train_epoch(cases[alias], at, rate, on_step=lambda position, loss, size: None)
+            batches = trainer.batches(cases[alias], at, epochs=1)
+            trainer.train_epoch(batches, at, rate, on_step=lambda position, loss, size: None)
         if round_ % 5 == 0:
             before = show(trainers, external, scored)
             drift = average(first.model, second.model)
@@ -88,14 +91,14 @@ def settings(shipped: FederationSpec, rounds: int) -> FederationSpec:
     return msgspec.structs.replace(
         shipped,
         rounds=rounds,
-        objective=spec.Objective.PER_ORGAN_HEAD,
-        model=msgspec.structs.replace(shipped.model, norm=spec.Norm.BATCH),
+        objective=choices.Objective.PER_ORGAN_HEAD,
+        model=msgspec.structs.replace(shipped.model, norm=choices.Norm.BATCH),
         training=msgspec.structs.replace(shipped.training, learning_rate=1e-3),
     )
 
 
 def build(site: Site, federation: FederationSpec) -> Trainer:
-    device = Device.choose(federation.training)
+    device = Device.choose(federation.training).settle()
     net = device.move(network.build(federation, site.organs))
     parameters = dict(net.named_parameters())
     loss = build_loss(Setting(federation, site.organs, site.organs, 0, net))

@@ -19,7 +19,8 @@ sys.path[:0] = [str(TESTS), str(TESTS / "unit")]
 from builders.federations import ORGANS, build_control  # type: ignore[import-not-found]  # noqa: E402
 from builders.snapshots import NOON, snapshot  # type: ignore[import-not-found]  # noqa: E402
 from builders.synthetic import update_of  # type: ignore[import-not-found]  # noqa: E402
-from segviz_exchange.contract.records import Closing, Dice, Participant, Phase, Progress, RoundScores  # noqa: E402
+from segviz_exchange.contract.progress import Phase, Progress  # noqa: E402
+from segviz_exchange.contract.records import Closing, Dice, Participant, RoundScores  # noqa: E402
 from segviz_operator.progress.observe import Delivery  # noqa: E402
 from segviz_operator.progress.status import build_status  # noqa: E402
 from segviz_operator.watch.metrics import OperatorMetrics  # noqa: E402

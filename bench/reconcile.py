@@ -28,19 +28,9 @@ from kubernetes import client, watch
 from minio.credentials.providers import StaticProvider
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import (
-    Closing,
-    Control,
-    Dice,
-    Participant,
-    Phase,
-    Progress,
-    Round,
-    RoundScores,
-    commit,
-    encode,
-    find,
-)
+from segviz_exchange.contract.ledger import commit, encode, find
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Closing, Control, Dice, Participant, Round, RoundScores
 from segviz_exchange.stores.s3 import S3Store
 
 SITES = ("basel", "bern", "chur", "geneva")

@@ -26,17 +26,19 @@ from monai.losses.dice import DiceLoss
 from monai.networks.nets.unet import UNet
 from torch import Tensor
 
-from segviz_exchange.contract import spec
-from segviz_exchange.contract.spec import Intensity, MemoryFormat, Precision
+from segviz_exchange.contract import choices, spec
+from segviz_exchange.contract.choices import Intensity, MemoryFormat, Precision
+from segviz_exchange.contract.site_spec import CaseRange, DataSet
 from segviz_trainer.batches.sampling import Batch, epoch_batches
 from segviz_trainer.data.cache import PreparedCase, prepare
 from segviz_trainer.data.layouts import find_cases
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.phantom.generate import generate
-from segviz_trainer.training.trainer import Device, Trainer, build_optimizer
+from segviz_trainer.training.trainer import Trainer, build_optimizer
 
-MODEL = spec.Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, spec.Norm.BATCH, 1)
+MODEL = spec.Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, choices.Norm.BATCH, 1)
 RATE = 1e-3
 SEED = 7
 WARM_UP = 2
@@ -98,16 +100,16 @@ def parse_options() -> argparse.Namespace:
 def draw_batches(options: argparse.Namespace, folder: Path) -> list[Batch]:
     """One organ's batches, cropped beforehand: what is compared is the step, not the way to it."""
     if options.data:
-        data = spec.DataSet("d", ".", spec.Layout.MSD, {"anterior": (1,)}, (2,), spec.CaseRange(0, 16))
+        data = DataSet("d", ".", choices.Layout.MSD, {"anterior": (1,)}, (2,), CaseRange(0, 16))
         root, intensity = options.data, spec.IntensityScaling(Intensity.Z_SCORE)
     else:
         generate(folder, SEED, cases=4, external_cases=0, size=(72, 72, 48))
-        data = spec.DataSet("d", "liver", spec.Layout.MSD, {"liver": (1,)}, ())
+        data = DataSet("d", "liver", choices.Layout.MSD, {"liver": (1,)}, ())
         root, intensity = folder, spec.IntensityScaling(Intensity.WINDOW, (-200.0, 304.0))
     found = find_cases(root, data, "--data")
     preprocessing = spec.Preprocessing(intensity)
     prepared = prepare(
-        found, preprocessing, tuple(data.organs), 512, folder / "cache", spec.OnBadCase.REFUSE, silent
+        found, preprocessing, tuple(data.organs), 512, folder / "cache", choices.OnBadCase.REFUSE, silent
     )
     return list(islice(endless(prepared.cases, training_of(options, 1)), options.steps))
 
@@ -128,8 +130,8 @@ def training_of(options: argparse.Namespace, threads: int) -> spec.Training:
         crops_per_volume=1,
         batch_size=options.batch,
         learning_rate=RATE,
-        augmentation=spec.Augmentation.NONE,
-        optimizer_state=spec.OptimizerState.KEEP,
+        augmentation=choices.Augmentation.NONE,
+        optimizer_state=choices.OptimizerState.KEEP,
         precision=Precision.BF16,
         memory_format=MemoryFormat.CHANNELS_LAST_3D,
         threads=threads,
@@ -186,13 +188,14 @@ def monai_name(ours: str) -> str:
 
 def our_step(options: argparse.Namespace, threads: int) -> Step:
     """What a site runs."""
-    device = Device.choose(training_of(options, threads))
+    device = Device.choose(training_of(options, threads)).settle()
     net = device.move(SegNet(MODEL, {"organ": 2}, SEED)).train()
     parameters = dict(sorted(net.named_parameters()))
     optimizer = build_optimizer(parameters)
     for group in optimizer.param_groups:
         group["lr"] = RATE
-    return Trainer(net, parameters, optimizer, PerOrganHead(("organ",)), device, "bench", SEED)._step
+    trainer = Trainer(net, parameters, optimizer, PerOrganHead(("organ",)), device, "bench", SEED)
+    return lambda batch: float(trainer._step(batch))
 
 
 PLAIN = "(a) plain MONAI: FP32, contiguous"

@@ -27,7 +27,7 @@ from segviz_operator.dashboards import DASHBOARDS
 from segviz_operator.dashboards.panel import F, Panel, Row, Shape
 
 FOLDER = Path(__file__).resolve().parent.parent / "charts" / "segviz-operator" / "dashboards"
-RUNBOOKS = "https://github.com/segviz/segviz/blob/main/docs/runbooks"
+RUNBOOKS = "https://github.com/segviz/segviz/blob/main/docs/how-to/runbooks"
 """The chart puts monitoring.runbooks in its place."""
 DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TITLES = {"federation": "SegViz / Federation", "fleet": "SegViz / Fleet"}

@@ -1,4 +1,4 @@
-"""Write docs/metrics.md from the metrics that the code declares."""
+"""Write docs/reference/metrics.md from the metrics that the code declares."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from segviz_exchange.stores import measured
 from segviz_operator.watch import measures as operator
 from segviz_trainer.process import pulse as trainer
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
 
 Written by `python tools/metrics_table.py` from the code; a test compares them.
 
-What the operator (or `segviz run --metrics-port`) says of federations follows from their records and status:
-it is the same after a restart, it is there although a trainer has ended, and it goes with the federation.
-Trainers and aggregators serve what is only known while they work. Ages are `time()` minus a timestamp. The
-label `federation_namespace` is not called `namespace`: a scrape gives each series that one for its pod.
+What the operator (or `segviz run --metrics-port`) says of federations follows from their records and status.
+So it is the same after a restart, stays when a trainer has ended, and goes when the federation is deleted.
+Trainers and aggregators serve what is only known while they work. An age is `time()` minus a timestamp. The
+label `federation_namespace` is not called `namespace`, because a scrape adds that one for the Pod.
 
-A phase's series is there while the phase lasts, with the value 1. Organs, sites and reasons are those of the
-manifests and of the code's own constants, so nobody can make series without bound; by round only the newest
+A phase has a series with the value 1 for as long as it lasts. Organs, sites and reasons come from the
+manifests and from the code's own constants, so the number of series is bounded. Of rounds, only the newest
 three are kept.
 """
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from segviz_aggregator.loop import Aggregator, run
 from segviz_aggregator.pulse import Pulse
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import InvalidRecord
+from segviz_exchange.contract.ledger import InvalidRecord
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -18,9 +18,10 @@ from segviz_exchange.process.http_pages import serve_metrics
 from segviz_exchange.process.lock import lock
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.probe import probe
-from segviz_exchange.stores.store import StoreError, open_store
+from segviz_exchange.stores.store import StoreError
 
 PATIENCE_SECONDS = 600.0
 
@@ -32,7 +33,9 @@ log = logging.getLogger("segviz_aggregator")
 @click.option("--prefix", required=True, help="The federation's prefix in the store, with a final slash.")
 @click.option("--scratch", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--poll-seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.01))
-@click.option("--stop-on-stdin-eof", is_flag=True, help="Stop when the parent that holds stdin has died.")
+@click.option(
+    "--stop-on-stdin-eof", is_flag=True, help="Stop when the parent process, which holds stdin, dies."
+)
 def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdin_eof: bool) -> None:
     """Close and merge the rounds of one federation until it has a final model.
 

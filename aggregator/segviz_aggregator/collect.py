@@ -16,7 +16,8 @@ from segviz_exchange.contract.closing import (
     close_round,
     expected_sites,
 )
-from segviz_exchange.contract.records import Closing, InvalidRecord, Rejection, Update, commit, numbered, read
+from segviz_exchange.contract.ledger import InvalidRecord, commit, numbered, read
+from segviz_exchange.contract.records import Closing, Rejection, Update
 from segviz_exchange.stores.store import Entry, Store
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Collector:
         except InvalidRecord as error:
             return Fault(reasons.INVALID_RECORD, str(error))
         leases = numbered(self._store, keys.leases(site))
+        blob = keys.site_blob(site, update.blob)
         known = update.control in situation.controls
         fault = verify(
             Candidate(
@@ -81,12 +83,13 @@ class Collector:
                 update=update,
                 committed=entry.modified,
                 newest_lease=leases[max(leases)] if leases else None,
+                blob=next((listed for listed in self._store.list(blob) if listed.key == blob), None),
                 control=situation.control,
                 made_under=self._observer.control(update.control) if known else None,
                 reference=self._models.reference(situation.previous),
-                store=self._store,
-                scratch=self._scratch,
-            )
+            ),
+            self._store,
+            self._scratch,
         )
         if fault is not None:
             return fault
@@ -110,7 +113,10 @@ class Collector:
                 continue
             if update.blob not in {first.blob, *self._warned}:
                 log.warning(
-                    "round 0: %s starts from other values than %s; %s's count", alias, first.site, first.site
+                    "round 0: %s starts from different values than %s; %s's are used",
+                    alias,
+                    first.site,
+                    first.site,
                 )
                 self._warned.add(update.blob)
             difference = self._schema(update).extended(situation.control).difference(schema)

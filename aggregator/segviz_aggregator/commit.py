@@ -4,7 +4,8 @@ import logging
 
 from segviz_aggregator.scratch import Blob
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Closing, Failure, Final, Round, commit
+from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.records import Closing, Failure, Final, Round
 from segviz_exchange.stores.store import Store
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import time
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase, Progress, encode
-from segviz_exchange.process import logs
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.stores.store import Store
 
 INTERVAL_SECONDS = 10.0
@@ -19,7 +19,6 @@ class Heartbeat:
         self._written = 0.0
 
     def beat(self, phase: Phase, round_: int | None, message: str) -> None:
-        logs.context.round = round_
         # There is no lease: a second aggregator is harmless.
         progress = Progress(lease=0, phase=phase, message=message, round=round_)
         due = time.monotonic() - self._written >= INTERVAL_SECONDS

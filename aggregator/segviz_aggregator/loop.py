@@ -21,11 +21,14 @@ from segviz_aggregator.scratch import Blob, Scratch
 from segviz_aggregator.selection import choose_final
 from segviz_aggregator.situation import Observer, Situation
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round
 from segviz_exchange.contract.codec import TensorFile, open_tensors
-from segviz_exchange.contract.records import Closing, Control, Failure, Phase, Round, find, read
+from segviz_exchange.contract.ledger import find, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Closing, Control, Failure, Round
 from segviz_exchange.contract.sharing import PARAMETER
-from segviz_exchange.contract.spec import Start
+from segviz_exchange.process import logs
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.store import Corrupt, NotFound, Store
@@ -74,6 +77,7 @@ class Aggregator:
         situation = self._observer.observe()
         if situation is None:
             return self._wait(Phase.PREPARING, None, "waiting for the first control record")
+        logs.enter_round(min(situation.round, situation.control.spec.rounds))
         if situation.final is not None:
             self._heartbeat.beat(Phase.DONE, situation.final.round, "training is over")
             return Step.DONE
@@ -194,7 +198,7 @@ class Aggregator:
         missing = tuple(
             alias for alias in control.active if not self._store.list(keys.scores(alias, last.round))
         )
-        needed = min(control.spec.participation.min_sites or len(control.active), len(control.active))
+        needed = min(control.quorum, len(control.active))
         enough = situation.overdue and len(control.active) - len(missing) >= needed
         if missing and not enough:
             message = f"scores: {_still_missing(missing, situation)}"

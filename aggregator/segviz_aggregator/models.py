@@ -5,7 +5,8 @@ from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.verify import square_sum
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.codec import TensorFile
-from segviz_exchange.contract.records import Round, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.records import Round
 from segviz_exchange.stores.store import Store
 
 

@@ -57,10 +57,12 @@ def read_schema(file: TensorFile) -> Schema:
         raise InvalidTensors(f"{file.path.name}: its groups are unreadable: {error}") from error
     unmatched = sorted(groups.keys() ^ file.infos.keys())
     if unmatched:
-        raise InvalidTensors(f"{file.path.name}: tensor {unmatched[0]!r} has no group, or a group no tensor")
+        raise InvalidTensors(
+            f"{file.path.name}: tensor {unmatched[0]!r} is in the file or in its groups, but not in both"
+        )
     for name, group in groups.items():
         if group.kind not in KINDS:
             raise InvalidTensors(f"{file.path.name}: tensor {name!r} is of kind {group.kind!r}")
         if file.infos[name].dtype[0] != "F" and group.kind != COUNTER:
-            raise InvalidTensors(f"{file.path.name}: tensor {name!r} holds integers and is no counter")
+            raise InvalidTensors(f"{file.path.name}: tensor {name!r} holds integers but is not a counter")
     return Schema(dict(file.infos), groups)

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import InvalidRecord, RoundScores, find
+from segviz_exchange.contract.ledger import InvalidRecord, find
+from segviz_exchange.contract.records import RoundScores
 from segviz_exchange.stores.store import Store
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,9 @@ def _read(store: Store, site: str, round_: int) -> RoundScores | None:
     try:
         scores = find(store, key, RoundScores)
     except InvalidRecord as error:
-        log.warning("scores not counted: %s", error)
+        log.warning("scores are ignored: %s", error)
         return None
     if scores is not None and (scores.site, scores.round) != (site, round_):
-        log.warning("scores not counted: %s is about %s, round %d", key, scores.site, scores.round)
+        log.warning("scores are ignored: %s is about %s, round %d", key, scores.site, scores.round)
         return None
     return scores

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 
 from segviz_exchange.contract.best import Scores, best_round, validation
+from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Final, Round
-from segviz_exchange.contract.spec import Selection
 
 
 def choose_final(control: Control, scores: Scores, last: Round, gone: Collection[int] = ()) -> Final:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import deadline_of
-from segviz_exchange.contract.records import Control, Final, Round, find, numbered, read
+from segviz_exchange.contract.ledger import find, numbered, read
+from segviz_exchange.contract.records import Control, Final, Round
 from segviz_exchange.stores.store import Store
 
 

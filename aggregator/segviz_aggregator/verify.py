@@ -1,9 +1,10 @@
-"""Is an update fit to be merged? An ordered tuple of checks; the first that finds a fault rejects it."""
+"""Is an update fit to be merged? Checks in order; the first that finds a fault rejects it.
 
-from collections.abc import Callable
+What the record and the listing say is looked at before the blob is downloaded, what the blob holds after it.
+"""
+
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from math import isfinite, sqrt
 from typing import Protocol
 
@@ -48,40 +49,63 @@ class Candidate:
     update: Update
     committed: datetime
     newest_lease: Entry | None
+    blob: Entry | None
+    """As the store lists it; None where it does not."""
     control: Control
     """The newest one; its norm limit counts."""
     made_under: Control | None
     """The control that the update names; what it shares follows from it."""
     reference: Reference | None
     """None in round 0."""
-    store: Store
-    scratch: Scratch
 
-    @cached_property
-    def file(self) -> TensorFile:
-        """Downloaded when first asked for. Raises NotFound, Corrupt or InvalidTensors."""
-        digest = self.update.blob
-        key = keys.site_blob(self.site, digest)
-        return self.scratch.fetch(self.store, key, digest, self.update.size_bytes)
+    @property
+    def key(self) -> str:
+        return keys.site_blob(self.site, self.update.blob)
 
-    @cached_property
-    def expected(self) -> Schema:
-        """What this update has to hold."""
+    @property
+    def expected(self) -> Schema | None:
+        """What this update has to hold; in round 0, its own file says that."""
         if self.reference is None or self.made_under is None:
-            return read_schema(self.file)
+            return None
         schema = self.reference.schema.extended(self.made_under)
         infos = schema.shared_by(self.site, self.made_under)
         return Schema(infos, {name: schema.groups[name] for name in infos})
 
 
-Check = Callable[[Candidate], Fault | None]
+@dataclass(frozen=True)
+class Delivered:
+    """The same, with its blob at hand."""
+
+    candidate: Candidate
+    file: TensorFile
+    expected: Schema
 
 
-def verify(candidate: Candidate) -> Fault | None:
-    for check in CHECKS:
+def verify(candidate: Candidate, store: Store, scratch: Scratch) -> Fault | None:
+    """Downloads the blob into `scratch`, unless its record already disqualifies it."""
+    for check in RECORD_CHECKS:
         if fault := check(candidate):
             return fault
+    delivered = fetch(candidate, store, scratch)
+    if isinstance(delivered, Fault):
+        return delivered
+    for check_tensors in TENSOR_CHECKS:
+        if fault := check_tensors(delivered):
+            return fault
     return None
+
+
+def fetch(candidate: Candidate, store: Store, scratch: Scratch) -> Delivered | Fault:
+    update = candidate.update
+    try:
+        file = scratch.fetch(store, candidate.key, update.blob, update.size_bytes)
+        return Delivered(candidate, file, candidate.expected or read_schema(file))
+    except NotFound as error:
+        return Fault(reasons.BLOB_MISSING, f"there is no {error}")
+    except Corrupt as error:
+        return Fault(reasons.BLOB_CORRUPT, str(error))
+    except InvalidTensors as error:
+        return Fault(reasons.INVALID_TENSORS, str(error))
 
 
 def check_record(candidate: Candidate) -> Fault | None:
@@ -90,7 +114,7 @@ def check_record(candidate: Candidate) -> Fault | None:
     lies = (candidate.site, candidate.round, candidate.attempt)
     if says == lies:
         return None
-    return Fault(reasons.INVALID_RECORD, f"site, round and attempt are {says}, its key says {lies}")
+    return Fault(reasons.INVALID_RECORD, f"its site, round and attempt are {says}, but its key says {lies}")
 
 
 def check_control(candidate: Candidate) -> Fault | None:
@@ -114,60 +138,45 @@ def check_lease(candidate: Candidate) -> Fault | None:
 
 def check_size(candidate: Candidate) -> Fault | None:
     """Before the download: a blob of any size could fill the disk."""
-    key = keys.site_blob(candidate.site, candidate.update.blob)
-    entry = next((entry for entry in candidate.store.list(key) if entry.key == key), None)
+    key, entry = candidate.key, candidate.blob
     if entry is None:
         return Fault(reasons.BLOB_MISSING, f"there is no {key}")
-    got, expected = entry.size_bytes, candidate.update.size_bytes
-    if got != expected:
-        return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, its record says {expected}")
+    got, said = entry.size_bytes, candidate.update.size_bytes
+    if got != said:
+        return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, but its record says {said}")
     # What a model is, nobody knows before round 0.
     limit = MAX_BLOB_BYTES
-    if candidate.reference is not None:
-        limit = MAX_HEADER_BYTES + sum(info.size_bytes for info in candidate.expected.infos.values())
+    if expected := candidate.expected:
+        limit = MAX_HEADER_BYTES + sum(info.size_bytes for info in expected.infos.values())
     if got > limit:
-        return Fault(reasons.BLOB_TOO_LARGE, f"{key} has {got} bytes, at most {limit} are possible")
+        return Fault(reasons.BLOB_TOO_LARGE, f"{key} has {got} bytes; at most {limit} are accepted")
     return None
 
 
-def check_blob(candidate: Candidate) -> Fault | None:
-    try:
-        candidate.file  # noqa: B018  (the access is the download)
-    except NotFound as error:
-        return Fault(reasons.BLOB_MISSING, f"there is no {error}")
-    except Corrupt as error:
-        return Fault(reasons.BLOB_CORRUPT, str(error))
-    except InvalidTensors as error:
-        return Fault(reasons.INVALID_TENSORS, str(error))
-    return None
-
-
-def check_groups(candidate: Candidate) -> Fault | None:
+def check_groups(delivered: Delivered) -> Fault | None:
     """Round 0 alone: later, the groups are round 0's."""
+    candidate = delivered.candidate
     if candidate.reference is not None or candidate.made_under is None:
         return None
-    try:
-        heads = candidate.expected.heads
-    except InvalidTensors as error:
-        return Fault(reasons.INVALID_TENSORS, str(error))
+    heads = delivered.expected.heads
     wanted = (SHARED_HEAD,) if candidate.made_under.shared_head else candidate.made_under.organs
     if heads != wanted:
         return Fault(reasons.WRONG_TENSORS, f"the model has heads {list(heads)}, expected {list(wanted)}")
     return None
 
 
-def check_names(candidate: Candidate) -> Fault | None:
-    got, expected = candidate.file.infos.keys(), candidate.expected.infos.keys()
+def check_names(delivered: Delivered) -> Fault | None:
+    got, expected = delivered.file.infos.keys(), delivered.expected.infos.keys()
     for name in sorted(expected - got):
         return Fault(reasons.WRONG_TENSORS, f"tensor {name!r} is missing")
     for name in sorted(got - expected):
-        return Fault(reasons.WRONG_TENSORS, f"tensor {name!r} is not shared by {candidate.site}")
+        return Fault(reasons.WRONG_TENSORS, f"tensor {name!r} is not shared by {delivered.candidate.site}")
     return None
 
 
-def check_shapes(candidate: Candidate) -> Fault | None:
-    for name, info in candidate.expected.infos.items():
-        got = candidate.file.infos[name].shape
+def check_shapes(delivered: Delivered) -> Fault | None:
+    for name, info in delivered.expected.infos.items():
+        got = delivered.file.infos[name].shape
         if got != info.shape:
             return Fault(
                 reasons.WRONG_SHAPE, f"tensor {name!r} has shape {list(got)}, expected {list(info.shape)}"
@@ -175,28 +184,29 @@ def check_shapes(candidate: Candidate) -> Fault | None:
     return None
 
 
-def check_dtypes(candidate: Candidate) -> Fault | None:
-    for name, info in candidate.expected.infos.items():
-        got = candidate.file.infos[name].dtype
+def check_dtypes(delivered: Delivered) -> Fault | None:
+    for name, info in delivered.expected.infos.items():
+        got = delivered.file.infos[name].dtype
         if got != info.dtype:
             return Fault(reasons.WRONG_DTYPE, f"tensor {name!r} has dtype {got}, expected {info.dtype}")
     return None
 
 
-def check_values(candidate: Candidate) -> Fault | None:
+def check_values(delivered: Delivered) -> Fault | None:
     """Finite, and not too large, in one pass over the bytes."""
+    reference = delivered.candidate.reference
     ours = theirs = 0.0
-    for name, group in candidate.expected.groups.items():
-        squares = square_sum(candidate.file, name)
+    for name, group in delivered.expected.groups.items():
+        squares = square_sum(delivered.file, name)
         # Squares of finite numbers may overflow: only then, or of variances, is it worth a second look.
         if (group.kind != PARAMETER or not isfinite(squares)) and (
-            fault := fault_of(name, candidate.file.chunks(name))
+            fault := fault_of(name, delivered.file.chunks(name))
         ):
             return Fault(reasons.NOT_FINITE, fault)
-        before = candidate.reference.square_sum(name) if candidate.reference else None
+        before = reference.square_sum(name) if reference else None
         if before is not None and group.kind == PARAMETER:
             ours, theirs = ours + squares, theirs + before
-    ratio = candidate.control.spec.participation.max_norm_ratio
+    ratio = delivered.candidate.control.spec.participation.max_norm_ratio
     # A global model of zeros bounds nothing.
     if theirs and sqrt(ours) > ratio * sqrt(theirs):
         return Fault(
@@ -207,18 +217,8 @@ def check_values(candidate: Candidate) -> Fault | None:
     return None
 
 
-CHECKS: tuple[Check, ...] = (
-    check_record,
-    check_control,
-    check_lease,
-    check_size,
-    check_blob,
-    check_groups,
-    check_names,
-    check_shapes,
-    check_dtypes,
-    check_values,
-)
+RECORD_CHECKS = (check_record, check_control, check_lease, check_size)
+TENSOR_CHECKS = (check_groups, check_names, check_shapes, check_dtypes, check_values)
 
 
 def square_sum(file: TensorFile, name: str) -> float:

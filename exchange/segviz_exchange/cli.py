@@ -10,16 +10,16 @@ from segviz_exchange.process.errors import Refusal
 
 # Said here, so that help needs neither torch nor Kubernetes' client.
 _HELP = {
-    "data": "Check a data set, or make a phantom one to try things on.",
+    "data": "Check a data set, or make a phantom one to practise on.",
     "init": "Start a federation from a trained model.",
     "join": "Take part in a federation from outside its cluster.",
-    "doctor": "Say what keeps a federation in a cluster from working, and what to do.",
+    "doctor": "Find what keeps a federation in a cluster from working, and say what to do.",
     "evaluate": "Score a finished model on labelled cases.",
-    "logs": "Print what the Pods of a federation said.",
+    "logs": "Print the logs of a federation's Pods.",
     "predict": "Find organs in images with a finished model.",
     "run": "Run a federation on this machine, with processes and a folder.",
-    "status": "Show how a federation stands.",
-    "store": "Check that an object store keeps what it promises.",
+    "status": "Show the state of a federation.",
+    "store": "Check that an object store can hold a federation.",
     "study": "Compare methods on the same sites and write the report.",
     "validate": "Check manifests without a cluster.",
 }
@@ -48,8 +48,8 @@ class Commands(click.Group):
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
-            ctx.fail(f"There is no command {args[0]!r}. {hint}")
+            hint = f"Did you mean {close[0]}?" if close else f"Known commands: {', '.join(known)}."
+            ctx.fail(f"Unknown command {args[0]!r}. {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

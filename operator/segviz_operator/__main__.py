@@ -10,18 +10,18 @@ import click
 import kopf
 import msgspec
 
-from segviz_exchange.contract.spec import ImagePullPolicy, TrainerPod
+from segviz_exchange.contract.choices import ImagePullPolicy
+from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.process import logs
 from segviz_exchange.process.http_pages import Pages, every_interface
 from segviz_operator.cluster.api.client import Cluster
 from segviz_operator.cluster.api.connection import connect
 from segviz_operator.cluster.api.names import MANAGER
 from segviz_operator.cluster.api.reach import watch_what_can_be
-from segviz_operator.cluster.reconcile.apply import Images
 from segviz_operator.cluster.reconcile.controller import WORKERS, Controller
 from segviz_operator.cluster.reconcile.handlers import register
 from segviz_operator.cluster.reconcile.reconciler import Reconciler
-from segviz_operator.cluster.reconcile.turn import Settings
+from segviz_operator.cluster.reconcile.settings import Images, Settings
 from segviz_operator.watch.metrics import OperatorMetrics
 from segviz_operator.watch.page import StatusPage
 

@@ -158,7 +158,9 @@ MISTAKES: dict[str, Mistake] = {
     "suspend as text": federation({"spec.suspend": "true"}, "spec.suspend", "true or false, without quotes"),
     # Choices.
     "an algorithm misspelt": federation(
-        {"spec.algorithm.name": "FedBn"}, "spec.algorithm.name", '"FedBn" is no choice. Did you mean FedBN?'
+        {"spec.algorithm.name": "FedBn"},
+        "spec.algorithm.name",
+        '"FedBn" is not a valid choice. Did you mean FedBN?',
     ),
     "an objective that is none": federation(
         {"spec.objective": "xyz"}, "spec.objective", "Choose PerOrganHead or Marginal or"

@@ -13,7 +13,9 @@ import msgspec
 
 from builders.cubes import SIDE, write_cases
 from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange.contract import codec, keys, spec
+from segviz_exchange.contract import choices, codec, keys, spec
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.ledger import encode, find, newest_control, newest_round, read
 from segviz_exchange.contract.records import (
     Control,
     Exported,
@@ -23,13 +25,9 @@ from segviz_exchange.contract.records import (
     Outcome,
     Round,
     Update,
-    encode,
-    find,
-    newest_control,
-    newest_round,
-    read,
 )
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective
+from segviz_exchange.contract.site_spec import DataSet, HostPathSource, SiteSpec, Split, TrainerPod, Volume
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import SiteData, load_evaluation_data, load_training_data
@@ -69,75 +67,64 @@ def small_federation(**changes: object) -> FederationSpec:
         rounds=2,
         local_epochs=2,
         seed=7,
-        algorithm=spec.Algorithm(AlgorithmName.FED_BN, spec.Weights.UNIFORM),
+        algorithm=spec.Algorithm(AlgorithmName.FED_BN, choices.Weights.UNIFORM),
         objective=Objective.PER_ORGAN_HEAD,
         participation=spec.Participation(10.0),
-        model=spec.Model((4, 8), (2,), 1, spec.Norm.BATCH, 1),
-        preprocessing=spec.Preprocessing(spec.IntensityScaling(spec.Intensity.Z_SCORE)),
+        model=spec.Model((4, 8), (2,), 1, choices.Norm.BATCH, 1),
+        preprocessing=spec.Preprocessing(spec.IntensityScaling(choices.Intensity.Z_SCORE)),
         training=spec.Training(
             patch=(SIDE, SIDE, SIDE),
             crops_per_volume=1,
             batch_size=2,
             learning_rate=1e-2,
-            augmentation=spec.Augmentation.NONE,
-            optimizer_state=spec.OptimizerState.KEEP,
-            precision=spec.Precision.FP32,
-            memory_format=spec.MemoryFormat.CHANNELS_LAST_3D,
+            augmentation=choices.Augmentation.NONE,
+            optimizer_state=choices.OptimizerState.KEEP,
+            precision=choices.Precision.FP32,
+            memory_format=choices.MemoryFormat.CHANNELS_LAST_3D,
             threads=1,
         ),
-        selection=spec.Selection.BEST,
-        evaluation=spec.Evaluation((), spec.EvaluationNorm.OWN_SITE, 0.5),
-        deletion_policy=spec.DeletionPolicy.RETAIN,
+        selection=choices.Selection.BEST,
+        evaluation=spec.Evaluation((), choices.EvaluationNorm.OWN_SITE, 0.5),
+        deletion_policy=choices.DeletionPolicy.RETAIN,
         suspend=False,
     )
     return msgspec.structs.replace(base, **changes)
 
 
 def algorithm(name: AlgorithmName, mu: float | None = None, **parameters: float) -> spec.Algorithm:
-    return spec.Algorithm(name, spec.Weights.UNIFORM, mu, **parameters)
+    return spec.Algorithm(name, choices.Weights.UNIFORM, mu, **parameters)
 
 
-REQUIRED: Mapping[AlgorithmName, Mapping[str, float]] = {
-    AlgorithmName.FED_PROX: {"mu": 0.01},
-    AlgorithmName.TRIMMED_MEAN: {"trim_fraction": 0.34},
-}
-"""What each algorithm cannot do without."""
-
-
-def any_algorithm(name: AlgorithmName) -> spec.Algorithm:
-    return algorithm(name, **REQUIRED.get(name, {}))
-
-
-def site_spec(organs: tuple[str, ...], **changes: object) -> spec.SiteSpec:
-    base = spec.SiteSpec(
-        role=spec.Role.TRAINING,
-        volume=spec.Volume(host_path=spec.HostPathSource("/")),
+def site_spec(organs: tuple[str, ...], **changes: object) -> SiteSpec:
+    base = SiteSpec(
+        role=choices.Role.TRAINING,
+        volume=Volume(host_path=HostPathSource("/")),
         data_sets=(
-            spec.DataSet(
+            DataSet(
                 name="cubes",
                 path=".",
-                layout=spec.Layout.LIST,
+                layout=choices.Layout.LIST,
                 organs={organ: (index + 1,) for index, organ in enumerate(organs)},
                 background=(),
             ),
         ),
-        split=spec.Split(60, 20, 20),
-        on_bad_case=spec.OnBadCase.REFUSE,
+        split=Split(60, 20, 20),
+        on_bad_case=choices.OnBadCase.REFUSE,
         max_case_mebibytes=64,
         allowed_federations=(),
-        release=spec.Release.HEADS_AND_NORM,
-        scores=spec.Scores.PER_CASE,
+        release=choices.Release.HEADS_AND_NORM,
+        scores=choices.Scores.PER_CASE,
         suspend=False,
         remote=False,
-        trainer=spec.TrainerPod(spec.ImagePullPolicy.IF_NOT_PRESENT),
+        trainer=TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT),
     )
     return msgspec.structs.replace(base, **changes)
 
 
-def pooled_spec(organs: tuple[str, ...]) -> spec.SiteSpec:
+def pooled_spec(organs: tuple[str, ...]) -> SiteSpec:
     """A site with a data set for each organ."""
     data_sets = tuple(
-        spec.DataSet(organ, organ, spec.Layout.LIST, {organ: (index + 1,)}, ())
+        DataSet(organ, organ, choices.Layout.LIST, {organ: (index + 1,)}, ())
         for index, organ in enumerate(organs)
     )
     return site_spec(organs, data_sets=data_sets)
@@ -174,7 +161,7 @@ class Rig:
         edited = msgspec.structs.replace(self.spec, **changes)
         self.store.create(keys.control(number), encode(Control(number, edited, members, edited.suspend)))
 
-    def site_spec(self, alias: str) -> spec.SiteSpec:
+    def site_spec(self, alias: str) -> SiteSpec:
         made = pooled_spec(self.organs[alias]) if self.pooled else site_spec(self.organs[alias])
         return msgspec.structs.replace(made, **self.changes)
 

@@ -15,7 +15,9 @@ from builders.synthetic import (
 )
 from segviz_aggregator.loop import Aggregator, Step
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Progress, newest_round, read
+from segviz_exchange.contract.ledger import newest_round, read
+from segviz_exchange.contract.progress import Progress
+from segviz_exchange.contract.records import Control
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Store
 

@@ -31,11 +31,18 @@ def running(role: str, site: str | None = None, attempt: int = 1, failures: int 
 
 
 def ended(
-    role: str, site: str | None = None, *, code: int, failures: int = 0, ago: float = 0.0, message="boom"
+    role: str,
+    site: str | None = None,
+    *,
+    code: int,
+    failures: int = 0,
+    ago: float = 0.0,
+    milestone: int = 0,
+    message="boom",
 ) -> Workload:
     state = WorkloadState.FAILED if code else WorkloadState.SUCCEEDED
     finished = NOON - timedelta(seconds=ago)
-    return Workload(WorkloadRole(role), site, 1, failures, 0, state, code, None, finished, message)
+    return Workload(WorkloadRole(role), site, 1, failures, milestone, state, code, None, finished, message)
 
 
 AGGREGATOR = running("Aggregator")

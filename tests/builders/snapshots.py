@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Progress
 from segviz_exchange.contract.records import (
     Closing,
     Control,
@@ -13,11 +15,9 @@ from segviz_exchange.contract.records import (
     ExternalScores,
     Final,
     Outcome,
-    Progress,
     Record,
     Round,
     RoundScores,
-    encode,
 )
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.progress.observe import FederationRecords, Heartbeat, Observer

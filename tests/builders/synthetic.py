@@ -8,18 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from segviz_exchange.contract import keys, sharing, spec
+from builders.algorithms import build_algorithm
+from segviz_exchange.contract import choices, keys, sharing, spec
+from segviz_exchange.contract.choices import AlgorithmName, Objective, Selection, Weights
 from segviz_exchange.contract.codec import Array, save
-from segviz_exchange.contract.records import (
-    Control,
-    Dice,
-    Environment,
-    Member,
-    RoundScores,
-    Update,
-    commit,
-    encode,
-)
+from segviz_exchange.contract.ledger import commit, encode
+from segviz_exchange.contract.records import Control, Dice, Environment, Member, RoundScores, Update
 from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,
@@ -29,7 +23,7 @@ from segviz_exchange.contract.sharing import (
     SHARED_HEAD,
     TensorGroup,
 )
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective, Selection, Weights
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.stores.store import Store
 
 BASEL, BERN, CHUR = "basel", "bern", "chur"
@@ -50,32 +44,30 @@ def federation(
     selection: Selection = Selection.BEST,
     **parameters: float,
 ) -> FederationSpec:
-    if algorithm is AlgorithmName.TRIMMED_MEAN:
-        parameters.setdefault("trim_fraction", 0.34)
     return FederationSpec(
         sites=(),
         rounds=rounds,
         local_epochs=1,
         seed=0,
-        algorithm=spec.Algorithm(algorithm, weights, **parameters),
+        algorithm=build_algorithm(algorithm, weights, **parameters),
         objective=objective,
         participation=spec.Participation(max_norm_ratio, min_sites, round_timeout),
-        model=spec.Model((2, 4), (2,), 0, spec.Norm.BATCH, 1),
-        preprocessing=spec.Preprocessing(spec.IntensityScaling(spec.Intensity.WINDOW, (-200.0, 304.0))),
+        model=spec.Model((2, 4), (2,), 0, choices.Norm.BATCH, 1),
+        preprocessing=spec.Preprocessing(spec.IntensityScaling(choices.Intensity.WINDOW, (-200.0, 304.0))),
         training=spec.Training(
             (8, 8, 8),
             1,
             1,
             1e-4,
-            spec.Augmentation.NONE,
-            spec.OptimizerState.KEEP,
-            spec.Precision.FP32,
-            spec.MemoryFormat.CONTIGUOUS,
+            choices.Augmentation.NONE,
+            choices.OptimizerState.KEEP,
+            choices.Precision.FP32,
+            choices.MemoryFormat.CONTIGUOUS,
             1,
         ),
         selection=selection,
-        evaluation=spec.Evaluation((), spec.EvaluationNorm.OWN_SITE, 0.5),
-        deletion_policy=spec.DeletionPolicy.RETAIN,
+        evaluation=spec.Evaluation((), choices.EvaluationNorm.OWN_SITE, 0.5),
+        deletion_policy=choices.DeletionPolicy.RETAIN,
         suspend=False,
     )
 

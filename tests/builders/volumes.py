@@ -5,7 +5,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from segviz_exchange.contract.spec import DataSet, Intensity, IntensityScaling, Layout, Preprocessing
+from segviz_exchange.contract.choices import Intensity, Layout
+from segviz_exchange.contract.site_spec import DataSet
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.layouts import Case
 
 ORGANS = ("kidneys", "liver", "spleen")

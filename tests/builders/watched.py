@@ -6,14 +6,8 @@ from datetime import timedelta
 from builders.federations import build_control
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import update_of
-from segviz_exchange.contract.records import (
-    Closing,
-    Dice,
-    Participant,
-    Phase,
-    Progress,
-    RoundScores,
-)
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Closing, Dice, Participant, RoundScores
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress.observe import Delivery, FederationRecords
 from segviz_operator.progress.status import build_status

@@ -23,6 +23,7 @@ NAMES = (
     "store-away",
     "kubelet-away",
     "members",
+    "replaced",
     "silent",
     "nan",
     "deleted",

@@ -28,6 +28,24 @@ def test_a_site_may_leave_and_another_join(make: Make) -> None:
     assert federation.pods("trainer", "bern") == []
 
 
+def test_all_sites_may_be_replaced_but_not_by_one_edit(make: Make) -> None:
+    """From basel to bern: at once it is refused, and basel goes on; by way of both it is done."""
+    federation = make("replaced", rounds=30, evaluation={"sites": []})
+    federation.apply(sites=("basel",))
+    federation.wait_for_round(1)
+    federation.apply(sites=("bern",))
+    until("the edit is refused", 60, lambda: federation.condition("Accepted").get("reason") == "NoSiteStays")
+    assert "basel" in federation.condition("Accepted")["message"]
+    federation.wait_for_round(newest_round(federation) + 2)
+    assert federation.holds("Degraded")
+    federation.apply(sites=("basel", "bern"))
+    until("bern has delivered", 120, lambda: federation.site("bern").get("round"))
+    federation.apply(sites=("bern",))
+    until("the edit is accepted", 60, lambda: not federation.site("basel"))
+    federation.wait_for("Complete")
+    assert federation.bucket().record("global/rounds/0030.json")["participants"] == ["bern"]
+
+
 def test_a_site_that_never_answers_is_left_out_at_the_deadline(
     make: Make, installation: Installation, scene: Scene
 ) -> None:
@@ -93,6 +111,10 @@ def test_a_withdrawn_consent_stops_training_there(make: Make, kube: Kube) -> Non
     assert federation.bucket().record("global/rounds/0030.json")["participants"] == ["basel", "bern"]
     metadata = {key: binding["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
     kube.apply({**binding, "metadata": metadata})
+
+
+def newest_round(federation: Federation) -> int:
+    return max(federation.bucket().rounds())
 
 
 def scale_operator(kube: Kube, replicas: int) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from segviz_exchange.contract.spec import Intensity, IntensityScaling, OnBadCase, Preprocessing
+from segviz_exchange.contract.choices import Intensity, OnBadCase
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.cache import prepare
 from segviz_trainer.data.layouts import Case
 

@@ -7,10 +7,12 @@ from rich.console import Console
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
-from segviz_operator.local.body import Request, print_end, run_locally
+from segviz_operator.local.body import run_locally
+from segviz_operator.local.ending import print_end
 from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.programs import Programs
 from segviz_operator.local.volumes import Volumes
+from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.plan.decide import Backoff
 from segviz_operator.terminal.live import open_view

@@ -13,6 +13,8 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import open_tensors
+from segviz_exchange.contract.ledger import commit, encode, find, newest_control, newest_round, read
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.contract.records import (
     Control,
     Dice,
@@ -22,18 +24,10 @@ from segviz_exchange.contract.records import (
     Final,
     Lease,
     Outcome,
-    Phase,
-    Progress,
     Round,
     RoundScores,
     Update,
     VariantOutcome,
-    commit,
-    encode,
-    find,
-    newest_control,
-    newest_round,
-    read,
 )
 from segviz_exchange.contract.sharing import (
     GROUPS,
@@ -45,7 +39,8 @@ from segviz_exchange.contract.sharing import (
 )
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
-from segviz_exchange.stores.store import Store, download, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Store, download
 
 WEIGHT = "net.weight"
 ENVIRONMENT = Environment("none", "cpu", "FP32", "Contiguous", 1)

@@ -12,7 +12,8 @@ import pytest
 from builders.rendered import LIVERS, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
-from segviz_exchange.contract.spec import CredentialSource, Retention, StoreSpec
+from segviz_exchange.contract.choices import CredentialSource
+from segviz_exchange.contract.spec import Retention, StoreSpec
 from segviz_operator.cluster.api.names import Subject, consent_name
 from segviz_operator.cluster.objects.hosting import Host
 from segviz_operator.cluster.objects.pod import Owner

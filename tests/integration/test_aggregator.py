@@ -36,10 +36,12 @@ from builders.synthetic import (
 from segviz_aggregator import reasons
 from segviz_aggregator.loop import Aggregator, Step
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import AlgorithmName
 from segviz_exchange.contract.closing import NO_UPDATE
 from segviz_exchange.contract.codec import open_tensors
-from segviz_exchange.contract.records import Closing, Failure, Final, Phase, Progress, Round, find, read
-from segviz_exchange.contract.spec import AlgorithmName
+from segviz_exchange.contract.ledger import find, read
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Closing, Failure, Final, Round
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,9 @@ from builders.synthetic import (
 )
 from segviz_aggregator.loop import Aggregator, run
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Final, Progress, encode, find
+from segviz_exchange.contract.ledger import encode, find
+from segviz_exchange.contract.progress import Progress
+from segviz_exchange.contract.records import Final
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.folder import FolderStore

@@ -38,18 +38,9 @@ from segviz_aggregator.loop import Aggregator, Step
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import QUORUM_LOST, REJECTED
 from segviz_exchange.contract.codec import open_tensors
-from segviz_exchange.contract.records import (
-    Closing,
-    Failure,
-    Final,
-    Phase,
-    Progress,
-    Rejection,
-    Round,
-    commit,
-    find,
-    read,
-)
+from segviz_exchange.contract.ledger import commit, find, read
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Closing, Failure, Final, Rejection, Round
 
 
 def test_suspension_stops_the_clock(tmp_path: Path) -> None:
@@ -163,7 +154,7 @@ def test_another_schema_in_round_0_refuses_the_site(tmp_path: Path, caplog: pyte
     rejection = read(store, keys.rejection(BERN, 0, 1), Rejection)
     assert rejection.reason == reasons.SCHEMA_DIFFERS
     assert "'body.conv' is F32 [5]" in rejection.message
-    assert caplog.text.count("chur starts from other values than basel") == 1
+    assert caplog.text.count("chur starts from different values than basel") == 1
     deliver(store, BERN, 0, model_of(CONTROL), initial_metadata(CONTROL), attempt=2)
     until_waiting(aggregator)
     assert read(store, keys.round_record(0), Round).participants == (BASEL, BERN, CHUR)

@@ -125,11 +125,11 @@ def test_what_is_well_is_said(clinic: Clinic):
     for line in (
         "✓ the CRD segvizfederations.segviz.dev is installed, and of this version",
         "✓ the CRD segvizsites.segviz.dev is installed, and of this version",
-        f"✓ the operator ({OPERATOR}/segviz-operator) may do in {FEDERATIONS} what it must",
+        f"✓ the operator ({OPERATOR}/segviz-operator) has all the rights it needs in {FEDERATIONS}",
         "✓ Secret clinic-radiology/store holds the store's keys",
         "refuses a second create, and its STS gives expiring credentials",
         f"✓ site {SITE}/basel consents to {FEDERATIONS}/abdomen",
-        f"✓ the operator ({OPERATOR}/segviz-operator) may do in {SITE} what it must",
+        f"✓ the operator ({OPERATOR}/segviz-operator) has all the rights it needs in {SITE}",
         f"✓ the claim images of {SITE}/basel (images) is bound",
         f"✓ the claim basel-state of {SITE}/basel (state) is bound",
         f"✓ {SITE} enforces PodSecurity restricted",
@@ -164,7 +164,7 @@ def test_an_older_crd_is_told_from_this_versions(clinic: Clinic):
     extensions.patch_custom_resource_definition(name, [{"op": "replace", "path": path, "value": 7}])
     try:
         said = clinic.doctor("--operator", f"{OPERATOR}/segviz-operator")[1]
-        assert f"✗ the CRD {name} is not this version's: it differs in spec.trainer.image.maxLength" in said
+        assert f"✗ the CRD {name} is of another version: it differs in spec.trainer.image.maxLength" in said
         assert "kubectl apply --server-side" in said
     finally:
         extensions.patch_custom_resource_definition(name, [{"op": "replace", "path": path, "value": 512}])
@@ -207,7 +207,7 @@ def test_rights_that_the_operator_lacks_are_listed(clinic: Clinic):
     clinic.admin.upgrade(operator(federationNamespaces=[OPERATOR]))
     try:
         said = clinic.ask("--no-store")
-        assert f"may not, in {FEDERATIONS}: delete segvizfederations, create patch delete jobs" in said
+        assert f"lacks rights in {FEDERATIONS}: delete segvizfederations, create patch delete jobs" in said
         assert f"helm upgrade the operator with {FEDERATIONS} in federationNamespaces" in said
     finally:
         clinic.admin.upgrade(operator())
@@ -264,4 +264,4 @@ def test_what_one_may_not_know_is_no_fault(clinic: Clinic, tmp_path: Path):
 def test_a_site_looks_after_itself(clinic: Clinic):
     said = clinic.doctor("--site", f"{SITE}/basel", "--operator", f"{OPERATOR}/segviz-operator")[1]
     assert f"✓ site {SITE}/basel consents to {FEDERATIONS}/abdomen" in said
-    assert "tags move" in said
+    assert "which may change" in said

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builders.algorithms import build_algorithm
 from builders.disturbances import Deadly, Killed
-from builders.rig import Rig, algorithm, any_algorithm, small_federation
+from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Outcome, read
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.records import Outcome
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_trainer.network.segnet import build, groups_of
 from segviz_trainer.participation.rounds import RoundLoop
 
@@ -124,7 +126,7 @@ def test_every_method_ends_with_the_same_bytes_whenever_its_aggregator_is_killed
     digests = []
     for calm in (True, False):
         federation = small_federation(
-            algorithm=any_algorithm(name), objective=objective, fine_tuning=spec.FineTuning(1, 1e-2)
+            algorithm=build_algorithm(name), objective=objective, fine_tuning=spec.FineTuning(1, 1e-2)
         )
         rig = Rig(tmp_path / str(calm), federation, pool if name.is_central else TWO, pooled=name.is_central)
         rig.control()

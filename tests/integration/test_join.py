@@ -216,13 +216,13 @@ def test_refusals_say_what_to_do(federation: Federation) -> None:
     )
     assert "is suspended" in refused(site=federation.site("chur", suspend=True))
     organs = [{"name": "cubes", "path": ".", "layout": "List", "organs": {"pancreas": [1]}}]
-    assert "takes chur for spleen" in refused(site=federation.site("chur", dataSets=organs))
+    assert "expects spleen from chur" in refused(site=federation.site("chur", dataSets=organs))
     elsewhere = [{"name": "cubes", "path": "away", "layout": "List", "organs": {"spleen": [1]}}]
-    assert "which is not there" in refused(site=federation.site("chur", dataSets=elsewhere))
+    assert "does not exist" in refused(site=federation.site("chur", dataSets=elsewhere))
     federation.invitation.chmod(0o644)
     assert "chmod 600" in refused()
     federation.invitation.chmod(0o600)
-    assert "no join file" in refused(file=chur)
+    assert "not a join file" in refused(file=chur)
     assert "--state" in refused(state=chur)
     lost = federation.ministry.user()
     stale = federation.root / "stale.json"

@@ -8,7 +8,8 @@ import torch
 
 from builders.rig import Rig, small_federation
 from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Final, Outcome, RoundScores, newest_round, read
+from segviz_exchange.contract.ledger import newest_round, read
+from segviz_exchange.contract.records import Final, Outcome, RoundScores
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import build, groups_of

@@ -21,9 +21,10 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.local import identity
-from segviz_operator.local.body import Request, run_locally
+from segviz_operator.local.body import run_locally
 from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.volumes import Volumes
+from segviz_operator.local.wishes import Request
 from segviz_operator.terminal.live import open_view
 
 
@@ -123,7 +124,7 @@ def test_a_second_runner_is_refused(here: Here) -> None:
     here.wait(round_is(0))
     code, said = here.finish()
     assert code == 2
-    assert "another `segviz run` is at work here" in said
+    assert "another `segviz run` is running here" in said
 
 
 def test_a_site_that_joins_and_one_that_leaves(here: Here) -> None:
@@ -141,6 +142,25 @@ def test_a_site_that_joins_and_one_that_leaves(here: Here) -> None:
     assert records.rounds[8].participants == ("basel", "chur")
     assert records.sites["bern"].outcome is None
     assert here.weight() == 9.0
+
+
+def test_an_edit_that_leaves_nobody_who_trains_is_not_used(here: Here) -> None:
+    here.behave("basel", seconds="0.3")
+    here.describe("basel", rounds=6)
+    runner = here.start()
+    here.wait(round_is(1))
+    here.describe("chur", rounds=6)
+    here.wait(round_is(3))
+    here.describe("basel", "chur", rounds=6)
+    here.wait(lambda records: "chur" in records.rounds[max(records.rounds)].participants)
+    here.describe("chur", rounds=6)
+    code, said = end_of(runner)
+    assert code == 0, said
+    told = "spec.sites removes every site that is training (basel)"
+    assert said.count(f"the edited manifest is not used. SegVizFederation default/abdomen: {told}") == 1
+    records = here.records()
+    assert records is not None
+    assert [records.rounds[number].participants for number in (3, 6)] == [("basel",), ("chur",)]
 
 
 def test_a_record_of_another_version_ends_a_run_with_a_sentence(here: Here) -> None:
@@ -288,7 +308,7 @@ def test_a_site_that_withdraws_its_consent_leaves_at_once_and_the_others_go_on(h
     here.describe("basel", "bern", evaluation=EXTERNAL)
     code, said = end_of(runner)
     assert (code, bern.is_running()) == (0, False), said
-    assert said.count("bern: has left, its owner withdrew the consent") == 1
+    assert said.count("bern: has left: its owner withdrew consent") == 1
     records = here.records()
     assert records is not None
     assert records.rounds[3].participants == ("basel",)
@@ -306,7 +326,7 @@ def test_withdrawn_consent_holds_in_the_next_run_and_minsites_decides(here: Here
     here.describe("basel", "bern", participation={"minSites": 2})
     code, said = here.finish()
     assert code == 1
-    assert "bern: has left, its owner withdrew the consent" in said
+    assert "bern: has left: its owner withdrew consent" in said
     assert "QuorumLost: round 1 " in said
 
 
@@ -402,11 +422,11 @@ MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
     "a manifest that is not there": (lambda here: (here.root / "none.yaml",), "none.yaml"),
     "a folder for a site that does not take part": (
         lambda here: (here.manifest, "--data", f"brn={here.root}"),
-        "no site is called 'brn'. Did you mean bern?",
+        "there is no site 'brn'. Did you mean bern?",
     ),
     "a folder that is not there": (
         lambda here: (here.manifest, "--data", "bern=/nowhere"),
-        "site 'bern': /nowhere is no folder (--data bern=/nowhere)",
+        "site 'bern': /nowhere is not a folder (--data bern=/nowhere)",
     ),
     "a working folder that is a file": (
         lambda here: (here.manifest, "--workdir", here.manifest),
@@ -414,7 +434,7 @@ MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
     ),
     "a store of an unknown kind": (
         lambda here: (here.manifest, "--store", "gopher://x", "--workdir", here.root / "run"),
-        "'gopher' is no kind of store",
+        "'gopher' is not a kind of store",
     ),
     "a store without a name": (
         lambda here: (here.manifest, "--store", "", "--workdir", here.root / "run"),
@@ -444,10 +464,10 @@ def test_a_claim_needs_a_folder(here: Here) -> None:
     here.write(documents)
     ended = segviz("run", here.manifest)
     assert ended.returncode == 2
-    assert "site 'bern': its images lie in the claim 'images'" in ended.stderr
+    assert "site 'bern': its images are in the claim 'images'" in ended.stderr
     assert "--data bern=FOLDER" in ended.stderr
     ended = segviz("run", here.manifest, "--data", f"brn={here.data('bern')}")
-    assert "no site is called 'brn'. Did you mean bern?" in ended.stderr
+    assert "there is no site 'brn'. Did you mean bern?" in ended.stderr
 
 
 def test_status_tells_the_same_while_it_runs_after_a_kill_and_at_the_end(here: Here) -> None:

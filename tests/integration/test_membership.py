@@ -9,22 +9,11 @@ import pytest
 import torch
 
 from builders.rig import Rig, algorithm, small_federation
-from segviz_exchange.contract import codec, keys, spec
-from segviz_exchange.contract.records import (
-    Closing,
-    Dice,
-    Exported,
-    Outcome,
-    Rejection,
-    RoundScores,
-    Update,
-    encode,
-    find,
-    newest_round,
-    read,
-)
+from segviz_exchange.contract import choices, codec, keys, spec
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.ledger import encode, find, newest_round, read
+from segviz_exchange.contract.records import Closing, Dice, Exported, Outcome, Rejection, RoundScores, Update
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_trainer.models.exported import assemble
 from segviz_trainer.network.segnet import build, groups_of
 from segviz_trainer.participation import outcome
@@ -147,7 +136,7 @@ def test_what_a_site_does_not_release_stays(tmp_path: Path) -> None:
     rig.drive(sites, rig.aggregator())
     me = sites["basel"].me
     me.site = dataclasses.replace(
-        me.site, spec=msgspec.structs.replace(me.site.spec, release=spec.Release.HEADS)
+        me.site, spec=msgspec.structs.replace(me.site.spec, release=choices.Release.HEADS)
     )
     rig.conclude(sites)
     assert all(name.startswith("heads.liver.") for name in rig.released("basel"))

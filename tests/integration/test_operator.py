@@ -151,6 +151,30 @@ def test_a_site_that_refuses_is_left_out_until_a_person_asks_for_another_try(rig
     assert {"SiteLeftOut", "SiteRejoined", "Retried"} <= set(rig.events())
 
 
+def test_all_sites_may_be_replaced_but_not_by_one_edit(rig: Rig):
+    for folder in rig.data.values():
+        (folder / "seconds").write_text("0.3", encoding="utf-8")
+    rig.begin("basel", rounds=60)
+    rig.give_site("chur")
+    rig.consent("chur")
+    rig.start_operator()
+    rig.until(lambda: rig.status().get("currentRound", 0) >= 1)
+    rig.describe("chur", rounds=60)
+    refused = rig.until_condition("Accepted", status="False")
+    assert refused["reason"] == "NoSiteStays"
+    assert "(basel)" in refused["message"]
+    round_ = rig.status()["currentRound"]
+    rig.until(lambda: rig.status()["currentRound"] > round_)
+    rig.describe("basel", "chur", rounds=60)
+    rig.until_condition("Accepted")
+    rig.until(lambda: rig.site("chur").get("round"))
+    rig.describe("chur", rounds=60)
+    rig.until(lambda: not rig.site("basel"))
+    round_ = rig.status()["currentRound"]
+    rig.until(lambda: rig.status()["currentRound"] > round_ + 1)
+    assert rig.until_condition("Accepted")["reason"] == "Fits"
+
+
 def test_a_suspended_federation_has_no_pods_until_it_is_resumed(rig: Rig):
     rig.begin("basel", "bern")
     rig.edit({"spec": {"rounds": 30}})

@@ -9,10 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from builders.rig import Rig, algorithm, small_federation
-from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Progress, Round, find, read
+from segviz_exchange.contract import choices, keys
+from segviz_exchange.contract.choices import AlgorithmName, Start
+from segviz_exchange.contract.ledger import find, read
+from segviz_exchange.contract.progress import Progress
+from segviz_exchange.contract.records import Round
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION, decode_groups
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Start
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import init
 from segviz_trainer.models.exported import averaged_norm
@@ -123,7 +126,7 @@ def test_the_command_finds_the_one_federation_of_a_folder(
 def test_a_start_that_does_not_fit_is_refused(tmp_path: Path, donors: dict[AlgorithmName, Path]) -> None:
     model = donors[AlgorithmName.FED_AVG]
     seeded = Rig(tmp_path / "seeded", small_federation(), TWO)
-    with pytest.raises(Refusal, match="no federation has begun"):
+    with pytest.raises(Refusal, match="no federation has started"):
         start_from(seeded.store, model)
     seeded.control()
     with pytest.raises(Refusal, match=r"spec\.model\.start is Seeded"):
@@ -139,14 +142,14 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path, donors: dict[Algor
     fits = Rig(tmp_path / "fits", pretrained(), TWO)
     fits.control()
     start_from(fits.store, model)
-    with pytest.raises(Refusal, match="round 0 is there already"):
+    with pytest.raises(Refusal, match="round 0 already exists"):
         start_from(fits.store, model)
 
 
 def test_a_head_for_all_organs_is_taken_only_where_the_organs_are_the_same(
     tmp_path: Path, donors: dict[AlgorithmName, Path]
 ) -> None:
-    rig = Rig(tmp_path, pretrained(objective=spec.Objective.MARGINAL), TWO)
+    rig = Rig(tmp_path, pretrained(objective=choices.Objective.MARGINAL), TWO)
     rig.control()
     started = start_from(rig.store, donors[AlgorithmName.FED_AVG])
     assert all(name.startswith("heads._all.") for name in started.seeded)
@@ -154,7 +157,7 @@ def test_a_head_for_all_organs_is_taken_only_where_the_organs_are_the_same(
 
 
 def test_the_one_head_is_taken_where_the_organs_are_the_same(tmp_path: Path) -> None:
-    marginal = {"objective": spec.Objective.MARGINAL, "algorithm": algorithm(AlgorithmName.FED_AVG)}
+    marginal = {"objective": choices.Objective.MARGINAL, "algorithm": algorithm(AlgorithmName.FED_AVG)}
     donor = Rig(tmp_path / "donor", small_federation(rounds=1, **marginal), TWO)
     donor.control()
     donor.run()

@@ -8,13 +8,16 @@ import pytest
 
 from builders.disturbances import Deadly, Killed
 from builders.rig import Rig, algorithm, small_federation
-from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Progress, Update, read
+from segviz_exchange.contract import choices, keys
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Progress
+from segviz_exchange.contract.records import Update
 from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION
-from segviz_exchange.contract.spec import AlgorithmName, Objective
+from segviz_exchange.contract.site_spec import Privacy
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
-PRIVACY = {"privacy": spec.Privacy(clip_norm=0.5, delta=1e-5, noise_multiplier=0.01)}
+PRIVACY = {"privacy": Privacy(clip_norm=0.5, delta=1e-5, noise_multiplier=0.01)}
 
 
 def private(folder: Path, name: AlgorithmName = AlgorithmName.FED_AVG, **changes: object) -> Rig:
@@ -105,7 +108,7 @@ def test_local_uploads_nothing_and_spends_nothing(tmp_path: Path) -> None:
 
 
 HEAD, HEAD_NORM, BODY, BODY_NORM = "head", "head norm", "body", "body norm"
-NONE, HEADS, HEADS_AND_NORM = spec.Release.NONE, spec.Release.HEADS, spec.Release.HEADS_AND_NORM
+NONE, HEADS, HEADS_AND_NORM = choices.Release.NONE, choices.Release.HEADS, choices.Release.HEADS_AND_NORM
 OWN, ONE = Objective.PER_ORGAN_HEAD, Objective.MARGINAL
 RELEASES = {
     (AlgorithmName.FED_BN, OWN, NONE): None,
@@ -128,7 +131,7 @@ RELEASES = {
 @pytest.mark.parametrize(("case", "allowed"), RELEASES.items(), ids=["-".join(case) for case in RELEASES])
 def test_exactly_what_the_policy_names_leaves_at_the_end(
     tmp_path: Path,
-    case: tuple[AlgorithmName, Objective, spec.Release],
+    case: tuple[AlgorithmName, Objective, choices.Release],
     allowed: set[str] | None,
 ) -> None:
     name, objective, release = case

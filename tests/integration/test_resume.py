@@ -6,7 +6,8 @@ import pytest
 
 from builders.rig import Patience, Rig, small_federation
 from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.records import Closing, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.records import Closing
 from segviz_exchange.process.stopping import Stopped
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Unavailable

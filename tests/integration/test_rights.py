@@ -3,7 +3,6 @@
 `rights.md` beside this file is the table for people; it is what was observed, and the test compares it.
 """
 
-import os
 import secrets
 import threading
 import time
@@ -166,7 +165,7 @@ def test_a_secret_of_ones_own_works_where_there_is_no_sts(versitygw: Server, tmp
     assert store.get("sites/basel/x") == b"content"
 
 
-@pytest.mark.skipif("SEGVIZ_SLOW" not in os.environ, reason="takes 15 minutes: set SEGVIZ_SLOW=1")
+@pytest.mark.full
 @pytest.mark.timeout(1100)
 def test_a_token_that_has_expired_is_awaited(ministry: Ministry, tmp_path: Path) -> None:
     file = tmp_path / "credentials.json"

@@ -9,7 +9,8 @@ import msgspec
 
 from builders.rig import Rig, site_spec, small_federation
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase, Progress, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.process.exits import Exit
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from integration.object_stores import Server
 from segviz_exchange.cli import main
-from segviz_exchange.contract import records
+from segviz_exchange.contract import ledger, records
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.conformance import (
     CHECKS,
@@ -23,18 +23,11 @@ from segviz_exchange.stores.conformance import (
     of_racing_creates_one_wins,
 )
 from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.s3 import S3Store
-from segviz_exchange.stores.store import (
-    AlreadyExists,
-    Denied,
-    NotFound,
-    Store,
-    StoreError,
-    Unavailable,
-    open_store,
-)
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, Store, StoreError, Unavailable
 
 
 @pytest.fixture(params=["folder", "minio", "versitygw"])
@@ -121,14 +114,14 @@ def test_the_command_accepts_minio(minio: Server, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("s3+http://{address}/no-such-bucket", "no-such-bucket/{}: there is no such bucket"),
+        ("s3+http://{address}/no-such-bucket", "no-such-bucket/{}: this bucket does not exist"),
         ("s3+http://127.0.0.1:1/bucket", "The store does not answer"),
         ("s3://{address}/bucket", "The store does not answer"),
-        ("s3+http://{address}", "names no bucket"),
+        ("s3+http://{address}", "needs a host and a bucket"),
         ("s3+http://{address}/Bucket_", "invalid bucket name"),
-        ("s3+http://{address}/bucket/../other", "cannot be a key"),
+        ("s3+http://{address}/bucket/../other", "is not a valid key"),
         ("s3+http://key:word@{address}/bucket", "leave them out of the URL"),
-        ("ftp://{address}/bucket", "'ftp' is no kind of store"),
+        ("ftp://{address}/bucket", "'ftp' is not a kind of store"),
     ],
 )
 def test_the_command_says_why_it_cannot_ask(
@@ -169,7 +162,7 @@ def test_a_key_that_could_mean_another_is_refused(store: Store, key: str) -> Non
     for act in (store.get, store.delete, lambda key: store.create(key, b""), store.scoped):
         if act == store.scoped and key == "a/":
             continue
-        with pytest.raises(StoreError, match="cannot be a key"):
+        with pytest.raises(StoreError, match="is not a valid key"):
             act(key)
 
 
@@ -243,9 +236,9 @@ def test_a_create_whose_answer_is_lost_is_read_back(minio: Server, proxy: Cuttin
         patient.create("raw", b"mine")
     assert len(waits) == 1
     proxy.cut_once()
-    assert records.commit(patient, "lease.json", LEASE) == LEASE
+    assert ledger.commit(patient, "lease.json", LEASE) == LEASE
     assert len(waits) == 2
-    assert records.read(minio.store(bucket), "lease.json", records.Lease) == LEASE
+    assert ledger.read(minio.store(bucket), "lease.json", records.Lease) == LEASE
 
 
 def test_without_patience_a_lost_answer_is_unavailable(minio: Server, proxy: CuttingProxy) -> None:

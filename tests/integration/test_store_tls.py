@@ -17,9 +17,11 @@ from minio.credentials.providers import StaticProvider
 
 from integration.object_stores import Server, _free_address, _running
 from segviz_exchange.stores.credentials import Credentials, encode_credentials
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
-from segviz_exchange.stores.s3 import S3Store, build_connections
-from segviz_exchange.stores.store import StoreError, open_store
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3_access import build_connections
+from segviz_exchange.stores.store import StoreError
 from segviz_operator.access.rights import site_access
 from segviz_operator.access.sts import Sts
 
@@ -112,7 +114,7 @@ def test_an_authority_that_is_named_is_trusted_and_no_other(secure: Secure) -> N
         assert "this store can hold a federation" in named.stdout
         nonsense = check(secure, "--ca", secure.folder / "credentials.json")
         assert nonsense.returncode == 2
-        assert "no certificates in PEM" in nonsense.stderr
+        assert "cannot be read as PEM certificates" in nonsense.stderr
 
 
 def test_sts_and_store_trust_the_same_bundle(secure: Secure) -> None:

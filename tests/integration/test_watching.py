@@ -18,7 +18,8 @@ from here import Here, child_of, round_is
 from builders.rig import write_cases
 from integration.prometheus_server import Prometheus, free_port
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Environment, Update, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.records import Environment, Update
 from segviz_operator.dashboards import DASHBOARDS, panels
 from segviz_operator.dashboards.panel import Marker, Panel
 from segviz_operator.watch.from_prometheus import filled_in

@@ -6,14 +6,34 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from filelock import FileLock, Timeout
 
 from cluster import boot, images
 from cluster.failure import ClusterFailed
-from cluster.layout import Layout
+from cluster.layout import LOCK, Layout
 from cluster.packages import ensure_packages
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Addresses, bridges and ports are the machine's: whoever comes second would leave strays.
+
+    Raises:
+        ClusterFailed: another command has the cluster.
+    """
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise ClusterFailed(
+            f"Another command boots, uses or stops the cluster (it holds {LOCK}). Wait until it ends."
+        ) from None
 
 
 @click.group(help=__doc__)
@@ -25,7 +45,8 @@ def main() -> None:
 def up() -> None:
     """Boot it, or what of it is not running, and wait until its node is ready."""
     layout, started = Layout.default(), time.monotonic()
-    boot.up(layout)
+    with alone():
+        boot.up(layout)
     print(
         f"ready after {time.monotonic() - started:.0f} s; store: {layout.store_credentials}", file=sys.stderr
     )
@@ -35,7 +56,8 @@ def up() -> None:
 @main.command()
 def down() -> None:
     """Stop it and remove all that it made, images and volumes too."""
-    boot.down(Layout.default())
+    with alone():
+        boot.down(Layout.default())
 
 
 @main.command(name="images")
@@ -79,7 +101,11 @@ def execute(keep: bool, command: tuple[str, ...]) -> None:
     """
     if "KUBECONFIG" in os.environ:
         sys.exit(subprocess.run(command).returncode)
-    layout = Layout.default()
+    with alone():
+        sys.exit(_run_in_cluster(Layout.default(), command, keep))
+
+
+def _run_in_cluster(layout: Layout, command: tuple[str, ...], keep: bool) -> int:
     was_running = layout.kubeconfig.exists()
     try:
         boot.up(layout)
@@ -90,11 +116,10 @@ def execute(keep: bool, command: tuple[str, ...]) -> None:
             "SEGVIZ_CLUSTER_DIR": str(layout.root),
             **{f"SEGVIZ_{role.upper()}_IMAGE": reference for role, reference in references.items()},
         }
-        code = subprocess.run(command, env=os.environ | environment).returncode
+        return subprocess.run(command, env=os.environ | environment).returncode
     finally:
         if not (keep or was_running):
             boot.down(layout)
-    sys.exit(code)
 
 
 def run() -> int:

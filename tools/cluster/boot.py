@@ -62,6 +62,8 @@ def up(layout: Layout) -> None:
         env={"PYTHONPATH": str(Path(__file__).parents[1]), "SEGVIZ_CLUSTER_DIR": str(layout.root)},
     )
     wait_for_node(layout)
+    # A server without an address of its own may have met a port in use meanwhile.
+    daemons.check_all_run()
 
 
 def down(layout: Layout) -> None:

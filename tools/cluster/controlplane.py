@@ -25,6 +25,7 @@ def start_control_plane(layout: Layout, daemons: Daemons) -> None:
         f"--initial-cluster=default={PEER_URL}",
         "--log-level=warn",
     )
+    daemons.wait_for_port("etcd", 2379)
     daemons.start(
         "kube-apiserver",
         binary("kube-apiserver"),
@@ -49,6 +50,7 @@ def start_control_plane(layout: Layout, daemons: Daemons) -> None:
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         "--profiling=false",
     )
+    daemons.wait_for_port("kube-apiserver", 6443)
     kubectl = [str(binary("kubectl")), f"--kubeconfig={layout.kubeconfig}"]
     daemons.wait("kube-apiserver", lambda: succeeds([*kubectl, "get", "--raw", "/readyz"]))
     daemons.start(

@@ -81,13 +81,35 @@ class Daemons:
         return Command(tuple(record["command"]), record["env"])
 
     def wait(self, name: str, ready: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Until it answers. `ready` must not be fooled by another server on the same address."""
         give_up = time.monotonic() + seconds
-        while not ready():
-            if not self.is_running(name) or time.monotonic() > give_up:
-                log = self.layout.logs / f"{name}.log"
-                lines = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
-                raise ClusterFailed(f"{name} is not ready after {seconds:.0f} s; the end of {log}:\n{lines}")
+        while not (self.is_running(name) and ready()):
+            if not self.is_running(name):
+                raise ClusterFailed(f"{name} has ended. {self._end_of_log(name)}")
+            if time.monotonic() > give_up:
+                raise ClusterFailed(f"{name} is not ready after {seconds:.0f} s. {self._end_of_log(name)}")
             time.sleep(0.1)
+
+    def wait_for_port(self, name: str, port: int, kind: str = "tcp") -> None:
+        """Until the process itself holds the port: whoever else has it would answer too."""
+        self.wait(name, lambda: self._holds(name, port, kind))
+
+    def check_all_run(self) -> None:
+        for name in self.names():
+            if not self.is_running(name):
+                raise ClusterFailed(f"{name} has ended. {self._end_of_log(name)}")
+
+    def _holds(self, name: str, port: int, kind: str) -> bool:
+        process = self._process(name)
+        if process is None:
+            return False
+        held = process.net_connections(kind)
+        return any(each.laddr and each.laddr.port == port and not each.raddr for each in held)
+
+    def _end_of_log(self, name: str) -> str:
+        log = self.layout.logs / f"{name}.log"
+        lines = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
+        return f"The end of {log}:\n{lines}"
 
     def _process(self, name: str) -> psutil.Process | None:
         try:

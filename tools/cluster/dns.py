@@ -40,3 +40,4 @@ def start_dns(layout: Layout, daemons: Daemons) -> None:
         encoding="utf-8",
     )
     daemons.start("coredns", binary("coredns"), "-conf", zones)
+    daemons.wait_for_port("coredns", 53, "udp")

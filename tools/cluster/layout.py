@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segviz"
+LOCK = CACHE / "cluster.lock"  # beside the cluster's folder, which `down` removes
 
 BRIDGE = "seg0"
 NODE = "segviz"

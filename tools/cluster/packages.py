@@ -28,7 +28,7 @@ def ensure_packages() -> None:
     if os.geteuid() != 0:
         raise ClusterFailed(
             "A cluster on this machine needs root: run make as root, "
-            "or set KUBECONFIG to a cluster of yours (docs/real-cluster.md)."
+            "or set KUBECONFIG to a cluster of yours (docs/how-to/test-on-a-cluster.md)."
         )
     missing = [package for package, program in PROGRAMS.items() if shutil.which(program) is None]
     if not missing:

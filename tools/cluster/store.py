@@ -37,6 +37,7 @@ def start_store(layout: Layout, daemons: Daemons) -> None:
             "HOME": str(layout.root),
         },
     )
+    daemons.wait_for_port("minio", int(STORE_ADDRESS.rpartition(":")[2]))
     daemons.wait("minio", _answers)
 
 

@@ -16,8 +16,10 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Phase, newest_control
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.ledger import newest_control
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -25,8 +27,9 @@ from segviz_exchange.process.http_pages import serve_metrics
 from segviz_exchange.process.lock import lock
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
-from segviz_exchange.stores.store import Store, StoreError, open_store
+from segviz_exchange.stores.store import Store, StoreError
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.process.pulse import Pulse, PulseCollector
 from segviz_trainer.process.site import Site
@@ -41,7 +44,9 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--store", required=True, help="Folder or s3://HOST/BUCKET."),
         click.option("--prefix", required=True, help="The federation's prefix in the store."),
-        click.option("--stop-on-stdin-eof", is_flag=True, help="Stop when stdin ends: the parent is gone."),
+        click.option(
+            "--stop-on-stdin-eof", is_flag=True, help="Stop when stdin closes, as when the parent dies."
+        ),
     ):
         command = option(command)
     return command
@@ -63,7 +68,7 @@ def site_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def main() -> None:
-    """What runs at a site."""
+    """The processes of a site."""
 
 
 @main.command()

@@ -13,8 +13,9 @@ from segviz_aggregator.algorithms.mean import mean
 from segviz_aggregator.algorithms.median import median
 from segviz_aggregator.algorithms.server_optimizer import ServerOptimizer
 from segviz_aggregator.algorithms.trimmed_mean import TrimmedMean
+from segviz_exchange.contract.choices import AlgorithmName
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.spec import Algorithm, AlgorithmName
+from segviz_exchange.contract.spec import Algorithm
 
 
 class Merge(Protocol):

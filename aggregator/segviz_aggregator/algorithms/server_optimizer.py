@@ -5,14 +5,17 @@ so far), chunk by chunk, so neither the sites nor the model's size show in its m
 that the round's record names: whoever takes over computes the same bytes from the same closing.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from tempfile import TemporaryFile
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segviz_exchange.contract.codec import NUMPY_TYPES, Array, TensorFile, TensorInfo, write_tensors
+from segviz_exchange.stores.store import read_chunks
 
 Numbers = NDArray[np.float64]
 Stepped = tuple[Numbers, dict[str, Numbers]]
@@ -58,33 +61,34 @@ def write_stepped(
     held = sorted(set(parameters) & files.merged.infos.keys())
     stepped = {name for name in held if name in moved and name in files.previous.infos}
 
-    def model() -> Iterator[Array]:
-        for name in files.merged.infos:
-            if name in stepped:
-                dtype = NUMPY_TYPES[files.merged.infos[name].dtype]
-                for value, _ in _steps(optimizer, files, name):
-                    yield value.astype(dtype)
-            else:
-                yield from files.merged.chunks(name)
-
-    def state() -> Iterator[Array]:
-        for key in sorted(_key(slot, name) for slot in optimizer.slots for name in held):
-            slot, name = key.split("/", 1)
-            if name in stepped:
-                for _, new in _steps(optimizer, files, name):
-                    yield new[slot].astype(np.float32)
-            else:
-                yield from _state_chunks(optimizer, files, slot, name)
-
     infos = {
         _key(slot, name): TensorInfo("F32", files.merged.infos[name].shape)
         for slot in optimizer.slots
         for name in held
     }
-    return (
-        write_tensors(target, files.merged.infos, model(), metadata),
-        write_tensors(state_target, infos, state(), metadata),
-    )
+    with ExitStack() as stack:
+        # A step gives a chunk of the model and of each slot at once; the state's file has slot after slot.
+        spools = {
+            slot: stack.enter_context(TemporaryFile(dir=state_target.parent))
+            for slot in sorted(optimizer.slots)
+        }
+
+        def model() -> Iterator[Array]:
+            for name in files.merged.infos:
+                if name in stepped:
+                    dtype = NUMPY_TYPES[files.merged.infos[name].dtype]
+                    for value, new in _steps(optimizer, files, name):
+                        for slot, spool in spools.items():
+                            spool.write(new[slot].astype(np.float32).tobytes())
+                        yield value.astype(dtype)
+                    continue
+                yield from files.merged.chunks(name)
+                for slot, spool in spools.items() if name in parameters else ():
+                    for chunk in _state_chunks(optimizer, files, slot, name):
+                        spool.write(chunk.tobytes())
+
+        digest = write_tensors(target, files.merged.infos, model(), metadata)
+        return digest, write_tensors(state_target, infos, _spooled(spools.values()), metadata)
 
 
 def _steps(optimizer: ServerOptimizer, files: Files, name: str) -> Iterator[Stepped]:
@@ -93,6 +97,13 @@ def _steps(optimizer: ServerOptimizer, files: Files, name: str) -> Iterator[Step
     for before, merged in chunks:
         state = {slot: next(chunk).astype(np.float64) for slot, chunk in states.items()}
         yield optimizer.step(before.astype(np.float64), merged.astype(np.float64), state)
+
+
+def _spooled(spools: Iterable[BinaryIO]) -> Iterator[Array]:
+    for spool in spools:
+        spool.seek(0)
+        for data in read_chunks(spool):
+            yield np.frombuffer(data, np.float32)
 
 
 def _state_chunks(optimizer: ServerOptimizer, files: Files, slot: str, name: str) -> Iterator[Array]:

@@ -139,7 +139,7 @@
       "enabled": false,
       "additionalLabels": {}
     },
-    "runbooks": "https://github.com/segviz/segviz/blob/main/docs/runbooks"
+    "runbooks": "https://github.com/segviz/segviz/blob/main/docs/how-to/runbooks"
   },
   "trialStore": {
     "enabled": false,

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection, Update
-from segviz_exchange.contract.spec import Weights
 
 MAX_ATTEMPTS = 3
 
@@ -74,6 +74,7 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     can.
     """
     expected = expected_sites(control, records.joined)
+    # In the order of aliases, which everything below keeps.
     known = {alias: records.sites.get(alias, SiteRecords()) for alias in expected}
     delivered = {alias: site.accepted for alias, site in known.items() if site.accepted is not None}
     missing = [alias for alias, site in known.items() if site.accepted is None and not site.refused]
@@ -91,7 +92,7 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
         control=control.number,
         participants=tuple(
             Participant(alias, update.attempt, update.blob, _weight(update, control))
-            for alias, update in sorted(delivered.items())
+            for alias, update in delivered.items()
         ),
         exclusions=tuple(
             sorted(
@@ -121,12 +122,12 @@ def deadline_of(control: Control, opened: datetime, suspended: timedelta) -> dat
 
 
 def _needed(control: Control, expected: int) -> int:
-    """The quorum. Joiners count towards `minSites` as far as the others cannot fill it, but cannot deliver
-    yet: without this, nobody could join a federation that needs them, and a joiner would weaken one that
-    does not."""
-    wanted = control.spec.participation.min_sites or len(control.members)
+    """Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver yet.
+
+    Without this, nobody could join a federation that needs them, and a joiner would weaken one that does not.
+    """
     joining = len(control.active) - expected
-    return max(1, wanted - min(joining, max(0, wanted - expected)))
+    return max(1, control.quorum - min(joining, max(0, control.quorum - expected)))
 
 
 def _weight(update: Update, control: Control) -> int:
@@ -146,7 +147,8 @@ def _quorum_message(round_: int, needed: int, known: Mapping[str, SiteRecords], 
     left_out = "; ".join(
         f"{alias}: {member.excluded}" for alias, member in sorted(control.members.items()) if member.excluded
     )
-    reasons = "; ".join(part for part in (lost, left_out) if part)
+    late = "; ".join(f"{alias}: joins with the next round" for alias in control.active if alias not in known)
+    reasons = "; ".join(part for part in (lost, left_out, late) if part)
     return (
         f"round {round_} can have {len(known) - len(refused)} of the {needed} sites it needs ({reasons}). "
         "Mend the site, or lower spec.participation.minSites."

@@ -116,13 +116,13 @@ def open_tensors(path: Path) -> TensorFile:
         begin, end = entry.data_offsets
         if begin != expected or end - begin != info.size_bytes:
             raise InvalidTensors(
-                f"{path.name}: tensor {name!r} lies at {begin}:{end}, which its shape excludes"
+                f"{path.name}: tensor {name!r} occupies bytes {begin}:{end}, which do not match its shape"
             )
         infos[name], offsets[name] = info, data_start + begin
         expected = end
     if path.stat().st_size != data_start + expected:
         raise InvalidTensors(
-            f"{path.name}: {path.stat().st_size} bytes, its header says {data_start + expected}"
+            f"{path.name}: {path.stat().st_size} bytes, but its header says {data_start + expected}"
         )
     return TensorFile(path, dict(sorted(infos.items())), metadata, offsets)
 
@@ -136,7 +136,9 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, _Entry], dict[str, str], int]:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
-        raise InvalidTensors(f"{name}: a header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
+        raise InvalidTensors(
+            f"{name}: its header has {length} bytes; at most {MAX_HEADER_BYTES} are accepted"
+        )
     try:
         fields = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(fields.pop(_METADATA, b"{}"), type=dict[str, str])
@@ -158,7 +160,7 @@ def write_tensors(
         The sha256 of the file, in hex. The same tensors and metadata always give the same bytes.
     """
     if _METADATA in infos:
-        raise ValueError(f"no tensor can be called {_METADATA}: the format keeps the name for itself")
+        raise ValueError(f"no tensor may be called {_METADATA}: the format reserves that name")
     header: dict[str, Any] = {}
     if metadata:
         header[_METADATA] = dict(sorted(metadata.items()))
@@ -199,7 +201,7 @@ def save(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] |
 def _as_stored(name: str, value: Array) -> Array:
     dtype = value.dtype.newbyteorder("<")
     if dtype not in SAFETENSORS_NAMES:
-        raise ValueError(f"tensor {name!r} has dtype {value.dtype}; written are {', '.join(NUMPY_TYPES)}")
+        raise ValueError(f"tensor {name!r} has dtype {value.dtype}; supported are {', '.join(NUMPY_TYPES)}")
     return value.astype(dtype, copy=False)
 
 

@@ -51,4 +51,4 @@ def read_invitation(path: Path) -> Invitation:
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror}. Name the join file that the coordinator sent.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: no join file: {error}. Ask the coordinator to send it again.") from error
+        raise Refusal(f"{path}: not a join file: {error}. Ask the coordinator to send it again.") from error

@@ -1,21 +1,14 @@
-"""The facts of a federation, each an immutable JSON object in the store (heartbeats alone are replaced).
+"""The facts of a federation, each an immutable JSON object in the store.
 
 Times are not in records: when a fact became true is the object's Last-Modified, by the store's one clock.
 """
 
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
-from segviz_exchange.contract import keys
 from segviz_exchange.contract.spec import FederationSpec
-from segviz_exchange.stores.store import AlreadyExists, Entry, NotFound, Store, StoreError, TooLarge
-
-
-class InvalidRecord(StoreError):
-    """An object is not the record its key promises; whoever wrote it is at fault, not the store."""
-
 
 # A digest becomes a file name and a key: anything else than hex could leave the folder it is meant for.
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -26,8 +19,18 @@ Cases = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 # A site writes these; two of 1e308 would overflow where they are averaged.
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-# A variant becomes a part of a key and a folder.
-Variant = Annotated[str, msgspec.Meta(pattern=r"^(base|tuned)\Z")]
+
+class Variant(StrEnum):
+    """Of the final model; a part of a key and of a folder's name."""
+
+    BASE = "base"
+    TUNED = "tuned"
+    """With fine-tuned heads."""
+
+    @property
+    def suffix(self) -> str:
+        """What it adds to a method's name (FedBN, FedBN+FT)."""
+        return "+FT" if self is Variant.TUNED else ""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -62,6 +65,11 @@ class Control(Record, frozen=True):
 
     def owners(self, organ: str) -> tuple[str, ...]:
         return tuple(alias for alias in self.active if organ in self.members[alias].organs)
+
+    @property
+    def quorum(self) -> int:
+        """How many sites a round needs: `minSites`, or every member, left out ones included."""
+        return self.spec.participation.quorum(len(self.members))
 
     @property
     def shared_head(self) -> bool:
@@ -267,122 +275,3 @@ class ExternalScores(Record, frozen=True):
 
     site: str
     variants: dict[Variant, VariantOutcome]
-
-
-class Severity(StrEnum):
-    INFO = "Info"
-    WARNING = "Warning"
-    """People should know; training goes on."""
-    ERROR = "Error"
-    """The site takes no part until it is mended."""
-
-
-class Finding(Record, frozen=True):
-    """One thing that was looked at before training."""
-
-    check: str
-    """Data, Disk, Bandwidth, Clock or GPU."""
-    severity: Severity
-    message: str
-
-
-class Preflight(Record, frozen=True):
-    """What one incarnation of a site found before it began."""
-
-    lease: int
-    findings: tuple[Finding, ...]
-
-
-class Phase(StrEnum):
-    PREPARING = "Preparing"
-    WAITING = "Waiting"
-    MERGING = "Merging"
-    SCORING = "Scoring"
-    TRAINING = "Training"
-    FINE_TUNING = "FineTuning"
-    TESTING = "Testing"
-    DONE = "Done"
-    FAILED = "Failed"
-
-
-class Progress(Record, frozen=True):
-    """A heartbeat: what a process does now. The only record that is replaced."""
-
-    lease: int
-    phase: Phase
-    message: str = ""
-    round: int | None = None
-    epoch: int | None = None
-    step: int | None = None
-    steps: int | None = None
-    """In this epoch."""
-    loss: float | None = None
-    samples_per_second: float | None = None
-    epoch_seconds: float | None = None
-
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
-
-_encoder = msgspec.json.Encoder(order="deterministic")
-
-
-def encode(record: Record) -> bytes:
-    return _encoder.encode(record) + b"\n"
-
-
-def decode(data: bytes, kind: type[AnyRecord], key: str) -> AnyRecord:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
-
-
-def read(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord:
-    """Raises NotFound, or InvalidRecord for an object that is no such record."""
-    try:
-        return decode(store.get(key), kind, key)
-    except TooLarge as error:
-        raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
-
-
-def find(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
-    try:
-        return read(store, key, kind)
-    except NotFound:
-        return None
-
-
-def commit(store: Store, key: str, record: AnyRecord) -> AnyRecord:
-    """Create a record, or return the one that is already there.
-
-    The answer to a create can get lost after the store has acted, and a process may have an earlier self:
-    both look like AlreadyExists. What the store holds is the truth, so the caller goes on with it.
-    """
-    try:
-        store.create(key, encode(record))
-    except AlreadyExists:
-        return read(store, key, type(record))
-    return record
-
-
-def numbered(store: Store, prefix: str) -> dict[int, Entry]:
-    """The numbered records directly under `prefix`, in their order; what else lies there is skipped."""
-    found = ((keys.number_below(prefix, entry.key), entry) for entry in store.list(prefix))
-    known = {number: entry for number, entry in found if number is not None}
-    return dict(sorted(known.items()))
-
-
-def newest(store: Store, prefix: str) -> str | None:
-    """The highest-numbered key directly under `prefix`."""
-    entries = numbered(store, prefix)
-    return entries[max(entries)].key if entries else None
-
-
-def newest_control(store: Store) -> Control | None:
-    key = newest(store, keys.CONTROLS)
-    return None if key is None else read(store, key, Control)
-
-
-def newest_round(store: Store) -> Round | None:
-    key = newest(store, keys.ROUNDS)
-    return None if key is None else read(store, key, Round)

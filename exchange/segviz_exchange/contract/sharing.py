@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from segviz_exchange.contract.choices import AlgorithmName
 from segviz_exchange.contract.codec import TensorInfo
 from segviz_exchange.contract.records import Control
-from segviz_exchange.contract.spec import AlgorithmName
 
 REPRESENTATION = "representation"
 SHARED_HEAD = "_all"

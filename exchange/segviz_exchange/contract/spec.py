@@ -6,10 +6,26 @@ that the schema leaves the field out).
 """
 
 import re
-from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+from segviz_exchange.contract.choices import (
+    AlgorithmName,
+    Augmentation,
+    CredentialSource,
+    DeletionPolicy,
+    EvaluationNorm,
+    Intensity,
+    MemoryFormat,
+    Norm,
+    Objective,
+    OptimizerState,
+    Precision,
+    Selection,
+    Start,
+    Weights,
+)
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -31,135 +47,12 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="came
     """A part of a manifest: immutable, camelCase in JSON, strict about unknown keys."""
 
 
-class AlgorithmName(StrEnum):
-    LOCAL = "Local"
-    FED_AVG = "FedAvg"
-    FED_BN = "FedBN"
-    FED_PROX = "FedProx"
-    FED_AVG_M = "FedAvgM"
-    FED_ADAM = "FedAdam"
-    MEDIAN = "Median"
-    TRIMMED_MEAN = "TrimmedMean"
-    CENTRAL = "Central"
-    CENTRAL_MARGINAL = "CentralMarginal"
-
-    @property
-    def is_central(self) -> bool:
-        """Whether all data are pooled at one site, which brings its own loss over one head for all organs."""
-        return self in (AlgorithmName.CENTRAL, AlgorithmName.CENTRAL_MARGINAL)
-
-
-class Objective(StrEnum):
-    PER_ORGAN_HEAD = "PerOrganHead"
-    MARGINAL = "Marginal"
-    MARGINAL_EXCLUSION = "MarginalExclusion"
-    CONDITIONAL_DISTILLATION = "ConditionalDistillation"
-
-
-class Weights(StrEnum):
-    UNIFORM = "Uniform"
-    CASES = "Cases"
-
-
-class Norm(StrEnum):
-    BATCH = "Batch"
-    INSTANCE = "Instance"
-
-
-class Precision(StrEnum):
-    FP32 = "FP32"
-    BF16 = "BF16"
-
-
-class MemoryFormat(StrEnum):
-    CONTIGUOUS = "Contiguous"
-    CHANNELS_LAST_3D = "ChannelsLast3d"
-
-
-class Intensity(StrEnum):
-    WINDOW = "Window"
-    Z_SCORE = "ZScore"
-
-
-class Augmentation(StrEnum):
-    DEFAULT = "Default"
-    NONE = "None"
-
-
-class Start(StrEnum):
-    SEEDED = "Seeded"
-    PRETRAINED = "Pretrained"
-
-
-class OptimizerState(StrEnum):
-    KEEP = "Keep"
-    RESET = "Reset"
-
-
-class Selection(StrEnum):
-    BEST = "Best"
-    LAST = "Last"
-
-
-class EvaluationNorm(StrEnum):
-    OWN_SITE = "OwnSite"
-    AVERAGED = "Averaged"
-    ADAPTED = "Adapted"
-
-
-class Role(StrEnum):
-    TRAINING = "Training"
-    EVALUATION = "Evaluation"
-
-
-class Layout(StrEnum):
-    MSD = "MSD"
-    KITS19 = "KiTS19"
-    BTCV = "BTCV"
-    LIST = "List"
-
-
-class OnBadCase(StrEnum):
-    REFUSE = "Refuse"
-    SKIP = "Skip"
-
-
-class Release(StrEnum):
-    NONE = "None"
-    HEADS = "Heads"
-    HEADS_AND_NORM = "HeadsAndNorm"
-
-
-class Scores(StrEnum):
-    SUMMARY = "Summary"
-    PER_CASE = "PerCase"
-
-
-class DeletionPolicy(StrEnum):
-    RETAIN = "Retain"
-    DELETE = "Delete"
-
-
-class CredentialSource(StrEnum):
-    ASSUME_ROLE = "AssumeRole"
-    EXISTING_SECRETS = "ExistingSecrets"
-
-
-class ImagePullPolicy(StrEnum):
-    ALWAYS = "Always"
-    IF_NOT_PRESENT = "IfNotPresent"
-    NEVER = "Never"
-
-
-# --- SegVizFederation ---------------------------------------------------------------------------
-
-
 class SiteRef(Part, frozen=True):
     namespace: str
     name: str
 
 
-class Member(Part, frozen=True):
+class MemberRef(Part, frozen=True):
     alias: str
     site_ref: SiteRef
 
@@ -193,6 +86,10 @@ class Participation(Part, frozen=True):
     """How many sites a round needs at its deadline; all of them where it is left out."""
     round_timeout: str | None = None
     """How long after the previous round's commit a round closes with `min_sites`; never, if left out."""
+
+    def quorum(self, sites: int) -> int:
+        """How many of `sites` a round, or the federation's end, needs."""
+        return self.min_sites or sites
 
     @property
     def round_timeout_seconds(self) -> int | None:
@@ -245,7 +142,7 @@ class FineTuning(Part, frozen=True):
 
 
 class Evaluation(Part, frozen=True):
-    sites: tuple[Member, ...]
+    sites: tuple[MemberRef, ...]
     norm: EvaluationNorm
     overlap: float
     tolerance_millimetres: dict[str, float] | None = None
@@ -281,7 +178,7 @@ class StoreSpec(Part, frozen=True):
 
 
 class FederationSpec(Part, frozen=True):
-    sites: tuple[Member, ...]
+    sites: tuple[MemberRef, ...]
     rounds: int
     local_epochs: int
     seed: int
@@ -305,130 +202,6 @@ class FederationSpec(Part, frozen=True):
     def shared_head(self) -> bool:
         """One head for all organs, in place of a head for each."""
         return self.algorithm.name.is_central or self.objective is not Objective.PER_ORGAN_HEAD
-
-
-# --- SegVizSite ---------------------------------------------------------------------------------
-
-
-class ClaimSource(Part, frozen=True):
-    claim_name: str
-
-
-class HostPathSource(Part, frozen=True):
-    path: str
-
-
-class Volume(Part, frozen=True):
-    """Exactly one of the two, as in a Pod."""
-
-    persistent_volume_claim: ClaimSource | None = None
-    host_path: HostPathSource | None = None
-
-
-class CaseRange(Part, frozen=True):
-    """A half-open range of the sorted case ids, read as Python reads a slice."""
-
-    start: int | None = None
-    stop: int | None = None
-
-
-class DataSet(Part, frozen=True):
-    name: str
-    path: str
-    """Folder below the volume's root."""
-    layout: Layout
-    organs: dict[str, tuple[int, ...]]
-    """Label ids of each annotated organ, {"kidneys": [2, 3]}."""
-    background: tuple[int, ...]
-    """Further label ids that may occur and count as background; any other id refuses the case."""
-    cases: CaseRange | None = None
-    ignored: tuple[int, ...] = ()
-    """Label ids whose voxels neither train nor score, such as tumours that are not to count as organ."""
-    window: tuple[float, float] | None = None
-    """In place of the federation's, where that allows it."""
-
-
-class Split(Part, frozen=True):
-    """Shares of the cases in percent; together 100."""
-
-    train: int
-    validation: int
-    test: int
-
-
-class State(Part, frozen=True):
-    persistent_volume_claim: ClaimSource
-
-
-Quantities = dict[str, int | str]
-
-
-class Resources(Part, frozen=True):
-    requests: Quantities | None = None
-    limits: Quantities | None = None
-
-
-class Toleration(Part, frozen=True, omit_defaults=True):
-    key: str | None = None
-    operator: str | None = None
-    value: str | None = None
-    effect: str | None = None
-    toleration_seconds: int | None = None
-
-
-class TrainerPod(Part, frozen=True):
-    """What the site says of the Pod that runs there."""
-
-    image_pull_policy: ImagePullPolicy
-    image: str | None = None
-    image_pull_secrets: tuple[str, ...] = ()
-    service_account_name: str | None = None
-    resources: Resources | None = None
-    node_selector: dict[str, str] | None = None
-    tolerations: tuple[Toleration, ...] = ()
-    affinity: dict[str, Any] | None = None
-    priority_class_name: str | None = None
-    runtime_class_name: str | None = None
-    queue_name: str | None = None
-
-
-class Privacy(Part, frozen=True):
-    """What a site does to its updates before they leave it (docs/methods.md)."""
-
-    clip_norm: float
-    """L2 norm that the change of all that is uploaded is cut down to."""
-    delta: float
-    noise_multiplier: float | None = None
-    """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
-
-
-class SiteSpec(Part, frozen=True):
-    role: Role
-    volume: Volume
-    data_sets: tuple[DataSet, ...]
-    split: Split
-    on_bad_case: OnBadCase
-    max_case_mebibytes: int
-    """A case whose header declares more than this, decompressed as float32, is refused unread."""
-    allowed_federations: tuple[str, ...]
-    """namespace/name of each federation this site takes part in."""
-    release: Release
-    scores: Scores
-    suspend: bool
-    remote: bool
-    trainer: TrainerPod
-    state: State | None = None
-    store_secret: str | None = None
-    privacy: Privacy | None = None
-    """Clipping and noise; none where it is left out."""
-
-    @property
-    def organs(self) -> tuple[str, ...]:
-        """Every organ that some data set annotates, sorted."""
-        return tuple(sorted({organ for data_set in self.data_sets for organ in data_set.organs}))
-
-
-# --- SegVizStudy --------------------------------------------------------------------------------
 
 
 class StudyRowSpec(Part, frozen=True):

@@ -5,7 +5,7 @@ Written by the runner (operator), read by the report (trainer).
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 
 INDEX = "study.json"
 """In the study's folder."""

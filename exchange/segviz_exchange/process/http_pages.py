@@ -117,7 +117,7 @@ def serve_metrics(registry: CollectorRegistry) -> Pages | None:
     try:
         return Pages({"/metrics": metrics_page(registry)}, int(port), address)
     except (OSError, ValueError, OverflowError) as error:
-        log.warning("no metrics: %s=%s: %s", PORT, port, error)
+        log.warning("metrics are off: %s=%s: %s", PORT, port, error)
         return None
 
 

@@ -22,7 +22,7 @@ _MOST_BYTES = 4096
 """What kubelet reads."""
 
 
-class Context(logging.Filter):
+class _Context(logging.Filter):
     """Puts on each record what the process knows about itself."""
 
     def __init__(self, component: str) -> None:
@@ -59,8 +59,13 @@ def speaking_of(federation: str) -> Iterator[None]:
         _spoken_of.reset(token)
 
 
-context = Context("segviz")
+_context = _Context("segviz")
 """This process's: a log is the process's too."""
+
+
+def enter_round(round_: int | None) -> None:
+    """From here on the lines of this process, of all its threads, are about that round."""
+    _context.round = round_
 
 
 def configure(
@@ -68,9 +73,9 @@ def configure(
 ) -> None:
     """Send everything to stderr, in UTC; the last call counts. `json` overrides the environment."""
     json = json or as_json()
-    context.component, context.federation, context.site, context.round = component, federation, site, None
+    _context.component, _context.federation, _context.site, _context.round = component, federation, site, None
     handler = logging.StreamHandler()
-    handler.addFilter(context)
+    handler.addFilter(_context)
     handler.setFormatter(_json() if json else HumanFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -15,15 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Event
 
-from segviz_exchange.stores.store import (
-    AlreadyExists,
-    Denied,
-    NotFound,
-    Store,
-    StoreError,
-    Unavailable,
-    read_chunks,
-)
+from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, Store, StoreError, Unavailable
 
 CONTENDERS = 8
 RACES = 20
@@ -84,7 +76,7 @@ def of_racing_creates_one_wins(store: Store) -> None:
         )
         _expect(
             store.get(f"race-{number}") == contents[won.index(True)],
-            "a race's object is not its winner's",
+            "the object left by a race is not its winner's",
             UNTRUSTED,
         )
 
@@ -127,7 +119,7 @@ def readers_never_see_half_an_object(store: Store) -> None:
         finally:
             over.set()
         whole = all(reader.result() for reader in readers)
-    _expect(whole, "a reader saw an object half replaced", "what sites do could not be told")
+    _expect(whole, "a reader saw an object half replaced", "the sites' progress could not be shown")
 
 
 def what_is_missing_is_not_found(store: Store) -> None:
@@ -197,7 +189,7 @@ def an_empty_object_exists(store: Store) -> None:
     store.create("empty", b"")
     sizes = [entry.size_bytes for entry in store.list("empty")]
     kept = store.get("empty") == b"" and sizes == [0] and not _create(store, "empty", b"full")
-    _expect(kept, "an empty object is not kept as it is", "what exists would look as if it did not")
+    _expect(kept, "an empty object is not kept as it is", "an existing object would look missing")
 
 
 def deep_and_plain_keys_are_kept(store: Store) -> None:
@@ -206,7 +198,7 @@ def deep_and_plain_keys_are_kept(store: Store) -> None:
     _expect(
         store.get(key) == b"deep" and [entry.key for entry in store.list("part-00")] == [key],
         f"the key {key} was not kept as it is",
-        "sites could not be called as people like",
+        "sites could not have the names people choose",
     )
 
 
@@ -278,9 +270,7 @@ def _run(check: Check, store: Store) -> Result:
     except (Unavailable, Denied):
         raise
     except StoreError as error:
-        broken = ContractBroken(
-            f"{type(error).__name__}, {error}", "the store refused what a federation does"
-        )
+        broken = ContractBroken(f"{type(error).__name__}, {error}", "a federation needs this operation")
     return Result(check.__name__.replace("_", " "), broken, time.monotonic() - began)
 
 
@@ -299,8 +289,5 @@ def _create(store: Store, key: str, data: bytes) -> bool:
 
 
 def _read_whole(store: Store, key: str) -> str:
-    sha256 = hashlib.sha256()
     with store.open(key) as stream:
-        for chunk in read_chunks(stream):
-            sha256.update(chunk)
-    return sha256.hexdigest()
+        return hashlib.sha256(stream.read()).hexdigest()

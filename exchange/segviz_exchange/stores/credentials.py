@@ -45,7 +45,7 @@ def decode_credentials(data: bytes, name: str) -> Credentials:
         return msgspec.json.decode(data, type=Credentials)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(
-            f"{name}: no credentials: {error}. It must hold "
+            f"{name}: not a credentials file: {error}. It must hold "
             '{"accessKey", "secretKey", "sessionToken", "expiration"}, as the operator writes it.'
         ) from error
 
@@ -69,7 +69,7 @@ class CredentialsFile(Provider):
             if self._read is not None:
                 return self._read[1]
             raise Refusal(
-                f"{self.path}: no credentials for the store: {error.strerror}. "
+                f"{self.path}: cannot read the store's credentials: {error.strerror}. "
                 "SEGVIZ_STORE_CREDENTIALS must name the file that holds them."
             ) from error
         if self._read is None or data != self._read[0]:

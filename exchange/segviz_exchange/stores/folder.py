@@ -61,7 +61,9 @@ class FolderStore:
                 _place(os.link, staged, target)
             except FileExistsError as error:
                 if target.is_dir():
-                    raise StoreError(f"{target} holds objects, and cannot be written as one") from error
+                    raise StoreError(
+                        f"{target} is a folder of objects, so it cannot be written as an object"
+                    ) from error
                 raise AlreadyExists(key) from error
 
     def put(self, key: str, data: bytes) -> None:
@@ -123,7 +125,7 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         check_key(key)
         if _STAGING in key.split("/"):
-            raise StoreError(f"{key!r} cannot be a key: {_STAGING} is the store's own")
+            raise StoreError(f"{key!r} is not a valid key: {_STAGING} is reserved")
         return self.root / key
 
     @property
@@ -154,7 +156,9 @@ class FolderStore:
             try:
                 _place(os.replace, staged, target)
             except IsADirectoryError as error:
-                raise StoreError(f"{target} holds objects, and cannot be written as one") from error
+                raise StoreError(
+                    f"{target} is a folder of objects, so it cannot be written as an object"
+                ) from error
 
     def _sweep(self) -> None:
         """Remove what killed writers left behind."""
@@ -227,7 +231,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{folder} is an object, and cannot hold others") from error
+        raise StoreError(f"{folder} is an object, so nothing can be stored below it") from error
     _sync_folder(folder.parent)
 
 

@@ -29,7 +29,7 @@ class PatientStore:
     """Repeats what met `Unavailable` for a while, at growing and random intervals.
 
     A create whose answer got lost may have acted. Its repeat then raises AlreadyExists, truthfully:
-    `records.commit` reads back and finds the caller's own record.
+    `ledger.commit` reads back and finds the caller's own record.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class PatientStore:
         def say_so_once(state: tenacity.RetryCallState) -> None:
             if state.attempt_number == 1:
                 patience = self._patience_seconds
-                _log.warning("the store is away; trying again for %g s: %s", patience, _failure(state))
+                _log.warning("the store does not answer; retrying for %g s: %s", patience, _failure(state))
 
         attempts = tenacity.Retrying(
             retry=is_away,

@@ -8,14 +8,15 @@ import click
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.conformance import Result, check_store, race
-from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
 
 RACES = 3
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _WHAT_TO_DO = (
     "This store cannot hold a federation. Use one that honours If-None-Match: * under concurrency "
-    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), and no cache or proxy before it."
+    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), with no cache or proxy in front of it."
 )
 
 
@@ -35,7 +36,7 @@ def probe(store: Store) -> None:
 
 @click.group()
 def store() -> None:
-    """Check that an object store keeps what it promises."""
+    """Check that an object store can hold a federation."""
 
 
 @store.command()
@@ -72,7 +73,7 @@ def _advice(error: StoreError) -> str:
         case Unavailable():
             return f"{error}. The store does not answer: check address, network and the store's health."
         case Denied():
-            return f"{error}. The credentials must allow to read, write, list and delete below the prefix."
+            return f"{error}. The credentials must grant read, write, list and delete below the prefix."
         case _:
             return f"{error}."
 

@@ -5,37 +5,30 @@ object is missing, and nobody could tell a missing record from a forbidden one.
 """
 
 import builtins
-import configparser
 import io
-import os
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.etree.ElementTree import ParseError
 
-import certifi
 import tenacity
-import urllib3
 from minio import Minio
-from minio.credentials.providers import (
-    AWSConfigProvider,
-    ChainedProvider,
-    EnvAWSProvider,
-    EnvMinioProvider,
-    Provider,
-)
+from minio.credentials.providers import Provider
 from minio.error import MinioException, S3Error
-from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import CredentialsFile
+from segviz_exchange.stores.s3_access import (
+    build_connections,
+    credentials_from_environment,
+    parse_url,
+    region_of,
+)
 from segviz_exchange.stores.s3_errors import Conflict, Outdated, Rejected, meaning
 from segviz_exchange.stores.store import (
     CHUNK_BYTES,
@@ -51,11 +44,8 @@ from segviz_exchange.stores.store import (
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 60
 # Up to 3 parts are in memory at once; S3 wants at least 5 MiB in each but the last.
 PART_BYTES = 8 << 20
-CONNECTIONS = 32
 
 _T = TypeVar("_T")
 
@@ -97,13 +87,13 @@ class S3Store:
                 SEGVIZ_STORE_CA names, or the public ones.
             region: else AWS_REGION's.
         """
-        parts, bucket, prefix = _parse(url)
+        parts, bucket, prefix = parse_url(url)
         provider = credentials or credentials_from_environment()
         try:
             client = Minio(
                 parts.netloc,
                 secure=parts.scheme == "s3",
-                region=region or _region(parts),
+                region=region or region_of(parts),
                 credentials=provider,
                 http_client=build_connections(ca_pem, ca_file),
             )
@@ -158,7 +148,7 @@ class S3Store:
             except S3Error as error:
                 headers = error.response.headers
         if "Date" not in headers:
-            raise StoreError(f"{self}: answers carry no Date, so nobody can tell when a round is over")
+            raise StoreError(f"{self}: its answers have no Date header, so no deadline can be computed")
         return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
 
     def scoped(self, prefix: str) -> "S3Store":
@@ -217,7 +207,7 @@ class S3Store:
         except (MinioException, HTTPError) as error:
             failure = meaning(error, self._name(key))
             if isinstance(failure, Rejected) and isinstance(self._credentials, CredentialsFile):
-                raise Outdated(f"{failure}. New ones are awaited in {self._credentials.path}") from error
+                raise Outdated(f"{failure}. Waiting for new ones in {self._credentials.path}") from error
             raise failure from error
 
 
@@ -238,100 +228,3 @@ class _Body(io.RawIOBase):
             data = self._response.read(len(view))
         view[: len(data)] = data
         return len(data)
-
-
-def _parse(url: str) -> tuple[SplitResult, str, str]:
-    """Scheme and host, bucket, and prefix ("" or one that ends with a slash)."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise Refusal(
-            "The store's URL holds a user or a secret, which would end in logs. "
-            "Put them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and leave them out of the URL."
-        )
-    bucket, _, prefix = parts.path.strip("/").partition("/")
-    if not parts.netloc or not bucket or parts.query or parts.fragment:
-        raise Refusal(f"store {url!r} names no bucket on a host. Write s3://HOST[:PORT]/BUCKET[/PREFIX].")
-    try:
-        check_bucket_name(bucket, strict=True)
-        if prefix:
-            check_key(prefix)
-    except (ValueError, StoreError) as error:
-        raise Refusal(f"store {url!r}: {error}.") from error
-    return parts, bucket, f"{prefix}/" if prefix else ""
-
-
-def split_url(url: str) -> tuple[str, str, str]:
-    """Where the server is (http:// or https://), the bucket, and the prefix in it ("" or with a final slash).
-
-    Raises:
-        Refusal: it is no S3 store's URL.
-    """
-    parts, bucket, prefix = _parse(url)
-    return f"{'https' if parts.scheme == 's3' else 'http'}://{parts.netloc}", bucket, prefix
-
-
-def _region(parts: SplitResult) -> str | None:
-    """AWS has it in its hosts' names; most other stores answer to us-east-1.
-
-    The client could ask, but that takes a right on the whole bucket.
-    """
-    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    in_host = (parts.hostname or "").endswith(".amazonaws.com")
-    return named or (None if in_host else "us-east-1")
-
-
-def credentials_from_environment() -> Provider:
-    """Raises Refusal where there are none."""
-    if mounted := os.environ.get("SEGVIZ_STORE_CREDENTIALS"):
-        return CredentialsFile(Path(mounted))
-    provider = ChainedProvider([EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider()])
-    try:
-        found = provider.retrieve()
-    except (ValueError, configparser.Error) as error:
-        raise Refusal(
-            "No credentials for the store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
-            "AWS_SESSION_TOKEN, if they are temporary), or AWS_SHARED_CREDENTIALS_FILE and AWS_PROFILE, "
-            "or SEGVIZ_STORE_CREDENTIALS to a credentials.json."
-        ) from error
-    for name, value in (("access key", found.access_key), ("secret key", found.secret_key)):
-        if value != value.strip():
-            # A store would answer that it does not know the key, and show nothing of the reason.
-            raise Refusal(
-                f"The {name} for the store begins or ends with a space or a line break, as from a file "
-                "that was read whole. Set it without."
-            )
-    return provider
-
-
-def build_connections(ca_pem: str | None = None, ca_file: Path | None = None) -> urllib3.PoolManager:
-    """To the store, and to those who are trusted as it is (its STS).
-
-    Raises:
-        Refusal: SEGVIZ_STORE_CA names no bundle of certificates.
-    """
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        # One more try to connect, and none once a request may have arrived: repeating is decided by those
-        # who know what a repeat means. Redirects are answered by the client, which names the region.
-        retries=urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
-        maxsize=CONNECTIONS,
-        cert_reqs="CERT_REQUIRED",
-        **_trust(ca_pem, ca_file),
-    )
-
-
-def _trust(ca_pem: str | None, ca_file: Path | None) -> dict[str, Any]:
-    """What to tell urllib3. A private authority replaces the public ones: its store has no other."""
-    named = str(ca_file) if ca_file else os.environ.get("SEGVIZ_STORE_CA")
-    try:
-        if ca_pem is not None:
-            ssl.create_default_context(cadata=ca_pem)
-            return {"ca_cert_data": ca_pem}
-        if named:
-            ssl.create_default_context(cafile=named)
-    except (OSError, ValueError) as error:  # an SSLError is an OSError
-        source = "the CA bundle" if ca_pem is not None else f"the CA bundle {named}"
-        source += "" if ca_pem is not None or ca_file else " (SEGVIZ_STORE_CA)"
-        raise Refusal(f"{source}: no certificates in PEM: {error}.") from error
-    # The file, not its content: it is read for each new connection, so it can be renewed.
-    return {"ca_certs": named or os.environ.get("SSL_CERT_FILE") or certifi.where()}

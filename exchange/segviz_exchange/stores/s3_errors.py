@@ -34,7 +34,7 @@ def meaning(error: MinioException | HTTPError, name: str) -> StoreError:
     code, status, message = _answer(error)
     said = f"{name}: {code or status}: {message}"
     if code == "NoSuchBucket":
-        return StoreError(f"{name}: there is no such bucket; make it, or correct the store's URL")
+        return StoreError(f"{name}: this bucket does not exist; create it, or correct the store's URL")
     if code in _CONFLICT:
         return Conflict(said)
     if code in _SLOW or status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -64,7 +64,7 @@ def _answer(error: MinioException) -> tuple[str | None, int, str | None]:
         return None, error.status_code, "no further explanation"
     if isinstance(error, InvalidResponseError):
         # Often a proxy's page of HTML. The client keeps the status to itself.
-        return None, error._code, "an answer that is not S3's"
+        return None, error._code, "not an S3 answer"
     raise error
 
 

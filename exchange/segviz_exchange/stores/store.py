@@ -1,4 +1,4 @@
-"""What every object store must do for a federation, and how one is opened.
+"""What every object store must do for a federation.
 
 Records are created once and never changed; blobs are named by their content, so writing one again changes
 nothing; heartbeats alone are overwritten. Two stores keep this contract: a folder and S3.
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
-from urllib.parse import urlsplit
-
-from segviz_exchange.process.errors import Refusal
 
 CHUNK_BYTES = 1 << 20
 MAX_OBJECT_BYTES = 16 << 20
@@ -98,37 +95,7 @@ def check_key(key: str) -> None:
         StoreError: an empty part (so also a slash at either end), `.` or `..`.
     """
     if any(part in ("", ".", "..") for part in key.split("/")):
-        raise StoreError(f"{key!r} cannot be a key")
-
-
-def open_store(
-    url: str, *, credentials: Path | None = None, ca: Path | None = None, region: str | None = None
-) -> Store:
-    """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
-
-    S3 credentials come from the file `credentials`, else from the one that SEGVIZ_STORE_CREDENTIALS names
-    (both are read again whenever they change), else from AWS_* in the environment or an AWS credentials file.
-    `ca`, else SEGVIZ_STORE_CA, names a CA bundle.
-    """
-    scheme = urlsplit(url).scheme
-    if scheme in ("s3", "s3+http"):
-        from segviz_exchange.stores.credentials import CredentialsFile
-        from segviz_exchange.stores.s3 import S3Store
-
-        provider = None if credentials is None else CredentialsFile(credentials)
-        return S3Store.from_url(url, provider, ca_file=ca, region=region)
-    if scheme in ("", "file"):
-        from segviz_exchange.stores.folder import FolderStore
-
-        folder = url.removeprefix("file://")
-        if not folder.strip():
-            raise Refusal(
-                f"store {url!r} is empty. Give a folder (. is this one), s3://HOST/BUCKET or s3+http://HOST/BUCKET."
-            )
-        return FolderStore(Path(folder))
-    raise Refusal(
-        f"store {url!r}: {scheme!r} is no kind of store. Use a folder, s3://HOST/BUCKET or s3+http://HOST/BUCKET."
-    )
+        raise StoreError(f"{key!r} is not a valid key")
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
@@ -167,7 +134,7 @@ def download(store: Store, key: str, digest: str, folder: Path, max_bytes: int =
             file.flush()
             os.fsync(file.fileno())
         if got != digest:
-            raise Corrupt(f"{key}: its bytes hash to {got[:12]}…, its record says {digest[:12]}…")
+            raise Corrupt(f"{key}: its bytes hash to {got[:12]}…, but its record says {digest[:12]}…")
         return partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -179,7 +146,7 @@ def _copy(source: BinaryIO, target: BinaryIO, key: str, max_bytes: int) -> str:
     for chunk in read_chunks(source):
         left -= len(chunk)
         if left < 0:
-            raise Corrupt(f"{key}: more than {max_bytes} bytes, which its record excludes")
+            raise Corrupt(f"{key}: has more than the {max_bytes} bytes expected")
         sha256.update(chunk)
         target.write(chunk)
     return sha256.hexdigest()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import numbered
+from segviz_exchange.contract.ledger import numbered
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials, decode_credentials, encode_credentials
 from segviz_exchange.stores.store import AlreadyExists, Store
@@ -28,6 +28,27 @@ def renew(
     if number > 1:
         store.delete(keys.credential(alias, number - 1))
     return fresh
+
+
+def credentials_to_tell(
+    store: Store,
+    alias: str,
+    mint: Callable[[], Credentials],
+    lifetime_seconds: int,
+    now: datetime,
+    told: bool,
+) -> Credentials | None:
+    """What a remote site's join file should say from now on; nothing where it says so already.
+
+    Args:
+        now: by the store's clock.
+        told: whether there is a join file.
+    """
+    fresh = renew(store, alias, mint, lifetime_seconds, now)
+    if fresh is not None or told:
+        return fresh
+    # Whoever was killed between the two has left credentials in the store, and no join file.
+    return newest_remote(store, alias)[1]
 
 
 def newest_remote(store: Store, alias: str) -> tuple[int, Credentials | None]:

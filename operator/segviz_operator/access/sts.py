@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
-from segviz_exchange.stores.s3 import build_connections
+from segviz_exchange.stores.s3_access import build_connections
 from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.access.rights import Access, policy
 
@@ -147,7 +147,7 @@ def _credentials_of(answer: bytes, name: str) -> Credentials:
             Credentials,
         )
     except (ElementTree.ParseError, AssertionError, msgspec.ValidationError) as error:
-        raise StoreError(f"{name}: STS AssumeRole: an answer without credentials") from error
+        raise StoreError(f"{name}: STS AssumeRole: the answer holds no credentials") from error
 
 
 def _error_of(answer: bytes) -> str | None:

@@ -58,7 +58,7 @@ def _pairs(
     metavar="NAMESPACE/ACCOUNT",
     help="Where the operator runs, and as whom.",
 )
-@click.option("--no-store", is_flag=True, help="Do not ask the store: it may not be reachable from here.")
+@click.option("--no-store", is_flag=True, help="Skip the store: it may not be reachable from here.")
 def doctor(
     name: str | None,
     namespace: str,
@@ -66,14 +66,14 @@ def doctor(
     operator: tuple[str, str],
     no_store: bool,
 ) -> None:
-    """Look for what keeps a federation or a site from working, and say what to do.
+    """Find what keeps a federation or a site from working, and say what to do.
 
-    NAME is a SegVizFederation; without it the CRDs and the operator are looked at. The API server is asked
-    with your own rights (KUBECONFIG): what you may not know is marked "?".
+    NAME is a SegVizFederation; without it, only the CRDs and the operator are checked. The API server is
+    asked with your own rights (KUBECONFIG): what you may not read is marked "?".
 
     \b
-    Exit codes: 0 nothing is wrong, 1 something is to be mended, 2 the API
-    server could not be asked.
+    Exit codes: 0 nothing is wrong, 1 there is something to fix, 2 the API
+    server did not answer.
     """
     account = Account(*operator)
     try:
@@ -84,7 +84,7 @@ def doctor(
     except ClusterError as error:
         raise Refusal(f"The API server could not be asked: {error}.") from error
     if bad:
-        console.print(f"\n{bad} {'thing' if bad == 1 else 'things'} to mend.")
+        console.print(f"\n{bad} {'problem' if bad == 1 else 'problems'} to fix.")
     sys.exit(1 if bad else 0)
 
 

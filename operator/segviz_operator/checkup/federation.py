@@ -21,7 +21,7 @@ def check_federation(
         return
     if raw is None:
         yield bad(
-            f"there is no SegVizFederation {namespace}/{name}",
+            f"SegVizFederation {namespace}/{name} does not exist",
             f"kubectl get svf -n {namespace}; kubectl get svf -A",
         )
         return
@@ -46,14 +46,14 @@ def _check_status(raw: Object, federation: Federation) -> Iterator[Finding]:
     metadata, status = raw["metadata"], raw.get("status", {})
     if "deletionTimestamp" in metadata and FINALIZER in metadata.get("finalizers", ()):
         yield bad(
-            f"{federation} waits for the operator to end it, since {metadata['deletionTimestamp']}",
-            'See docs/operations.md, "A federation that does not go".',
+            f"{federation} is being deleted since {metadata['deletionTimestamp']} and waits for the operator",
+            'See docs/how-to/operations.md, "A federation that does not go".',
         )
     conditions = {each["type"]: each for each in status.get("conditions", ())}
     if status.get("observedGeneration") != metadata["generation"]:
         yield bad(
             f"the operator has not looked at {federation} (generation {metadata['generation']})",
-            "Does it run, and does it watch this namespace? Its log says.",
+            "Check that it runs and watches this namespace: its log says.",
         )
         return
     for kind, wanted in (("Accepted", "True"), ("Failed", "False"), ("Degraded", "False")):

@@ -39,9 +39,9 @@ def _check_crd(cluster: Cluster, ours: Object) -> Finding:
     differs = sorted(_difference(_schema(ours), _schema(found), ""))
     if differs:
         return bad(
-            f"the CRD {name} is not this version's: it differs in {', '.join(differs[:3])}"
+            f"the CRD {name} is of another version: it differs in {', '.join(differs[:3])}"
             f"{f' and {len(differs) - 3} more' if len(differs) > 3 else ''}",
-            f"{_APPLY}   # from the release whose segviz this is",
+            f"{_APPLY}   # from the release that this segviz came with",
         )
     return good(f"the CRD {name} is installed, and of this version")
 
@@ -76,7 +76,7 @@ def _check_operator(cluster: Cluster, account: Account) -> Iterator[Finding]:
         return
     if deployment is None:
         yield bad(
-            f"there is no deployment {_OPERATOR} in {account.namespace}",
+            f"the deployment {_OPERATOR} does not exist in {account.namespace}",
             "helm install segviz charts/segviz-operator -n NAMESPACE, or say --operator NAMESPACE/ACCOUNT",
         )
         return

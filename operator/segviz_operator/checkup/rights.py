@@ -73,9 +73,9 @@ def check_rights(
         )
         return
     if lacking:
-        yield bad(f"the operator ({account}) may not, in {namespace}: {', '.join(lacking)}", remedy)
+        yield bad(f"the operator ({account}) lacks rights in {namespace}: {', '.join(lacking)}", remedy)
     else:
-        yield good(f"the operator ({account}) may do in {namespace} what it must")
+        yield good(f"the operator ({account}) has all the rights it needs in {namespace}")
 
 
 def _may(cluster: Cluster, account: Account, namespace: str, need: Need, verb: str) -> bool:

@@ -40,7 +40,7 @@ def check_site(
         return
     if raw is None:
         yield bad(
-            f"there is no SegVizSite {where}",
+            f"SegVizSite {where} does not exist",
             f"Its owner: helm install {where.name} charts/segviz-site -n {where.namespace} -f site.yaml",
         )
         return
@@ -57,7 +57,7 @@ def check_site(
         yield from _check_consent(cluster, account, site, federation)
     if site.spec.suspend:
         yield bad(
-            f"site {where} is suspended by its owner", "Its owner: set suspend=false when work may go on."
+            f"site {where} is suspended by its owner", "Its owner: set suspend=false to let it continue."
         )
     if site.spec.store_secret is not None:
         yield from _check_object(cluster, SECRETS, where, "Secret", site.spec.store_secret)
@@ -72,7 +72,7 @@ def _check_consent(cluster: Cluster, account: Account, site: Site, federation: s
         f"Its owner: helm upgrade {site.name} charts/segviz-site -n {site.namespace}, "
         f"with {federation} in allowedFederations"
     )
-    if federation not in site.spec.allowed_federations:
+    if not site.allows(federation):
         yield bad(f"site {where} does not allow {federation}", upgrade)
         return
     try:
@@ -108,10 +108,10 @@ def _binds(binding: Object, account: Account) -> bool:
 
 def _check_pod(cluster: Cluster, where: SiteName, site: Site) -> Iterator[Finding]:
     if site.spec.trainer.image is None:
-        yield bad(f"site {where} names no image of its trainer", "Its owner: set trainer.image.")
+        yield bad(f"site {where} sets no trainer image", "Its owner: set trainer.image.")
     elif "@sha256:" not in site.spec.trainer.image:
         yield unknown(
-            f"which trainer runs at {where}: {site.spec.trainer.image} is a tag, and tags move",
+            f"which trainer runs at {where}: {site.spec.trainer.image} is a tag, which may change",
             "Its owner: set trainer.image.digest.",
         )
     account = site.spec.trainer.service_account_name
@@ -124,7 +124,7 @@ def _check_pod(cluster: Cluster, where: SiteName, site: Site) -> Iterator[Findin
         yield _check_claim(cluster, where, "images", volume.claim_name)
     if site.spec.state is None:
         yield bad(
-            f"site {where} has no place for its state", "Its owner: set state.existingClaim or state.size."
+            f"site {where} has no volume for its state", "Its owner: set state.existingClaim or state.size."
         )
     else:
         yield _check_claim(cluster, where, "state", site.spec.state.persistent_volume_claim.claim_name)
@@ -161,7 +161,7 @@ def _check_object(cluster: Cluster, kind: Kind, where: SiteName, what: str, name
         return
     if found is None:
         yield bad(
-            f"there is no {what} {where.namespace}/{name}, which site {where} names",
+            f"site {where} refers to {what} {where.namespace}/{name}, which does not exist",
             f"Create it in {where.namespace}.",
         )
 
@@ -175,7 +175,7 @@ def _check_level(cluster: Cluster, where: SiteName, *, hosts: bool) -> Iterator[
     if hosts and level in ("restricted", "baseline"):
         yield bad(
             f"{where.namespace} enforces PodSecurity {level}, which forbids the hostPath of {where}",
-            "Its owner: name a claim in data.existingClaim; a PersistentVolume of type local does.",
+            "Its owner: use data.existingClaim with a claim; a PersistentVolume of type local works.",
         )
     elif not hosts and level != "restricted":
         yield unknown(
@@ -183,4 +183,4 @@ def _check_level(cluster: Cluster, where: SiteName, *, hosts: bool) -> Iterator[
             f"kubectl label namespace {where.namespace} {_LEVEL}=restricted",
         )
     else:
-        yield good(f"{where.namespace} enforces PodSecurity {level or 'nothing, for its hostPath'}")
+        yield good(f"{where.namespace} enforces PodSecurity {level or 'nothing, as its hostPath needs'}")

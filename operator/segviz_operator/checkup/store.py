@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from minio.credentials.providers import StaticProvider
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.spec import CredentialSource
+from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.s3 import S3Store
@@ -27,7 +27,8 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
     spec = federation.spec.store
     if spec is None:
         yield bad(
-            f"{federation} has no spec.store, which a cluster needs", "Add it: kubectl explain svf.spec.store"
+            f"{federation} has no spec.store, and a cluster needs one",
+            "Add it: kubectl explain svf.spec.store",
         )
         return
     subject = Subject(federation.namespace, federation.name, federation.raw["metadata"]["uid"])
@@ -48,7 +49,7 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
     except Unavailable as error:
         yield unknown(
             f"the store does not answer from here: {error}",
-            "Is its address the cluster's own? Run this in a Pod there. Else mend address, CA or network.",
+            "If its address works only in the cluster, run this in a Pod. Else fix address, CA or network.",
         )
         return
     except Denied as error:
@@ -60,7 +61,7 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
     minted = (
         ", and its STS gives expiring credentials" if spec.credentials is CredentialSource.ASSUME_ROLE else ""
     )
-    yield good(f"{spec.url} answers, refuses a second create{minted}")
+    yield good(f"{spec.url} answers and refuses a second create{minted}")
 
 
 def _open(access: StoreAccess) -> Store:
@@ -78,15 +79,13 @@ def _mend(federation: Federation, error: NoCredentials) -> str:
             f"kubectl -n {federation.namespace} create secret generic {spec.existing_secret} "
             "--from-file=accessKey=FILE --from-file=secretKey=FILE"
         )
-    return (
-        "It needs the keys accessKey and secretKey; a CA bundle needs the key that spec.store.caBundle names."
-    )
+    return "It needs the keys accessKey and secretKey; a CA bundle needs the key set in spec.store.caBundle."
 
 
 def _mint_remedy(source: CredentialSource) -> str:
     if source is CredentialSource.ASSUME_ROLE:
         return (
-            "The keys must be of a user that may use the bucket and assume a role; "
+            "The keys must belong to a user that may use the bucket and assume a role; "
             "a store without STS needs credentials: ExistingSecrets."
         )
-    return "The keys must be of a user that may read, write, list and delete in the bucket."
+    return "The keys must belong to a user that may read, write, list and delete in the bucket."

@@ -60,9 +60,7 @@ def _read(cluster: Cluster, namespace: str, name: str) -> Object:
     except ClusterError as error:
         raise Refusal(f"the cluster: {error}") from error
     if found is None:
-        raise Refusal(
-            f"there is no SegVizFederation {namespace}/{name}. See those there are: kubectl get svf -A"
-        )
+        raise Refusal(f"there is no SegVizFederation {namespace}/{name}. List them with: kubectl get svf -A")
     return found
 
 
@@ -70,7 +68,9 @@ def render_federation(found: Object) -> RenderableType:
     metadata, status = found["metadata"], found.get("status") or {}
     rounds = found["spec"].get("rounds", 0)
     eta = f", ETA {duration(status['etaSeconds'])}" if "etaSeconds" in status else ""
-    dice = f", mean Dice {status['meanDice']} (round {status['bestRound']})" if "meanDice" in status else ""
+    dice = ""
+    if "meanDice" in status:
+        dice = f", mean Dice {status['meanDice']} (best round: {status['bestRound']})"
     headline = (
         f"{metadata['namespace']}/{metadata['name']}: {status.get('phase', 'not seen by an operator yet')}, "
         f"round {status.get('currentRound', '–')}/{rounds}{dice}{eta}"
@@ -120,9 +120,7 @@ def print_logs(namespace: str, name: str, alias: str | None, tail: int, console:
     jobs = [job for job in _jobs(cluster, found) if alias is None or job.site == alias]
     if not jobs:
         whose = f"of {alias} " if alias else ""
-        raise Refusal(
-            f"{namespace}/{name}: no Job {whose}is there. Look at: segviz status -n {namespace} {name}"
-        )
+        raise Refusal(f"{namespace}/{name}: no Job {whose}found. Check: segviz status -n {namespace} {name}")
     for job in jobs:
         title = f"==> {workload_name(job.role, job.site)}, attempt {job.attempt} ({job.namespace}/{job.name})"
         console.print(title, markup=False, highlight=False, soft_wrap=True)
@@ -149,7 +147,7 @@ def _lines(cluster: Cluster, job: JobSeen, tail: int) -> Iterator[str]:
         for pod in pods:
             yield from cluster.logs(job.namespace, pod["metadata"]["name"], tailLines=str(tail)).splitlines()
         if not pods:
-            yield "(its Pod is not there)"
+            yield "(its Pod does not exist)"
     except Missing:
         yield "(its Pod has just gone)"
     except ClusterError as error:

@@ -11,9 +11,11 @@ from segviz_exchange.process.http_pages import LOOPBACK
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.cli.status import print_status
 from segviz_operator.cli.web import serve_page
-from segviz_operator.local.body import Request, print_end, run_locally
+from segviz_operator.local.body import run_locally
+from segviz_operator.local.ending import print_end
 from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.volumes import parse_volumes
+from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.manifest import Federation, Manifests, Study, read
@@ -35,7 +37,7 @@ def validate(context: click.Context, files: tuple[Path, ...]) -> None:
     """Check manifests without a cluster.
 
     FILE is a YAML file or a folder of them. Each manifest is checked as the API server would check it, and
-    where the files hold sites, each federation also against its sites. Exit code 2 says that something is
+    where the files hold sites, each federation also against its sites. Exit code 2 means that something is
     wrong.
     """
     reading = read(files)
@@ -83,13 +85,13 @@ def _unfit_study(study: Study, manifests: Manifests) -> tuple[str, ...]:
 
 
 def _reservation(manifests: Manifests) -> str:
-    return "" if manifests.sites else " (by itself: the files hold none of its sites)"
+    return "" if manifests.sites else " (without its sites: the files hold none of them)"
 
 
 def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float) -> float:
     # It is neither below nor above any bound.
     if math.isnan(value):
-        raise click.BadParameter("nan is no length of time.", context, parameter)
+        raise click.BadParameter("nan is not a length of time.", context, parameter)
     return value
 
 
@@ -106,23 +108,25 @@ Examples:
 @click.option(
     "--workdir",
     type=click.Path(path_type=Path),
-    help="Where everything of this run lies.  [default: runs/<federation's name>]",
+    help="Folder for everything in this run.  [default: runs/<federation's name>]",
 )
 @click.option(
     "--data",
     multiple=True,
     metavar="[ALIAS=]FOLDER",
-    help="Where the images of a site lie, in place of its PersistentVolumeClaim; without ALIAS, of every "
+    help="Folder with the images of a site, instead of its PersistentVolumeClaim; without ALIAS, of every "
     "site. May be repeated.",
 )
-@click.option("--store", help="Keep records and models there, not in the working folder: s3://HOST/BUCKET.")
+@click.option(
+    "--store", help="Keep records and models here instead of in the working folder: s3://HOST/BUCKET."
+)
 @click.option(
     "--poll-seconds",
     default=1.0,
     show_default=True,
     type=click.FloatRange(min=0.05, max=3600),
     callback=_refuse_nan,
-    help="How often each process looks for news.",
+    help="How often each process looks for changes.",
 )
 @click.option(
     "--metrics-port",
@@ -142,7 +146,7 @@ def run(
 
     FILE is a YAML file, or a folder of them, with one SegVizFederation and its SegVizSites. Edit the files
     while it runs to let a site join or leave, to suspend, or to change the participation. After Ctrl-C, a
-    crash or a power cut, the same command goes on where it was.
+    crash or a power cut, run the same command again to continue.
 
     \b
     Exit codes: 0 complete, 1 the federation has failed, 2 a mistake in the
@@ -170,12 +174,19 @@ Examples:
 @click.command(epilog=_STATUS_EXAMPLES)
 @click.argument("what", metavar="WORKDIR|NAME")
 @click.option("-n", "--namespace", help="NAME is a SegVizFederation in this namespace of the cluster.")
-@click.option("-w", "--watch", is_flag=True, help="Go on showing it until it has ended. In a cluster only.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it until it has ended (cluster only).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option("--web", is_flag=True, help="Serve a live page of WORKDIR instead, until Ctrl-C.")
-@click.option("--port", default=8600, show_default=True, type=click.IntRange(0, 65535), help="Of --web.")
-@click.option("--bind", default=LOOPBACK, show_default=True, help="Of --web: whoever reaches it may read it.")
-@click.option("--prometheus", help="With --web: draw its curves from the Prometheus at this URL.")
+@click.option(
+    "--port", default=8600, show_default=True, type=click.IntRange(0, 65535), help="Port for --web."
+)
+@click.option(
+    "--bind",
+    default=LOOPBACK,
+    show_default=True,
+    help="Address for --web; anyone who can reach it can read the page.",
+)
+@click.option("--prometheus", help="With --web: draw the curves from the Prometheus at this URL.")
 def status(
     what: str,
     namespace: str | None,
@@ -186,7 +197,7 @@ def status(
     bind: str,
     prometheus: str | None,
 ) -> None:
-    """Show how the federation in WORKDIR stands; with -n, the federation NAME of the cluster."""
+    """Show the state of the federation in WORKDIR or, with -n, of NAME in the cluster."""
     console = Console(highlight=False)
     if web:
         if namespace is not None:
@@ -221,7 +232,7 @@ Examples:
 @click.option("-n", "--namespace", required=True, help="The federation's namespace.")
 @click.option("--tail", default=200, show_default=True, type=click.IntRange(min=1), help="Lines of each Pod.")
 def logs(name: str, site: str | None, namespace: str, tail: int) -> None:
-    """Print what the newest Pods of a federation said, of SITE (its alias) alone where it is named."""
+    """Print the logs of a federation's newest Pods, or of those of one SITE (its alias)."""
     from segviz_operator.cli.cluster_view import print_logs
 
     print_logs(namespace, name, site, tail, Console(highlight=False))

@@ -28,7 +28,7 @@ def read_status(workdir: WorkDir) -> Printed:
     """Raises Refusal where no run has begun, or its store cannot be read."""
     identity = workdir.identity()
     if identity is None:
-        raise Refusal(f"{workdir.root}: no federation has run here. Name the --workdir of a `segviz run`.")
+        raise Refusal(f"{workdir.root}: no federation has run here. Give the --workdir of a `segviz run`.")
     try:
         records = Observer(identity.open_store()).read()
     except StoreError as error:

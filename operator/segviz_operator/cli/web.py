@@ -32,7 +32,7 @@ class FolderView:
         identity = workdir.identity()
         if identity is None:
             raise Refusal(
-                f"{workdir.root}: no federation has run here. Name the --workdir of a `segviz run`."
+                f"{workdir.root}: no federation has run here. Give the --workdir of a `segviz run`."
             )
         self._observer = Observer(identity.open_store())
         self._lock = threading.Lock()

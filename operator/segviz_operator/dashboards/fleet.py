@@ -57,8 +57,8 @@ FLEET = (
                 Shape.GAUGE,
             ),
             Panel(
-                "Validation Dice of each",
-                "Mean over organs, of the newest scored round.",
+                "Mean Dice of each",
+                "Validation Dice, mean over organs, of the best round so far.",
                 "percentunit",
                 query(f"segviz_federation_dice_ratio{{{_NS}}}", FEDERATION_LEGEND),
                 "dice-fell",

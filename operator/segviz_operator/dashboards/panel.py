@@ -35,7 +35,7 @@ class Panel:
     """Of Grafana's."""
     queries: tuple[Query, ...]
     runbook: str
-    """A page of docs/runbooks."""
+    """A page of docs/how-to/runbooks."""
     shape: Shape = Shape.TIME
     width: int = 12
     """Of 24."""

@@ -9,8 +9,9 @@ import time
 from datetime import UTC, datetime
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Exported, find, newest_control
-from segviz_exchange.contract.spec import Role
+from segviz_exchange.contract.choices import Role
+from segviz_exchange.contract.ledger import find, newest_control
+from segviz_exchange.contract.records import Control, Exported, Variant
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
@@ -24,8 +25,17 @@ from segviz_operator.joining.seat import Seat, held_credentials
 from segviz_operator.joining.view import JoinView
 from segviz_operator.machine.processes import Processes
 from segviz_operator.machine.writing import write_private
-from segviz_operator.plan.decide import Backoff, CreateWorkload
-from segviz_operator.plan.workload import SITE_TASKS, Workload, WorkloadRole, role_at
+from segviz_operator.plan.command_line import (
+    AS_A_CHILD,
+    Records,
+    command_line,
+    module_of,
+    store_environment,
+    threads_environment,
+)
+from segviz_operator.plan.decide import Backoff, CreateWorkload, Observed, attempt_after, wait_after
+from segviz_operator.plan.workload import Workload, WorkloadRole, role_at
+from segviz_operator.progress.observe import Observer
 
 RENEW_SECONDS = 30.0
 """How often the site looks for its next credentials: far less than half the life of the shortest ones."""
@@ -33,7 +43,7 @@ _LOOK_SECONDS = 2.0
 _BACKOFF = Backoff(first_seconds=5.0, most_seconds=300.0)
 
 Program = tuple[str, ...]
-TRAINER: Program = (sys.executable, "-m", "segviz_trainer")
+TRAINER: Program = (sys.executable, "-m", module_of(WorkloadRole.TRAINER))
 
 
 class Joining:
@@ -53,6 +63,8 @@ class Joining:
         self._program = program
         self._renew_seconds = renew_seconds
         self._store: Store = seat.open_store()
+        own = f"{keys.SITES}{seat.alias}/"
+        self._observer = Observer(self._store, (keys.CONTROLS, own))
         self._processes = Processes(seat.state / "logs")
         self._adopted = 0
         self._renewed_at = float("-inf")
@@ -87,7 +99,7 @@ class Joining:
             _check_membership(self._seat, control)
 
     def _attend(self) -> int:
-        attempt, failures, not_before = 0, 0, 0.0
+        following, not_before = CreateWorkload(self.role, self._seat.alias, attempt=1), 0.0
         while not self._stop.requested:
             self._look_after_credentials()
             workload = next(iter(self._processes.observe()), None)
@@ -95,55 +107,56 @@ class Joining:
                 self._processes.stop_all()
                 if (code := self._end_of(workload)) is not None:
                     return code
-                failures += 1
-                wait = _BACKOFF.after(failures).total_seconds()
+                following, wait = self.after(workload)
                 not_before = time.monotonic() + wait
-                self._view.say(f"the trainer ended: {workload.message}. Again in {wait:g} s.")
+                self._view.say(f"the trainer ended: {workload.message}. It starts again in {wait:g} s.")
             elif workload is None and time.monotonic() >= not_before and self._may_start():
-                attempt += 1
-                self._start(attempt)
+                self._start(following)
             self._show()
             self._stop.wait(_LOOK_SECONDS)
         self._view.say("Stopped; nothing is lost. Run the same command again to continue.")
         return 130
+
+    def after(self, ended: Workload) -> tuple[CreateWorkload, float]:
+        """The next attempt, and in how many seconds; what a failure costs is decided as everywhere.
+
+        Only that nobody is given up here: whoever started this at the site may stop it.
+        """
+        try:
+            observed = self._observer.read().observed()
+        except StoreError:
+            # As far as anybody can tell there was no progress.
+            observed = Observed(milestones={self._seat.alias: ended.milestone})
+        return attempt_after(ended, observed), wait_after(ended, observed, _BACKOFF).total_seconds()
 
     def _may_start(self) -> bool:
         """An external set is scored when there is something to score."""
         if self.role is WorkloadRole.TRAINER:
             return True
         try:
-            return find(self._store, keys.exported("base"), Exported) is not None
+            return find(self._store, keys.exported(Variant.BASE), Exported) is not None
         except StoreError as error:
             self._view.away(error)
             return False
 
-    def _start(self, attempt: int) -> None:
+    def _start(self, action: CreateWorkload) -> None:
         seat = self._seat
-        words = (
-            *self._program,
-            SITE_TASKS[self.role],
-            *("--store", seat.invitation.store, "--prefix", seat.invitation.prefix, "--stop-on-stdin-eof"),
-            *("--site", seat.alias, "--site-spec", str(seat.state / "site.json")),
-            *("--data-root", str(seat.data), "--state", str(seat.state)),
-        )
+        records = Records(seat.invitation.store, seat.invitation.prefix)
+        words = (*self._program, *command_line(self.role, records, seat.folders), *AS_A_CHILD)
+        ca = None if seat.invitation.ca is None else str(seat.ca)
         environment = {
-            "SEGVIZ_STORE_CREDENTIALS": str(seat.credentials),
-            "AWS_REGION": seat.invitation.region,
+            **store_environment(str(seat.credentials), seat.invitation.region, ca),
             "PYTHONUNBUFFERED": "1",
             **self._threads(),
-            **({} if seat.invitation.ca is None else {"SEGVIZ_STORE_CA": str(seat.ca)}),
         }
-        self._processes.create(CreateWorkload(self.role, seat.alias, attempt), words, environment)
+        self._processes.create(action, words, environment)
 
     def _threads(self) -> dict[str, str]:
         try:
             control = newest_control(self._store)
         except StoreError:
             return {}
-        if control is None:
-            return {}
-        threads = str(control.spec.training.threads)
-        return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        return {} if control is None else threads_environment(control.spec.training.threads)
 
     def _end_of(self, workload: Workload) -> int | None:
         """The exit code of this command, or None where the trainer is to be started again."""
@@ -153,8 +166,8 @@ class Joining:
                 return 0
             case Exit.REFUSED:
                 raise Refusal(
-                    f"{workload.message}\nMend that and run the same command again, and the site is "
-                    "asked for again."
+                    f"{workload.message}\nCorrect that and run the same command again; the site "
+                    "then takes part again."
                 )
             case Exit.SUPERSEDED:
                 self._view.say(f"Another process of {self._seat.alias} has taken over; this one stops.")
@@ -202,8 +215,8 @@ def _check_membership(seat: Seat, control: Control) -> None:
         return  # not a member yet, or one that is only scored: the trainer waits
     if tuple(sorted(member.organs)) != seat.site.spec.organs:
         raise Refusal(
-            f"{seat.site}: annotates {', '.join(seat.site.spec.organs)}, but the federation takes "
-            f"{seat.alias} for {', '.join(member.organs)}. Give the coordinator your newest manifest, or "
+            f"{seat.site}: annotates {', '.join(seat.site.spec.organs)}, but the federation expects "
+            f"{', '.join(member.organs)} from {seat.alias}. Send the coordinator your newest manifest, or "
             "correct it."
         )
 

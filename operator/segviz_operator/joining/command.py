@@ -30,21 +30,21 @@ Examples:
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="Where the site's volume is on this machine.",
+    help="Folder of this machine that holds the site's images.",
 )
 @click.option(
     "--state",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="A private folder that stays: checkpoints, cached images, heads, credentials.",
+    help="Private folder to keep: checkpoints, cached images, heads, credentials.",
 )
 @click.option("--renew-seconds", default=RENEW_SECONDS, hidden=True, type=click.FloatRange(min=0.1))
 def join(joinfile: Path, manifest: Path, data: Path, state: Path, renew_seconds: float) -> None:
     """Take part in a federation from outside its cluster.
 
-    JOINFILE comes from the coordinator and holds credentials: keep it as a password. All that is read and
-    written goes through the federation's object store; nothing connects to this machine. After Ctrl-C, a
-    crash or a power cut, the same command goes on where it was.
+    JOINFILE comes from the coordinator and holds credentials: treat it like a password. Everything is read
+    from and written to the federation's object store; nothing connects to this machine. After Ctrl-C, a
+    crash or a power cut, run the same command again to continue.
 
     \b
     Exit codes: 0 the federation is over for this site, 2 a mistake in the input

@@ -19,6 +19,7 @@ from segviz_exchange.stores.credentials import (
 from segviz_exchange.stores.s3 import S3Store
 from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site, load
+from segviz_operator.plan.command_line import SiteFolders
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class Seat:
     def ca(self) -> Path:
         return self.state / "ca.crt"
 
+    @property
+    def spec(self) -> Path:
+        return self.state / "site.json"
+
+    @property
+    def folders(self) -> SiteFolders:
+        return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state))
+
     def open_store(self) -> S3Store:
         store = S3Store.from_url(
             self.invitation.store,
@@ -61,9 +70,9 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     invitation = read_invitation(joinfile)
     _check_mode(joinfile, console)
     site = _only_site(manifest)
-    if invitation.federation not in site.spec.allowed_federations:
+    if not site.allows(invitation.federation):
         raise Refusal(
-            f"{manifest}: {site} does not consent to {invitation.federation}. If it shall take part, add "
+            f"{manifest}: {site} does not consent to {invitation.federation}. To take part, add "
             f"{invitation.federation} to its spec.allowedFederations."
         )
     if site.spec.suspend:
@@ -71,8 +80,8 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     for data_set in site.spec.data_sets:
         if not (data / data_set.path).exists():
             raise Refusal(
-                f"--data {data}: data set {data_set.name!r} should lie in {data / data_set.path}, which is "
-                "not there. Correct the path, or get the data."
+                f"--data {data}: data set {data_set.name!r} is expected in {data / data_set.path}, which "
+                "does not exist. Correct the path, or copy the data there."
             )
     # One folder may serve several federations, or one made again.
     own = state.resolve() / invitation.prefix
@@ -83,7 +92,7 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
         _keep_best_credentials(seat)
         if invitation.ca is not None:
             write_private(seat.ca, invitation.ca.encode())
-        write_private(own / "site.json", msgspec.json.encode(site.spec))
+        write_private(seat.spec, msgspec.json.encode(site.spec))
     except OSError as error:
         raise Refusal(
             f"--state {state}: {error.strerror}: {error.filename}. Choose another folder."
@@ -111,7 +120,7 @@ def _check_mode(path: Path, console: Console) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & stat.S_IROTH:
         raise Refusal(
-            f"{path}: everybody on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
+            f"{path}: anyone on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
         )
     if mode & stat.S_IRGRP:
         console.print(f"warning: {path} can be read by its group; better: chmod 600 {path}", markup=False)
@@ -120,5 +129,5 @@ def _check_mode(path: Path, console: Console) -> None:
 def _only_site(manifest: Path) -> Site:
     sites = load((manifest,)).sites
     if len(sites) != 1:
-        raise Refusal(f"{manifest}: {len(sites)} SegVizSites in there. Name a file with this site's alone.")
+        raise Refusal(f"{manifest}: it holds {len(sites)} SegVizSites. Give a file with this site's alone.")
     return sites[0]

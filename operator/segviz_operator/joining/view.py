@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.status import Status
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Progress, find, newest_control, newest_round
+from segviz_exchange.contract.ledger import find, newest_control, newest_round
+from segviz_exchange.contract.progress import Progress
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store, StoreError
 from segviz_operator.joining.seat import Seat
@@ -81,7 +82,7 @@ class StatusView:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def away(self, error: StoreError) -> None:
-        self._status.update("the store does not answer; trying on")
+        self._status.update("the store does not answer; still trying")
 
 
 def line_of(store: Store, seat: Seat, beat: Progress | None, newest: int | None) -> str:

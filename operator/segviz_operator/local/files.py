@@ -50,7 +50,7 @@ class ManifestFiles:
         federation = _only(manifests.federations, self.paths)
         if not manifests.sites:
             raise Refusal(
-                f"{_listed(self.paths)}: no SegVizSite in there. Name the manifests of its sites too: "
+                f"{_listed(self.paths)}: no SegVizSite found. Add the manifests of its sites: "
                 "segviz run federation.yaml sites.yaml"
             )
         if past is None or past.key != federation.key:
@@ -61,13 +61,31 @@ class ManifestFiles:
         return accept(federation, manifests.sites, past)
 
 
+class Edits:
+    """Notices that the files were edited, once nobody is half-way through writing them."""
+
+    def __init__(self, files: ManifestFiles) -> None:
+        self._files = files
+        self._taken = self._seen = files.signature()
+
+    def take(self) -> bool:
+        """Whether there is an edit that was not taken before; from now on it was."""
+        signature = self._files.signature()
+        settled = signature == self._seen  # seen twice alike
+        self._seen = signature
+        if not settled or signature == self._taken:
+            return False
+        self._taken = signature
+        return True
+
+
 def _only(federations: Sequence[Federation], paths: Sequence[Path]) -> Federation:
     files = _listed(paths)
     if not federations:
-        raise Refusal(f"{files}: no SegVizFederation in there. Name its manifest, and those of its sites.")
+        raise Refusal(f"{files}: no SegVizFederation found. Give its manifest and those of its sites.")
     if len(federations) > 1:
         names = ", ".join(federation.key for federation in federations)
-        raise Refusal(f"{files}: {len(federations)} federations in there ({names}). Run one at a time.")
+        raise Refusal(f"{files}: {len(federations)} federations found ({names}). Run one at a time.")
     return federations[0]
 
 

@@ -9,7 +9,8 @@ import msgspec
 
 from segviz_exchange.contract import keys
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.store import Store, open_store
+from segviz_exchange.stores.opening import open_store
+from segviz_exchange.stores.store import Store
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.past import KnownSite, Past
 
@@ -49,8 +50,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         raw = dict(accepted.federation.raw)
         return msgspec.structs.replace(self, accepted=raw, sites={**self.sites, **sites})
 
-    def past(self, bound: Iterable[str], organs: Iterable[str]) -> Past:
-        return Past(self.key, self.accepted, self.sites, frozenset(bound), frozenset(organs))
+    def past(self, bound: Iterable[str], organs: Iterable[str], carriers: frozenset[str]) -> Past:
+        return Past(self.key, self.accepted, self.sites, frozenset(bound), frozenset(organs), carriers)
 
 
 def claim(

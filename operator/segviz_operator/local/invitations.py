@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.join import Invitation, encode_invitation
-from segviz_exchange.contract.spec import FederationSpec, Role
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
-from segviz_exchange.stores.s3 import credentials_from_environment, split_url
+from segviz_exchange.stores.s3_access import credentials_from_environment, split_url
 from segviz_exchange.stores.store import Store
-from segviz_operator.access.handover import newest_remote, renew
+from segviz_operator.access.handover import credentials_to_tell
 from segviz_operator.access.rights import site_access
 from segviz_operator.access.sts import Sts
 from segviz_operator.local.identity import Identity
@@ -44,16 +45,13 @@ class Invitations:
                 continue
             file = self.file(alias)
             mint = partial(self._mint, alias, site, seconds)
-            fresh = renew(self._store, alias, mint, seconds, records.now)
             known = file.exists()
-            if fresh is None and known:
+            credentials = credentials_to_tell(self._store, alias, mint, seconds, records.now, known)
+            if credentials is None:
                 continue
-            # A run killed between the two has left credentials in the store and no file.
-            credentials = fresh or newest_remote(self._store, alias)[1]
-            if credentials is not None:
-                if not known:
-                    invited.append(alias)
-                self._write(file, alias, credentials)
+            if not known:
+                invited.append(alias)
+            self._write(file, alias, credentials)
         return tuple(invited)
 
     def file(self, alias: str) -> Path:

@@ -1,4 +1,4 @@
-"""The command line of each role, the same in a Pod and as a process."""
+"""Each role as a process of this machine."""
 
 import sys
 from dataclasses import dataclass
@@ -6,21 +6,31 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.writing import write_whole
-from segviz_operator.plan.workload import SITE_TASKS, WorkloadRole
-
-Words = tuple[str, ...]
+from segviz_operator.plan.command_line import (
+    AS_A_CHILD,
+    Records,
+    RunFolders,
+    SiteFolders,
+    Words,
+    command_line,
+    module_of,
+)
+from segviz_operator.plan.workload import WorkloadRole
 
 
 @dataclass(frozen=True)
 class Programs:
     """What to run; a test puts its own programs here that speak the same records."""
 
-    aggregator: Words = (sys.executable, "-m", "segviz_aggregator")
-    trainer: Words = (sys.executable, "-m", "segviz_trainer")
+    aggregator: Words = (sys.executable, "-m", module_of(WorkloadRole.AGGREGATOR))
+    trainer: Words = (sys.executable, "-m", module_of(WorkloadRole.TRAINER))
+
+    def of(self, role: WorkloadRole) -> Words:
+        return self.aggregator if role is WorkloadRole.AGGREGATOR else self.trainer
 
 
 @dataclass(frozen=True)
@@ -40,27 +50,18 @@ def command(
     place: Place | None,
     poll_seconds: float,
 ) -> Words:
-    store = ("--store", identity.store, "--prefix", identity.prefix, "--stop-on-stdin-eof")
-    poll = ("--poll-seconds", str(poll_seconds))
-    scratch = ("--scratch", str(workdir.scratch(role.lower())))
-    match role:
-        case WorkloadRole.AGGREGATOR:
-            return (*programs.aggregator, *store, *scratch, *poll)
-        case WorkloadRole.EXPORT:
-            return (*programs.trainer, "export", *store, *scratch, "--output", str(workdir.models))
-        case WorkloadRole.TRAINER:
-            return (*programs.trainer, SITE_TASKS[role], *store, *_site(workdir, place), *poll)
-        case WorkloadRole.EVALUATION:
-            return (*programs.trainer, SITE_TASKS[role], *store, *_site(workdir, place))
+    folders = (
+        RunFolders(str(workdir.scratch(role.lower())), str(workdir.models))
+        if place is None
+        else _site_folders(workdir, place)
+    )
+    records = Records(identity.store, identity.prefix)
+    return (*programs.of(role), *command_line(role, records, folders, poll_seconds), *AS_A_CHILD)
 
 
-def _site(workdir: WorkDir, place: Place | None) -> Words:
-    assert place is not None, "these roles belong to a site"
+def _site_folders(workdir: WorkDir, place: Place) -> SiteFolders:
     state = workdir.state(place.alias)
     state.mkdir(parents=True, exist_ok=True)
     file = state / "site.json"
     write_whole(file, msgspec.json.format(msgspec.json.encode(place.spec)) + b"\n")
-    return (
-        *("--site", place.alias, "--site-spec", str(file)),
-        *("--data-root", str(place.data_root), "--state", str(state)),
-    )
+    return SiteFolders(place.alias, str(file), str(place.data_root), str(state))

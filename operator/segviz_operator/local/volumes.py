@@ -42,7 +42,7 @@ class Volumes:
             if alias not in aliases:
                 guess = nearest(alias, aliases)
                 hint = f"Did you mean {guess}?" if guess else f"The sites are {', '.join(aliases)}."
-                raise Refusal(f"--data {alias}={self.by_alias[alias]}: no site is called {alias!r}. {hint}")
+                raise Refusal(f"--data {alias}={self.by_alias[alias]}: there is no site {alias!r}. {hint}")
 
     def _root(self, alias: str, site: Site) -> Path:
         volume = site.spec.volume
@@ -56,16 +56,16 @@ class Volumes:
             assert volume.persistent_volume_claim is not None, "the schema wants one of the two"
             claim = volume.persistent_volume_claim.claim_name
             raise Refusal(
-                f"site {alias!r}: its images lie in the claim {claim!r} of a cluster. Say where they lie "
+                f"site {alias!r}: its images are in the claim {claim!r} of a cluster. Say where they are "
                 f"here: --data {alias}=FOLDER, or --data FOLDER for all sites."
             )
         if not root.is_dir():
-            raise Refusal(f"site {alias!r}: {root} is no folder ({told_by}). Correct the path.")
+            raise Refusal(f"site {alias!r}: {root} is not a folder ({told_by}). Correct the path.")
         for data_set in site.spec.data_sets:
             if not (root / data_set.path).exists():
                 raise Refusal(
-                    f"site {alias!r}: data set {data_set.name!r} should lie in {root / data_set.path}, which "
-                    f"is not there ({told_by}). Correct the path, or get the data."
+                    f"site {alias!r}: data set {data_set.name!r} is expected in {root / data_set.path}, "
+                    f"which does not exist ({told_by}). Correct the path, or copy the data there."
                 )
         return root.resolve()
 
@@ -83,12 +83,12 @@ def parse_volumes(options: Iterable[str]) -> Volumes:
         if not equals or Path(option).is_dir():
             if common is not None:
                 raise Refusal(
-                    f"--data {option}: --data {common} is there too. Write ALIAS=FOLDER for one site."
+                    f"--data {option}: --data {common} is given too. Write ALIAS=FOLDER for one site."
                 )
             common = Path(option)
         elif alias in by_alias:
             raise Refusal(
-                f"--data {option}: --data {alias}={by_alias[alias]} is there too. Keep one of them."
+                f"--data {option}: --data {alias}={by_alias[alias]} is given too. Keep one of them."
             )
         else:
             by_alias[alias] = Path(folder)

@@ -95,7 +95,7 @@ class WorkDir:
         with file:
             if not _take(file):
                 raise Refusal(
-                    f"{self.root}: another `segviz run` is at work here. Watch it with `segviz status "
+                    f"{self.root}: another `segviz run` is running here. Watch it with `segviz status "
                     f"{self.root}`, stop it with Ctrl-C where it runs, or choose another --workdir."
                 )
             try:

@@ -1,18 +1,19 @@
 """What no schema can see: whether a federation and the sites it names fit each other."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Member, Release, Role, Selection
+from segviz_exchange.contract.choices import AlgorithmName, Release, Role, Selection
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.accepted import Accepted
+from segviz_operator.manifests.case import Case, Entry
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past
-from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest, show
+from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest
 
 ALIAS_TAKEN = "AliasTaken"
 """A training and an external site have the same alias."""
 SITE_NOT_FOUND = "SiteNotFound"
-"""A siteRef names no SegVizSite that there is."""
+"""A siteRef refers to a SegVizSite that does not exist."""
 WRONG_ROLE = "WrongRole"
 """An evaluation site is asked to train, or a training site to be external."""
 NOT_CONSENTED = "NotConsented"
@@ -31,64 +32,12 @@ SITE_CHANGED = "SiteChanged"
 """An alias stands for other data than those that have gone into the federation."""
 ORGAN_TOO_LATE = "OrganTooLate"
 """A site brings an organ to the one head of all organs, which was built without it."""
+NO_SITE_STAYS = "NoSiteStays"
+"""An edit removes every site that could finish the open round, before which nobody can join."""
 POOLED_DATA_REQUIRED = "PooledDataRequired"
 """Central or CentralMarginal, but not at one site that lists several data sets."""
 WINDOW_NOT_ALLOWED = "WindowNotAllowed"
 """A data set has a window of its own, but the federation scales all images alike."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that is known when a federation is judged."""
-
-    federation: Federation
-    sites: Mapping[str, Site]
-    """By namespace/name."""
-    past: Past | None = None
-    absent: frozenset[str] = frozenset()
-    """Aliases of sites that are left out, whatever their manifests say."""
-
-    @property
-    def members(self) -> tuple["Entry", ...]:
-        return self._entries("spec.sites", self.federation.spec.sites)
-
-    @property
-    def evaluators(self) -> tuple["Entry", ...]:
-        return self._entries("spec.evaluation.sites", self.federation.spec.evaluation.sites)
-
-    @property
-    def entries(self) -> tuple["Entry", ...]:
-        return (*self.members, *self.evaluators)
-
-    def has_withdrawn(self, entry: "Entry") -> bool:
-        once = self.past is not None and entry.key in self.past.consented
-        return once and entry.site is not None and not self.has_consented(entry.site)
-
-    def has_consented(self, site: Site) -> bool:
-        return self.federation.key in site.spec.allowed_federations
-
-    def owners(self, organ: str) -> tuple["Entry", ...]:
-        return tuple(each for each in self.members if each.site and organ in each.site.spec.organs)
-
-    def problem(self, reason: str, path: str, what: str, fix: str, value: object = None) -> Problem:
-        return Problem(str(self.federation), path, what, fix, "" if value is None else show(value), reason)
-
-    def _entries(self, path: str, members: tuple[Member, ...]) -> tuple["Entry", ...]:
-        return tuple(
-            Entry(f"{path}[{index}]", member, self.sites.get(_key(member)))
-            for index, member in enumerate(members)
-        )
-
-
-@dataclass(frozen=True)
-class Entry:
-    path: str
-    member: Member
-    site: Site | None
-
-    @property
-    def key(self) -> str:
-        return _key(self.member)
 
 
 def accept(
@@ -126,7 +75,7 @@ def site_not_found(case: Case) -> Iterator[Problem]:
         if entry.site is None and entry.member.alias not in case.absent:
             guess = nearest(entry.key, case.sites)
             fix = f"Did you mean {guess}?" if guess else "Add the site's manifest, or correct the reference."
-            what = "names no SegVizSite that there is"
+            what = "refers to a SegVizSite that does not exist"
             yield case.problem(SITE_NOT_FOUND, f"{entry.path}.siteRef", what, fix, entry.key)
 
 
@@ -167,8 +116,8 @@ def no_owner(case: Case) -> Iterator[Problem]:
     for entry in case.evaluators:
         for organ in entry.site.spec.organs if entry.site else ():
             if not case.owners(organ):
-                what = f"annotates {organ}, which no site in spec.sites does"
-                fix = f"Add a site that annotates {organ}, or take it out of {entry.site}."
+                what = f"annotates {organ}, which no site in spec.sites annotates"
+                fix = f"Add a site that annotates {organ}, or remove it from {entry.site}."
                 yield case.problem(NO_OWNER, entry.path, what, fix, entry.member.alias)
 
 
@@ -193,7 +142,7 @@ def head_must_stay(case: Case) -> Iterator[Problem]:
         if spec.shared_head:
             head, fix = f"the one head of {_head_maker(spec)}", "choose objective PerOrganHead"
         elif shared:
-            head, fix = f"the head of {shared[0]}, which other sites annotate too", "take the others out"
+            head, fix = f"the head of {shared[0]}, which other sites annotate too", "remove the other sites"
         else:
             continue
         what = f"has release None, but would share {head}"
@@ -244,7 +193,7 @@ def site_changed(case: Case) -> Iterator[Problem]:
         if known is None or site is None or case.has_withdrawn(entry):
             continue
         if site.key != known.key:
-            what, fix = f"was {known.key} so far", "Give another site an alias of its own."
+            what, fix = f"stood for {known.key} until now", "Give another site an alias of its own."
             yield case.problem(SITE_CHANGED, f"{entry.path}.siteRef", what, fix, site.key)
         else:
             for field in known.changed(site.spec):
@@ -262,11 +211,33 @@ def organ_too_late(case: Case) -> Iterator[Problem]:
         late = sorted(set(entry.site.spec.organs) - organs) if entry.site else []
         if late and not case.has_withdrawn(entry):
             what = (
-                f"annotates {late[0]}, which no site did when the federation began: the one head of "
+                f"annotates {late[0]}, which no site annotated when the federation began: the one head of "
                 f"{_head_maker(spec)} has no channel for it"
             )
             fix = f"Start a new federation that has {late[0]} from the beginning."
             yield case.problem(ORGAN_TOO_LATE, entry.path, what, fix, entry.member.alias)
+
+
+def no_site_stays(case: Case) -> Iterator[Problem]:
+    """New sites begin with the next round, so somebody must be left who can finish the open one.
+
+    An owner's no is not the coordinator's edit: it holds even where nobody is left.
+    """
+    carriers = case.past.carriers if case.past else frozenset()
+    named = {entry.member.alias for entry in case.members}
+    staying = {
+        entry.member.alias
+        for entry in case.members
+        if entry.member.alias not in case.absent and not case.has_withdrawn(entry)
+    }
+    leaving = sorted(carriers - named)
+    if leaving and not carriers & staying:
+        what = (
+            f"removes every site that is training ({', '.join(leaving)}): new sites join after the open "
+            "round, and no site would be left to finish it"
+        )
+        fix = "Keep at least one of them until a new site has delivered an update, then remove it."
+        yield case.problem(NO_SITE_STAYS, "spec.sites", what, fix)
 
 
 def pooled_data_required(case: Case) -> Iterator[Problem]:
@@ -292,7 +263,7 @@ def window_not_allowed(case: Case) -> Iterator[Problem]:
     for entry in case.entries:
         for data_set in entry.site.spec.data_sets if entry.site else ():
             if data_set.window is not None:
-                what = f"has a window of its own for its data set {data_set.name}, but all are to use one"
+                what = f"sets a window for its data set {data_set.name}, but all sites are to use one"
                 fix = "Set spec.preprocessing.intensity.siteWindows to true, or ask its owner to remove it."
                 yield case.problem(WINDOW_NOT_ALLOWED, entry.path, what, fix, entry.member.alias)
 
@@ -310,6 +281,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     no_validation,
     site_changed,
     organ_too_late,
+    no_site_stays,
     pooled_data_required,
     window_not_allowed,
 )
@@ -318,10 +290,6 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
 def _head_maker(spec: FederationSpec) -> str:
     name = spec.algorithm.name
     return f"algorithm {name}" if name.is_central else f"objective {spec.objective}"
-
-
-def _key(member: Member) -> str:
-    return f"{member.site_ref.namespace}/{member.site_ref.name}"
 
 
 def _by_alias(entries: tuple[Entry, ...]) -> dict[str, Site]:

@@ -123,10 +123,10 @@ def _unknown(fault: Fault, root: Schema) -> tuple[str, str]:
     known = fault.schema["properties"]
     elsewhere = [path for path in _paths_of(name, root) if not path.startswith("status")]
     if guess := nearest(name, known):
-        return "is no field", f"Did you mean {guess}?"
+        return "is an unknown field", f"Did you mean {guess}?"
     if elsewhere:
-        return "is no field here", f"It belongs at {' or '.join(elsewhere)}."
-    return "is no field", f"Fields here: {', '.join(sorted(known))}."
+        return "is in the wrong place", f"It belongs at {' or '.join(elsewhere)}."
+    return "is an unknown field", f"Fields here: {', '.join(sorted(known))}."
 
 
 def _paths_of(name: str, schema: Schema, path: str = "") -> Iterator[str]:
@@ -143,8 +143,8 @@ def _not_a_choice(fault: Fault, _: Schema) -> tuple[str, str]:
     guess = nearest(str(fault.value), choices)
     listed = f"Choose {' or '.join(choices)}."
     if isinstance(fault.value, bool):
-        return "is no choice", f"YAML reads yes, no, on and off as booleans. {listed}"
-    return "is no choice", f"Did you mean {guess}? {listed}" if guess else listed
+        return "is not a valid choice", f"YAML reads yes, no, on and off as booleans. {listed}"
+    return "is not a valid choice", f"Did you mean {guess}? {listed}" if guess else listed
 
 
 def _too_small(fault: Fault, _: Schema) -> tuple[str, str]:
@@ -158,7 +158,7 @@ def _too_large(fault: Fault, _: Schema) -> tuple[str, str]:
 
 
 def _mismatch(fault: Fault, _: Schema) -> tuple[str, str]:
-    return "is not written as it must be", f"It has to match {fault.detail} ({fault.meaning.rstrip('.')})."
+    return "has the wrong form", f"It must match {fault.detail} ({fault.meaning.rstrip('.')})."
 
 
 def _count(fault: Fault, _: Schema) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 
-def fingerprint(part: object) -> str:
+def digest(part: object) -> str:
     """Sixteen hex digits. A newer version's optional field, left out, changes nothing."""
     said = _without_silence(msgspec.to_builtins(part))
     return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:16]

@@ -71,10 +71,10 @@ class _Loader(yaml.SafeLoader):
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
                 raise _error(
-                    key, f"the key {key.value} is read as {name!r}, which is no text", "Put it in quotes."
+                    key, f"the key {key.value} is read as {name!r}, which is not text", "Put it in quotes."
                 )
             if name in seen:
-                raise _error(key, f"the key {name} is here twice", "Keep one of the two.")
+                raise _error(key, f"the key {name} appears twice", "Keep one of the two.")
             seen.add(name)
         return self.construct_mapping(node, deep=True)
 

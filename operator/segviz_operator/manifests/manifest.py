@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.spec import FederationSpec, SiteSpec, StudySpec
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.contract.spec import FederationSpec, StudySpec
 from segviz_operator.manifests.documents import read_documents
 from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest, show
 from segviz_operator.manifests.schema import API_VERSION, FEDERATION, SITE, STUDY, check
@@ -55,6 +56,11 @@ class Site:
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    def allows(self, federation: str) -> bool:
+        """Whether its owner has consented to a federation, by namespace/name. In a cluster, a RoleBinding
+        has to say the same (attendance.py)."""
+        return federation in self.spec.allowed_federations
 
 
 @dataclass(frozen=True)
@@ -180,12 +186,12 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         source = f"{path}, document {number}" if len(documents) > 1 else str(path)
         if not isinstance(document, dict):
             fix = "Start it with apiVersion and kind."
-            raise InvalidManifest([Problem(source, "", "is no object", fix)])
+            raise InvalidManifest([Problem(source, "", "is not an object", fix)])
         # `kubectl get -o yaml` wraps what it prints in a List.
         items = document.get("items") if document.get("kind") == "List" else [document]
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             fix = "Write a list of objects, each with apiVersion and kind."
-            raise InvalidManifest([Problem(source, "items", "is no list of objects", fix, show(items))])
+            raise InvalidManifest([Problem(source, "items", "is not a list of objects", fix, show(items))])
         yield from ((source, item) for item in items)
 
 
@@ -223,13 +229,13 @@ def _metadata_problems(raw: Mapping[str, Any], subject: str) -> Iterator[Problem
     for field in sorted(set(metadata) - set(_METADATA)):
         guess = nearest(field, _METADATA)
         fix = f"Did you mean {guess}?" if guess else "Remove it, or make it a label."
-        yield Problem(subject, f"metadata.{field}", "is no field", fix)
+        yield Problem(subject, f"metadata.{field}", "is an unknown field", fix)
     for field, pattern, most in (("name", _SUBDOMAIN, 253), ("namespace", _LABEL, 63)):
         value = metadata.get(field)
         if value is not None and not _is_name(value, pattern, most):
             dots = ", hyphens and dots" if field == "name" else " and hyphens"
             fix = f"Use at most {most} lower-case letters, digits{dots}, with a letter or digit at both ends."
-            yield Problem(subject, f"metadata.{field}", "is no name in Kubernetes", fix, show(value))
+            yield Problem(subject, f"metadata.{field}", "is not a valid name in Kubernetes", fix, show(value))
     for field in ("labels", "annotations"):
         entries = metadata.get(field) or {}
         if not isinstance(entries, dict) or not all(isinstance(each, str) for each in entries.values()):

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
-from segviz_operator.manifests.digest import fingerprint
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_operator.manifests.digest import digest
 
 _FIXED = {
     "role": "role",
@@ -55,11 +55,11 @@ class DigestedSite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
         return cls(key, _digests(spec))
 
     def changed(self, now: SiteSpec) -> tuple[str, ...]:
-        return tuple(field for field, digest in _digests(now).items() if self.fixed.get(field) != digest)
+        return tuple(field for field, now_so in _digests(now).items() if self.fixed.get(field) != now_so)
 
 
 def _digests(spec: SiteSpec) -> dict[str, str]:
-    return {field: fingerprint(getattr(spec, name)) for field, name in _FIXED.items()}
+    return {field: digest(getattr(spec, name)) for field, name in _FIXED.items()}
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class Past:
     """Aliases of sites whose data have gone into the federation, or go into it now."""
     organs: frozenset[str]
     """Those that the first control names; what one head for all organs was built for."""
+    carriers: frozenset[str] = frozenset()
+    """Aliases of members by whom the open round can close; who joins begins with the round after it."""
 
     @property
     def consented(self) -> frozenset[str]:

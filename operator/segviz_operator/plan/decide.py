@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from segviz_exchange.contract.closing import QUORUM_LOST
-from segviz_exchange.contract.records import Control, Failure, Member
+from segviz_exchange.contract.records import Control, Failure, Member, Variant
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.workload import Workload, WorkloadRole
@@ -152,7 +152,7 @@ def missing_outcomes(control: Control, observed: Observed) -> tuple[str, ...]:
 
 
 def missing_exports(control: Control, observed: Observed) -> tuple[str, ...]:
-    wanted = ("base",) if control.spec.fine_tuning is None else ("base", "tuned")
+    wanted = (Variant.BASE,) if control.spec.fine_tuning is None else tuple(Variant)
     return tuple(variant for variant in wanted if variant not in observed.exports)
 
 
@@ -166,7 +166,7 @@ def failure_of(control: Control, observed: Observed) -> str | None:
     for failure in observed.failures:
         if failure.control == control.number:
             return f"{failure.reason}: {failure.message}"
-    needed = control.spec.participation.min_sites or len(control.members)
+    needed = control.quorum
     # Before the final model the aggregator decides this, round by round.
     if observed.final and len(control.active) < needed:
         reasons = "; ".join(f"{a}: {m.excluded}" for a, m in sorted(control.members.items()) if m.excluded)
@@ -198,6 +198,17 @@ def failures_after(workload: Workload, observed: Observed) -> int:
     progressed = _milestone(workload.role, workload.site, observed) > workload.milestone
     before = 0 if progressed else workload.failures
     return before if workload.exit_code in UNCOUNTED_EXITS else before + 1
+
+
+def wait_after(last: Workload, observed: Observed, backoff: Backoff) -> timedelta:
+    """How long a role rests before its next attempt; not at all after an end that is no fault of it."""
+    return timedelta() if last.exit_code in UNCOUNTED_EXITS else backoff.after(failures_after(last, observed))
+
+
+def attempt_after(last: Workload, observed: Observed) -> CreateWorkload:
+    """The next attempt of a role, told what it must know of those before it."""
+    milestone = _milestone(last.role, last.site, observed)
+    return CreateWorkload(last.role, last.site, last.attempt + 1, failures_after(last, observed), milestone)
 
 
 def describe_end(workload: Workload) -> str:
@@ -234,17 +245,15 @@ def _wanted(control: Control, observed: Observed) -> tuple[tuple[WorkloadRole, s
 def _next_attempt(
     role: WorkloadRole, site: str | None, observed: Observed, now: datetime, backoff: Backoff
 ) -> CreateWorkload | None:
-    milestone = _milestone(role, site, observed)
     last = observed.workload(role, site)
     if last is None:
-        return CreateWorkload(role, site, attempt=1, failures=0, milestone=milestone)
-    if last.running or last.remote or given_up(last, observed):
+        return CreateWorkload(role, site, attempt=1, milestone=_milestone(role, site, observed))
+    if last.running or given_up(last, observed):
         return None
-    failures = failures_after(last, observed)
-    counted = last.exit_code not in UNCOUNTED_EXITS
-    if counted and last.finished_at is not None and now < last.finished_at + backoff.after(failures):
+    wait = wait_after(last, observed, backoff)
+    if wait and last.finished_at is not None and now < last.finished_at + wait:
         return None
-    return CreateWorkload(role, site, last.attempt + 1, failures, milestone)
+    return attempt_after(last, observed)
 
 
 def _milestone(role: WorkloadRole, site: str | None, observed: Observed) -> int:

@@ -55,9 +55,9 @@ def phase_of(observed: Observed) -> tuple[FederationPhase, str]:
     """The phase and what it waits for or why it is so."""
     control = observed.control
     if control is None:
-        return FederationPhase.PENDING, "nothing was started yet"
+        return FederationPhase.PENDING, "not started yet"
     if is_complete(control, observed):
-        return FederationPhase.COMPLETE, "every record is there"
+        return FederationPhase.COMPLETE, "everything is done"
     if reason := failure_of(control, observed):
         return FederationPhase.FAILED, reason
     if control.suspend:

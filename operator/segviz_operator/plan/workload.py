@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from segviz_exchange.contract.spec import Role, SiteSpec
+from segviz_exchange.contract.choices import Role
+from segviz_exchange.contract.site_spec import SiteSpec
 
 
 class WorkloadRole(StrEnum):

@@ -4,32 +4,29 @@ The store is listed once; records never change, so each is read once and kept un
 are read again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, read
+from segviz_exchange.contract.progress import Phase, Preflight, Progress
 from segviz_exchange.contract.records import (
-    AnyRecord,
     Closing,
     Control,
     Exported,
     ExternalScores,
     Failure,
     Final,
-    InvalidRecord,
     Outcome,
-    Phase,
-    Preflight,
-    Progress,
     Record,
     Rejection,
     Round,
     RoundScores,
     Spent,
     Update,
-    read,
+    Variant,
 )
 from segviz_exchange.stores.store import Entry, NotFound, Store
 from segviz_operator.plan.decide import Observed
@@ -102,6 +99,18 @@ class FederationRecords:
     """What sites wrote that is no record, with the reason; such an object counts as absent."""
     closed: dict[int, datetime] = field(default_factory=dict)
     """When it was decided who is in a round."""
+    joined: frozenset[str] = frozenset()
+    """Sites that were active when the newest round closed, and so may be in the open one."""
+
+    @property
+    def carriers(self) -> frozenset[str]:
+        """Members by whom the open round can close; where all of them were given up, they nevertheless.
+
+        Nobody before the first model is committed, for until then anybody may begin.
+        """
+        if self.control is None:
+            return frozenset()
+        return self.joined.intersection(self.control.active) or self.joined.intersection(self.control.members)
 
     @property
     def newest_round(self) -> int | None:
@@ -162,10 +171,15 @@ def _is_numbered(key: str) -> bool:
 
 
 class Observer:
-    """Reads one federation's prefix. The cache holds nothing that the store could not give again."""
+    """Reads one federation's prefix. The cache holds nothing that the store could not give again.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        folders: what is looked at: all, or as much as the credentials reach.
+    """
+
+    def __init__(self, store: Store, folders: Sequence[str] = ("",)) -> None:
         self._store = store
+        self._folders = tuple(folders)
         self._cache: dict[str, Record] = {}
         self._invalid: dict[Entry, str] = {}
         """Why; one that was replaced meanwhile is another entry, and is looked at."""
@@ -178,7 +192,7 @@ class Observer:
 
     def read(self) -> FederationRecords:
         now = self._store.now()
-        self.entries = tuple(self._store.list(""))
+        self.entries = tuple(entry for folder in self._folders for entry in self._store.list(folder))
         listed = {entry.key: entry for entry in self.entries if entry.key.endswith(".json")}
         self._invalid = {entry: why for entry, why in self._invalid.items() if listed.get(entry.key) == entry}
         controls = _numbered_keys(listed, keys.CONTROLS)
@@ -186,18 +200,19 @@ class Observer:
         control = self._record(listed, controls[max(controls)], Control) if controls else None
         rounds = 0 if control is None else control.spec.rounds
         sites = _by_site(listed)
+        found_rounds = self._numbered(listed, keys.ROUNDS, Round)
         return FederationRecords(
             now=now,
             control=control,
             first_control=self._record(listed, controls[min(controls)], Control) if controls else None,
-            rounds=self._numbered(listed, keys.ROUNDS, Round),
+            rounds=found_rounds,
             committed={number: listed[key].modified for number, key in round_keys.items()},
             closings=self._numbered(listed, keys.CLOSINGS, Closing),
             final=self._record(listed, keys.FINAL, Final),
             failures=self._all(listed, keys.FAILURES, Failure),
             exports={
                 variant: record
-                for variant in ("base", "tuned")
+                for variant in Variant
                 if (record := self._record(listed, keys.exported(variant), Exported))
             },
             sites={alias: self._site(sites[alias], alias, rounds) for alias in sorted(sites)},
@@ -206,7 +221,13 @@ class Observer:
             closed={
                 number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
             },
+            joined=self._joined(listed, found_rounds),
         )
+
+    def _joined(self, listed: dict[str, Entry], rounds: dict[int, Round]) -> frozenset[str]:
+        newest = rounds.get(max(rounds, default=0))
+        under = newest and self._record(listed, keys.control(newest.control), Control)
+        return frozenset(under.active if under else ())
 
     def _site(self, listed: dict[str, Entry], alias: str, rounds: int) -> SiteFacts:
         # Each round has a folder for its attempts, numbered as a record is.

@@ -15,6 +15,23 @@ def open_round(records: FederationRecords) -> int:
     return 0 if records.newest_round is None else records.newest_round + 1
 
 
+def owes_nothing(records: FederationRecords, alias: str) -> bool:
+    """Whether a site has written what is needed of it now.
+
+    That is its update for the open round; after the last round its score of it, by which the final model is
+    chosen; and once that is chosen, what its own cases say of it.
+    """
+    facts = records.sites.get(alias)
+    if facts is None:
+        return False
+    if records.final is not None:
+        return (facts.outcome or facts.external) is not None
+    round_ = open_round(records)
+    if records.control is not None and round_ > records.control.spec.rounds:
+        return records.newest_round in facts.scores
+    return facts.newest_update == round_
+
+
 def share_done(records: FederationRecords, rounds: int, within: float) -> float:
     """Of all rounds; `within` is the share of the open one."""
     if records.final is not None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from segviz_exchange.contract.records import Phase
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.workload import Workload, WorkloadState, role_at
 from segviz_operator.progress.observe import FederationRecords

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.contract.records import Dice, Spent, VariantOutcome
+from segviz_exchange.contract.records import Dice, Spent, Variant, VariantOutcome
 from segviz_operator.progress.observe import FederationRecords
 
-VARIANTS = {"base": "", "tuned": "+FT"}
-"""What each variant adds to the algorithm's name (methods: FedBN, FedBN+FT)."""
 TEST = "Test"
 """The part of a training site's own cases that nothing was chosen by."""
 EXTERNAL = "External"
 
 
-class Row(msgspec.Struct, frozen=True, rename="camel"):
+class Cell(msgspec.Struct, frozen=True, rename="camel"):
     """One cell of a table: a method's Dice for one organ at one site."""
 
     table: str
@@ -58,12 +56,12 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     """Organs scored by external site."""
     left_out: dict[str, str]
     """Why, by alias."""
-    rows: tuple[Row, ...]
+    rows: tuple[Cell, ...]
     models: tuple[Model, ...]
     privacy: dict[str, Spent] = {}
     """What the noisy updates of a site have spent, by alias."""
 
-    def cell(self, table: str, site: str, method: str, organ: str) -> Row | None:
+    def cell(self, table: str, site: str, method: str, organ: str) -> Cell | None:
         cells = {(row.table, row.site, row.method, row.organ): row for row in self.rows}
         return cells.get((table, site, method, organ))
 
@@ -86,7 +84,7 @@ def build_report(name: str, records: FederationRecords, models: Path | None) -> 
         algorithm=algorithm,
         round=final.round,
         rounds=control.spec.rounds,
-        methods=tuple(algorithm + suffix for suffix in VARIANTS.values())[
+        methods=tuple(algorithm + variant.suffix for variant in Variant)[
             : 1 if control.spec.fine_tuning is None else None
         ],
         owners={
@@ -108,23 +106,23 @@ def build_report(name: str, records: FederationRecords, models: Path | None) -> 
 def as_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row.__struct_encode_fields__)
+    writer.writerow(Cell.__struct_encode_fields__)
     # repr keeps every digit, so that the file holds the same numbers as the JSON.
     writer.writerows(msgspec.structs.astuple(row) for row in report.rows)
     return text.getvalue()
 
 
-def _rows(table: str, site: str, algorithm: str, variants: Mapping[str, VariantOutcome]) -> list[Row]:
-    def row(variant: str, organ: str, dice: Dice) -> Row:
-        method, surface = algorithm + VARIANTS[variant], variants[variant].surface.get(organ)
-        row = Row(table, site, method, organ, dice.mean, dice.sd, dice.cases)
+def _rows(table: str, site: str, algorithm: str, variants: Mapping[Variant, VariantOutcome]) -> list[Cell]:
+    def row(variant: Variant, organ: str, dice: Dice) -> Cell:
+        method, surface = algorithm + variant.suffix, variants[variant].surface.get(organ)
+        row = Cell(table, site, method, organ, dice.mean, dice.sd, dice.cases)
         if surface is None:
             return row
         return msgspec.structs.replace(row, **msgspec.structs.asdict(surface))
 
     return [
         row(variant, organ, dice)
-        for variant in VARIANTS
+        for variant in Variant
         if variant in variants
         for organ, dice in sorted(variants[variant].test.items())
     ]

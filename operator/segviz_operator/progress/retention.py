@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.best import best_round
-from segviz_exchange.contract.records import Round, RoundScores
-from segviz_exchange.contract.spec import Selection
+from segviz_exchange.contract.choices import Selection
+from segviz_exchange.contract.records import Round
 from segviz_exchange.stores.store import Entry, Store
+from segviz_operator.progress.dice import best_so_far
 from segviz_operator.progress.observe import FederationRecords
 
 MAX_DELETES = 100
@@ -100,28 +100,21 @@ def _old_models(records: FederationRecords, blobs: Blobs, keep_rounds: int) -> I
 
     A blob that no round record names stays: it may be about to be named.
     """
-    kept = {0, *sorted(records.rounds)[-max(1, keep_rounds) :]}
+    kept = {0, *sorted(records.rounds)[-keep_rounds:]}
     if records.final is not None:
         kept.add(records.final.round)
-    elif (best := _best(records)) is not None:
-        kept.add(best)
+    elif _chooses_the_best(records) and (best := best_so_far(records)) is not None:
+        kept.add(best.round)
     needed = {
         digest for number, each in records.rounds.items() if number in kept for digest in _digests(each)
     }
     named = {digest for each in records.rounds.values() for digest in _digests(each)}
-    return (blobs.models[digest].key for digest in sorted((named - needed) & blobs.models.keys()))
+    return (blobs.models[digest].key for digest in (named - needed) & blobs.models.keys())
 
 
-def _best(records: FederationRecords) -> int | None:
-    control = records.control
-    assert control is not None, "there are rounds, so there is a control"
-    if control.spec.selection is not Selection.BEST:
-        return None
-    scores: dict[int, dict[str, RoundScores]] = {}
-    for alias, site in records.sites.items():
-        for number, score in site.scores.items():
-            scores.setdefault(number, {})[alias] = score
-    return best_round(control, scores, [number for number in records.rounds if number > 0])
+def _chooses_the_best(records: FederationRecords) -> bool:
+    assert records.control is not None, "there are rounds, so there is a control"
+    return records.control.spec.selection is Selection.BEST
 
 
 def _old_updates(records: FederationRecords, blobs: Blobs) -> Iterable[str]:

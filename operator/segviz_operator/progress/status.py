@@ -7,10 +7,12 @@ from statistics import fmean
 
 import msgspec
 
-from segviz_exchange.contract.records import Control, Finding, Phase, Progress, Spent
+from segviz_exchange.contract.progress import Finding, Phase, Progress
+from segviz_exchange.contract.records import Control, Spent
 from segviz_operator.plan.phase import IDLE, FederationPhase, SitePhase, phase_of
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace
+from segviz_operator.progress.dice import best_so_far, newest_mean_dice
 from segviz_operator.progress.observe import FederationRecords, Heartbeat, SiteFacts
 
 _SILENT_SECONDS = 300.0
@@ -55,8 +57,13 @@ class FederationStatus(Part, frozen=True):
     """The newest committed one."""
     rounds: int
     best_round: int | None
+    """The round with the highest mean validation Dice over organs so far; round 0 does not count."""
     mean_dice: float | None
-    """Over organs, of the newest round that every active site has scored."""
+    """Of the best round."""
+    newest_mean_dice: float | None
+    """Of the newest round that every active site has scored."""
+    final_round: int | None
+    """The round of the final model, once it is chosen."""
     share: float
     eta_seconds: float | None
     aggregator: str
@@ -71,6 +78,7 @@ def build_status(
 ) -> FederationStatus:
     """`paused` are the sites whose owners have suspended them."""
     phase, reason = phase_of(records.observed(workloads))
+    best = best_so_far(records)
     sites = () if records.control is None else _sites(records.control, records, workloads, paused)
     held_up = "" if phase in _ENDED else _held_up(sites, records)
     rounds = 0 if records.control is None else records.control.spec.rounds
@@ -83,44 +91,15 @@ def build_status(
         reason=f"{reason}; {held_up}" if held_up else reason,
         round=records.newest_round,
         rounds=rounds,
-        best_round=None if records.final is None else records.final.round,
-        mean_dice=mean_dice(records),
+        best_round=None if best is None else best.round,
+        mean_dice=None if best is None else best.mean_dice,
+        newest_mean_dice=newest_mean_dice(records),
+        final_round=None if records.final is None else records.final.round,
         share=pace.share_done(records, rounds, within),
         eta_seconds=pace.eta_seconds(records, rounds, rests),
         aggregator=_aggregator(records),
         sites=sites,
     )
-
-
-def mean_dice(records: FederationRecords) -> float | None:
-    """Over organs, of the newest round that every active site has scored."""
-    dice = dice_by_round(records)
-    return dice[max(dice)] if dice else None
-
-
-def dice_by_round(records: FederationRecords) -> dict[int, float]:
-    """Mean validation Dice over organs of each round that every active site has scored."""
-    return {number: fmean(dice.values()) for number, dice in mean_dice_by_organ(records).items()}
-
-
-def mean_dice_by_organ(records: FederationRecords) -> dict[int, dict[str, float]]:
-    """Validation Dice by organ, mean over its sites, of each round that every active site has scored."""
-    if records.control is None:
-        return {}
-    facts = [records.sites.get(alias) for alias in records.control.active]
-    complete = set(records.rounds)
-    for site in facts:
-        complete &= set() if site is None else set(site.scores)
-    found = {number: _means_of(facts, number) for number in sorted(complete)}
-    return {number: dice for number, dice in found.items() if dice}
-
-
-def _means_of(sites: list[SiteFacts | None], round_: int) -> dict[str, float]:
-    by_organ: dict[str, list[float]] = {}
-    for site in sites:
-        for organ, dice in site.scores[round_].dice.items() if site else ():
-            by_organ.setdefault(organ, []).append(dice.mean)
-    return {organ: fmean(values) for organ, values in by_organ.items()}
 
 
 # --- sites --------------------------------------------------------------------------------------------
@@ -247,16 +226,10 @@ def _held_up(sites: tuple[SiteStatus, ...], records: FederationRecords) -> str:
     idle = [
         f"{site.alias} ({site.message})"
         for site in sites
-        if site.phase in IDLE and site.message and not _has_delivered(site, records)
+        if site.phase in IDLE and site.message and not pace.owes_nothing(records, site.alias)
     ]
     since = f" since {_utc(opened)}" if opened else ""
     return f"waiting{since} for {', '.join(idle)}" if idle else ""
-
-
-def _has_delivered(site: SiteStatus, records: FederationRecords) -> bool:
-    """What the open round needs of it."""
-    facts = records.sites.get(site.alias)
-    return records.final is None and facts is not None and facts.newest_update == pace.open_round(records)
 
 
 def _utc(moment: datetime) -> str:
@@ -268,7 +241,7 @@ def _utc(moment: datetime) -> str:
 
 def _share_of_next_round(site: SiteStatus, records: FederationRecords) -> float:
     """How much of the round that is open a site has done."""
-    if _has_delivered(site, records):
+    if pace.owes_nothing(records, site.alias):
         return 1.0
     works = site.phase == Phase.TRAINING and site.round == pace.open_round(records)
     return site.share or 0.0 if works else 0.0

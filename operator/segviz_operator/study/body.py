@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
-from segviz_operator.local.body import Request, RunExit, run_locally
+from segviz_operator.local.body import run_locally
+from segviz_operator.local.ending import RunExit
 from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.programs import Programs
 from segviz_operator.local.volumes import Volumes
+from segviz_operator.local.wishes import Request
 from segviz_operator.manifests.manifest import Site, Study
 from segviz_operator.study.folder import StudyFolder
 from segviz_operator.study.rows import Row

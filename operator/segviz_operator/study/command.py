@@ -9,7 +9,7 @@ from rich.console import Console
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
-from segviz_operator.local.body import RunExit
+from segviz_operator.local.ending import RunExit
 from segviz_operator.local.volumes import parse_volumes
 from segviz_operator.manifests.manifest import Manifests, Study, load
 from segviz_operator.manifests.problem import nearest
@@ -31,19 +31,19 @@ Examples:
 @click.option(
     "--workdir",
     type=click.Path(path_type=Path),
-    help="Where everything of this study lies.  [default: runs/study-<study's name>]",
+    help="Folder for everything in this study.  [default: runs/study-<study's name>]",
 )
 @click.option(
     "--data",
     multiple=True,
     metavar="[ALIAS=]FOLDER",
-    help="Where the images of a site lie, in place of its PersistentVolumeClaim; without ALIAS, of every "
+    help="Folder with the images of a site, instead of its PersistentVolumeClaim; without ALIAS, of every "
     "site. May be repeated.",
 )
 @click.option("--row", "names", multiple=True, metavar="NAME", help="Run only this row. May be repeated.")
-@click.option("--seed", type=click.IntRange(min=0), help="In place of the federation's, in every row.")
-@click.option("--rounds", type=click.IntRange(min=1), help="In place of each row's; for a quick look.")
-@click.option("--report-only", is_flag=True, help="Run nothing; write the report of what there is.")
+@click.option("--seed", type=click.IntRange(min=0), help="Use this seed in every row.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of every row, for a quick look.")
+@click.option("--report-only", is_flag=True, help="Run nothing; write the report from what has run.")
 @click.option("--poll-seconds", default=0.5, show_default=True, type=click.FloatRange(min=0.05, max=3600))
 def study(
     files: tuple[Path, ...],
@@ -58,7 +58,7 @@ def study(
     """Compare methods: run every row of a study on the same sites, splits and seed, and write the report.
 
     FILE is a YAML file, or a folder of them, with one SegVizStudy, the SegVizFederation that its rows start
-    from, and its SegVizSites. After Ctrl-C, a crash or a power cut, the same command goes on where it was.
+    from, and its SegVizSites. After Ctrl-C, a crash or a power cut, run the same command again to continue.
 
     \b
     Exit codes: 0 complete, 1 a row has failed, 2 a mistake in the input,
@@ -91,10 +91,10 @@ def study(
 def _only(manifests: Manifests, files: tuple[Path, ...]) -> Study:
     listed = ", ".join(map(str, files))
     if not manifests.studies:
-        raise Refusal(f"{listed}: no SegVizStudy in there. Name its manifest too.")
+        raise Refusal(f"{listed}: no SegVizStudy found. Add its manifest.")
     if len(manifests.studies) > 1:
         names = ", ".join(each.key for each in manifests.studies)
-        raise Refusal(f"{listed}: {len(manifests.studies)} studies in there ({names}). Run one at a time.")
+        raise Refusal(f"{listed}: {len(manifests.studies)} studies found ({names}). Run one at a time.")
     return manifests.studies[0]
 
 
@@ -104,5 +104,5 @@ def _chosen(rows: tuple[Row, ...], names: tuple[str, ...]) -> tuple[Row, ...]:
         if name not in known:
             guess = nearest(name, known)
             hint = f"Did you mean {guess}?" if guess else f"The rows are {', '.join(known)}."
-            raise Refusal(f"--row {name}: no row is called so. {hint}")
+            raise Refusal(f"--row {name}: there is no such row. {hint}")
     return tuple(row for row in rows if not names or row.name in names)

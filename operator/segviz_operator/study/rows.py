@@ -78,11 +78,11 @@ def _base(study: Study, federations: Iterable[Federation]) -> Federation:
         return mine[name]
     listed = ", ".join(mine) or "none"
     if name is None:
-        what, fix = "is missing", f"Name the SegVizFederation that the rows start from (there are: {listed})."
+        what, fix = "is missing", f"Name the SegVizFederation that the rows start from (found: {listed})."
     else:
         guess = nearest(name, mine)
-        what = "names no SegVizFederation that there is"
-        fix = f"Did you mean {guess}?" if guess else f"There are: {listed}."
+        what = "refers to a SegVizFederation that does not exist"
+        fix = f"Did you mean {guess}?" if guess else f"Found: {listed}."
     raise InvalidManifest([Problem(str(study), "spec.federation", what, fix, show(name) if name else "")])
 
 
@@ -121,11 +121,11 @@ def _name_problems(study: Study) -> Iterator[Problem]:
     for index, name in enumerate(names):
         first = folders.setdefault(folder_of(name), index)
         if first != index:
-            what = f"is too much like spec.rows[{first}].name: both would have the folder {folder_of(name)}"
+            what = f"is too similar to spec.rows[{first}].name: both would use the folder {folder_of(name)}"
             yield Problem(str(study), f"spec.rows[{index}].name", what, "Give it another name.", show(name))
     for field in ("baseline", "central"):
         named = getattr(study.spec, field)
         if named is not None and named not in names:
             guess = nearest(named, names)
             fix = f"Did you mean {guess}?" if guess else f"The rows are {', '.join(names)}."
-            yield Problem(str(study), f"spec.{field}", "is no row of this study", fix, show(named))
+            yield Problem(str(study), f"spec.{field}", "is not a row of this study", fix, show(named))

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from segviz_operator.local.body import RunExit
+from segviz_operator.local.ending import RunExit
 from segviz_operator.progress.durations import duration
 from segviz_operator.progress.observe import FederationRecords
 from segviz_operator.progress.status import FederationStatus

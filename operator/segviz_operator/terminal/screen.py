@@ -5,7 +5,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from segviz_exchange.contract.records import Severity
+from segviz_exchange.contract.progress import Severity
 from segviz_operator.plan.phase import BROKEN, BUSY, HELD_UP, IDLE, FederationPhase, SitePhase
 from segviz_operator.progress.durations import duration
 from segviz_operator.progress.status import FederationStatus, SiteStatus
@@ -24,6 +24,8 @@ _MOST_ORGANS = 3
 
 def render_status(status: FederationStatus) -> RenderableType:
     parts = [_headline(status), _site_table(status), _line("aggregator", status.aggregator)]
+    if status.mean_dice is not None:
+        parts.append(_dice_line(status))
     # A site's message is a sentence of its own; in the table it would push everything else aside.
     parts += [_line(site.alias, site.message) for site in status.sites if site.message and _matters(site)]
     parts += [
@@ -47,17 +49,19 @@ def _headline(status: FederationStatus) -> RenderableType:
         Text(status.phase, style=_STYLES.get(status.phase, "")),
         Text(f"round {status.round or 0}/{status.rounds}" if status.rounds else ""),
         ProgressBar(total=1.0, completed=status.share, width=_FULL_BAR_WIDTH),
-        Text(_headline_number(status)),
+        Text(f"ETA {duration(status.eta_seconds)}" if status.eta_seconds is not None else ""),
     ]
     line.add_column(max_width=24)
     line.add_row(*cells)
     return line
 
 
-def _headline_number(status: FederationStatus) -> str:
-    if status.eta_seconds is not None:
-        return f"ETA {duration(status.eta_seconds)}"
-    return "" if status.mean_dice is None else f"Dice {status.mean_dice:.2f}"
+def _dice_line(status: FederationStatus) -> Text:
+    text = f"{status.mean_dice:.2f} (best round: {status.best_round})"
+    newest = status.newest_mean_dice
+    if newest is not None and newest != status.mean_dice:
+        text += f", newest scored round {newest:.2f}"
+    return _line("mean Dice", text)
 
 
 def _site_table(status: FederationStatus) -> Table:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segviz_exchange.contract.records import Spent
-from segviz_operator.progress.report import EXTERNAL, TEST, Report, Row
+from segviz_operator.progress.report import EXTERNAL, TEST, Cell, Report
 
 _CELL_WIDTH = len("0.93 ± 0.02") + 2
 _CASES = "cases"
@@ -58,8 +58,10 @@ def _chunks(columns: Sequence[Column], report: Report, width: int) -> Iterator[S
 def _table(report: Report, columns: Sequence[Column], title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
+    # A site that is called as its organ would repeat the header, as in the phantom's federation.
+    sites_told = any(column.table == TEST and column.site != column.organ for column in columns)
     for column in columns:
-        site = f"\n[dim]{column.site}[/dim]" if column.table == TEST else ""
+        site = f"\n[dim]{column.site}[/dim]" if sites_told else ""
         table.add_column(f"{column.organ}{site}", justify="right", no_wrap=True)
     for method in report.methods:
         table.add_row(method, *(_dice(_cell(report, column, method)) for column in columns))
@@ -88,37 +90,37 @@ def _with_surfaces(report: Report, columns: Sequence[Column]) -> list[str]:
     return [method for method in report.methods if has_surfaces(method)]
 
 
-def _cell(report: Report, column: Column, method: str) -> Row | None:
+def _cell(report: Report, column: Column, method: str) -> Cell | None:
     return report.cell(column.table, column.site, method, column.organ)
 
 
-def _dice(row: Row | None) -> str:
+def _dice(row: Cell | None) -> str:
     return "-" if row is None else f"{row.mean:.2f} ± {row.sd:.2f}"
 
 
-def _hd95(row: Row | None) -> str:
+def _hd95(row: Cell | None) -> str:
     return "-" if row is None or row.hd95 is None else f"{row.hd95:.1f} ± {row.hd95_sd:.1f}"
 
 
-def _nsd(row: Row | None) -> str:
+def _nsd(row: Cell | None) -> str:
     return "-" if row is None or row.nsd is None else f"{row.nsd:.2f} ± {row.nsd_sd:.2f}"
 
 
-def _misses(row: Row | None) -> str:
+def _misses(row: Cell | None) -> str:
     return "-" if row is None or row.misses is None else str(row.misses)
 
 
 _SURFACE_ROWS = {"HD95, mm": _hd95, "NSD": _nsd, "misses": _misses}
 
 
-def _count(row: Row | None) -> str:
+def _count(row: Cell | None) -> str:
     return "-" if row is None else str(row.cases)
 
 
 def _budget(spent: Spent) -> str:
     releases = f"{spent.releases} protected updates"
     if spent.epsilon is None:
-        return f"{releases}, without a bound on what they tell: some left without noise"
+        return f"{releases}, no bound on what they reveal: some were sent without noise"
     return f"{releases}, epsilon {spent.epsilon:.4g} at delta {spent.delta:g}"
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from segviz_operator.progress.dice import organ_dice_by_round
 from segviz_operator.progress.durations import duration
 from segviz_operator.progress.observe import FederationRecords
-from segviz_operator.progress.status import mean_dice_by_organ
 from segviz_operator.watch.samples import STAGES, stages_by_round
 
 WIDTH, HEIGHT = 380, 190
@@ -50,7 +50,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     chart: Chart
     marks: tuple[Mark, ...]
     names: tuple[tuple[int, str, str], ...]
@@ -60,7 +60,7 @@ class Picture:
 def charts_of(records: FederationRecords) -> tuple[Chart, ...]:
     """From the records alone: the whole history, also of a run that is over."""
     dice: dict[str, list[tuple[float, float]]] = {}
-    for number, by_organ in mean_dice_by_organ(records).items():
+    for number, by_organ in organ_dice_by_round(records).items():
         for organ, value in by_organ.items():
             dice.setdefault(organ, []).append((number, value))
     losses: dict[str, list[tuple[float, float]]] = {
@@ -87,7 +87,7 @@ def _all(named: dict[str, list[tuple[float, float]]]) -> tuple[Series, ...]:
     return tuple(Series(name, tuple(points)) for name, points in named.items() if points)
 
 
-def draw(chart: Chart) -> Picture:
+def draw(chart: Chart) -> Drawing:
     shown = chart.series[:_MOST_SERIES]
     xs = [x for series in shown for x, _ in series.points]
     low_x, high_x = min(xs), max(xs)
@@ -115,7 +115,7 @@ def draw(chart: Chart) -> Picture:
         (colour, series.name, shown_value(series.points[-1][1], chart.unit))
         for colour, series in enumerate(shown)
     )
-    return Picture(chart, tuple(marks), names)
+    return Drawing(chart, tuple(marks), names)
 
 
 def _bounds(chart: Chart, shown: Sequence[Series]) -> tuple[float, float]:

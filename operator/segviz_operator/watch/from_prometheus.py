@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Mapping
 
 from segviz_exchange.process.errors import Refusal
-from segviz_operator.dashboards.federation import MAIN
+from segviz_operator.dashboards.main import MAIN
 from segviz_operator.dashboards.panel import Panel, Shape
 from segviz_operator.watch.curves import Chart, Series
 from segviz_operator.watch.samples import Watched
@@ -34,7 +34,7 @@ def filled_in(expr: str, namespace: str, federation: str, range_seconds: float, 
 class PrometheusCurves:
     def __init__(self, url: str) -> None:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise Refusal(f"--prometheus {url}: is no http(s) address, such as http://127.0.0.1:9090.")
+            raise Refusal(f"--prometheus {url}: is not an http(s) address such as http://127.0.0.1:9090.")
         self.url = url.rstrip("/")
 
     def __call__(self, watched: Watched) -> tuple[Chart, ...]:

@@ -23,7 +23,12 @@ INFO = gauge(
 PHASE = gauge("segviz_federation_phase", "1 for the phase that the federation is in.", (*_F, "phase"))
 ROUND = gauge("segviz_federation_round", "Newest committed round; absent before round 0.", _F)
 ROUNDS = gauge("segviz_federation_rounds", "Rounds that the manifest asks for.", _F)
-BEST_ROUND = gauge("segviz_federation_best_round", "Round of the final model, once it is chosen.", _F)
+BEST_ROUND = gauge(
+    "segviz_federation_best_round",
+    "Round with the highest mean validation Dice over organs so far; round 0 does not count.",
+    _F,
+)
+FINAL_ROUND = gauge("segviz_federation_final_round", "Round of the final model, once it is chosen.", _F)
 PROGRESS = gauge("segviz_federation_progress_ratio", "Share of the rounds done, the open one in part.", _F)
 REMAINING = gauge(
     "segviz_federation_remaining_seconds",
@@ -32,6 +37,11 @@ REMAINING = gauge(
 )
 MEAN_DICE = gauge(
     "segviz_federation_dice_ratio",
+    "Validation Dice, mean over organs, of the best round so far.",
+    _F,
+)
+NEWEST_DICE = gauge(
+    "segviz_federation_newest_dice_ratio",
     "Validation Dice, mean over organs, of the newest round that every active site has scored.",
     _F,
 )
@@ -52,7 +62,7 @@ DICE_CHANGE = gauge(
 )
 SITES = gauge(
     "segviz_federation_sites",
-    "Training sites: all, active (not left out), delivered (an update for the open round), silent.",
+    "Training sites: all, active (not left out), delivered (see segviz_site_delivered), silent.",
     (*_F, "state"),
 )
 QUORUM = gauge("segviz_federation_quorum_sites", "Sites that a round needs at its deadline.", _F)
@@ -138,7 +148,12 @@ SITE_DICE = gauge(
     (*_S, "organ"),
 )
 SCORED_ROUND = gauge("segviz_site_scored_round", "Round of that model.", _S)
-DELIVERED = gauge("segviz_site_delivered", "1 if its update for the open round is there, else 0.", _S)
+DELIVERED = gauge(
+    "segviz_site_delivered",
+    "1 if what is needed of the site now is there, else 0: its update for the open round, its score of the "
+    "last one, its test of the final model.",
+    _S,
+)
 SITE_STAGE = gauge(
     "segviz_site_stage_seconds",
     "Stages of the newest committed round that the site took part in.",
@@ -186,8 +201,8 @@ CREDENTIALS_LIFETIME = gauge(
 )
 
 FEDERATION_MEASURES = (
-    *(INFO, PHASE, ROUND, ROUNDS, BEST_ROUND, PROGRESS, REMAINING, MEAN_DICE, ORGAN_DICE, ROUND_DICE),
-    *(DICE_CHANGE, SITES, QUORUM, SUSPENDED, FAILURE, INVALID, CONTROL, OBSERVED),
+    *(INFO, PHASE, ROUND, ROUNDS, BEST_ROUND, FINAL_ROUND, PROGRESS, REMAINING, MEAN_DICE, NEWEST_DICE),
+    *(ORGAN_DICE, ROUND_DICE, DICE_CHANGE, SITES, QUORUM, SUSPENDED, FAILURE, INVALID, CONTROL, OBSERVED),
     *(OPENED, DEADLINE, LONGEST, ROUND_DURATION, STAGE_DURATION, STAGE),
     *(SITE_INFO, SITE_PHASE, SITE_ROUND, SITE_EPOCH, SITE_PROGRESS, SITE_REMAINING, HEARTBEAT, SITE_LOSS),
     *(UPDATE_LOSS, SITE_SPEED, SITE_DICE, SCORED_ROUND, DELIVERED, SITE_STAGE, UP_BYTES, DOWN_BYTES),

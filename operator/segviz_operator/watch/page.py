@@ -43,7 +43,7 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Row:
+class Tested:
     site: str
     set: str
     variant: str
@@ -125,9 +125,9 @@ def incidents(watched: Watched) -> Iterator[Incident]:
     yield from sorted(found, key=lambda each: -each.round)
 
 
-def evaluation(watched: Watched) -> Iterator[Row]:
+def evaluation(watched: Watched) -> Iterator[Tested]:
     for alias, facts in watched.records.sites.items():
         outcome = facts.external or facts.outcome
         for variant, scores in sorted(outcome.variants.items()) if outcome else ():
             dice = {organ: each.mean for organ, each in scores.test.items()}
-            yield Row(alias, "external" if facts.external else "test", variant, dice)
+            yield Tested(alias, "external" if facts.external else "test", variant, dice)

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
 
+from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.closing import deadline_of
 from segviz_exchange.contract.records import Control, VariantOutcome
-from segviz_exchange.contract.spec import CredentialSource
 from segviz_exchange.process.measures import Measure
 from segviz_operator.plan.phase import FederationPhase, SitePhase
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace
+from segviz_operator.progress.dice import organ_dice_by_round
 from segviz_operator.progress.observe import FederationRecords, SiteFacts
-from segviz_operator.progress.status import FederationStatus, SiteStatus, mean_dice_by_organ
+from segviz_operator.progress.status import FederationStatus, SiteStatus
 from segviz_operator.watch import measures as m
 
 STAGES = ("enter", "train", "upload", "wait", "merge")
@@ -93,22 +94,23 @@ def _federation(watched: Watched) -> Iterator[Sample]:
     yield from _if_known(m.BEST_ROUND, (), status.best_round)
     yield from _if_known(m.REMAINING, (), status.eta_seconds)
     yield from _if_known(m.MEAN_DICE, (), status.mean_dice)
+    yield from _if_known(m.NEWEST_DICE, (), status.newest_mean_dice)
+    yield from _if_known(m.FINAL_ROUND, (), status.final_round)
 
 
 def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
     spec, status = control.spec, watched.status
     training = [site for site in status.sites if not site.external]
-    open_round = pace.open_round(watched.records)
     states = {
         "all": len(training),
         "active": len(control.active),
-        "delivered": sum(_delivered(watched.records, site.alias, open_round) for site in training),
+        "delivered": sum(pace.owes_nothing(watched.records, site.alias) for site in training),
         "silent": sum(site.phase == SitePhase.SILENT for site in training),
     }
     yield Sample(m.INFO, (str(spec.algorithm.name), str(spec.objective)), 1)
     yield Sample(m.CONTROL, (), control.number)
     yield Sample(m.SUSPENDED, (), control.suspend)
-    yield Sample(m.QUORUM, (), spec.participation.min_sites or len(control.members))
+    yield Sample(m.QUORUM, (), control.quorum)
     yield from (Sample(m.SITES, (state,), count) for state, count in states.items())
     if spec.store is not None and spec.store.credentials is CredentialSource.ASSUME_ROLE:
         yield Sample(m.CREDENTIALS_LIFETIME, (), spec.store.credential_seconds)
@@ -120,7 +122,7 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
 
 def _dice(records: FederationRecords, control: Control) -> Iterator[Sample]:
     known = set(control.organs)
-    scored = mean_dice_by_organ(records)
+    scored = organ_dice_by_round(records)
     newest = max(scored, default=None)
     if newest is None:
         return
@@ -248,7 +250,7 @@ def _taken_part(
         records.rounds[each].size_bytes for each in (facts.scores if facts else ()) if each in records.rounds
     ]
     yield Sample(m.DOWN_BYTES, (alias,), sum(loaded))
-    yield Sample(m.DELIVERED, (alias,), _delivered(records, alias, pace.open_round(records)))
+    yield Sample(m.DELIVERED, (alias,), pace.owes_nothing(records, alias))
     if deliveries:
         yield from _if_known(m.UPDATE_LOSS, (alias,), deliveries[max(deliveries)].update.loss)
     newest = max((number for number, sites in stages.items() if alias in sites), default=None)
@@ -265,11 +267,6 @@ def _taken_part(
 def _counted(measure: Measure, alias: str, reasons: list[str]) -> Iterator[Sample]:
     yield Sample(measure, (alias, NO_REASON), 0)
     yield from (Sample(measure, (alias, reason), reasons.count(reason)) for reason in sorted(set(reasons)))
-
-
-def _delivered(records: FederationRecords, alias: str, round_: int) -> bool:
-    facts = records.sites.get(alias)
-    return records.final is not None or (facts is not None and facts.newest_update == round_)
 
 
 # --- what runs ----------------------------------------------------------------------------------------

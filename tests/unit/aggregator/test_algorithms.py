@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from builders.algorithms import build_algorithm
 from segviz_aggregator.algorithms.by_name import merge_of, optimizer_of
 from segviz_aggregator.algorithms.fed_adam import FedAdam
 from segviz_aggregator.algorithms.fed_avg_m import FedAvgM
@@ -17,8 +18,9 @@ from segviz_aggregator.algorithms.median import median
 from segviz_aggregator.algorithms.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.algorithms.trimmed_mean import TrimmedMean
 from segviz_exchange.contract import codec
+from segviz_exchange.contract.choices import AlgorithmName, Weights
 from segviz_exchange.contract.codec import Array, TensorFile, open_tensors, save
-from segviz_exchange.contract.spec import Algorithm, AlgorithmName, Weights
+from segviz_exchange.contract.spec import Algorithm
 
 FLOATS = arrays(np.float32, 5, elements=st.floats(-1e6, 1e6, width=32))
 MODELS = st.lists(FLOATS, min_size=1, max_size=9)
@@ -27,7 +29,6 @@ ROBUST: dict[str, Callable[[Iterable[Array], Sequence[int]], Array]] = {
     "a fifth trimmed": TrimmedMean(0.2),
     "nearly all trimmed": TrimmedMean(0.49),
 }
-PARAMETERS = {AlgorithmName.TRIMMED_MEAN: {"trim_fraction": 0.2}}
 
 
 def rows(*values: float) -> list[Array]:
@@ -43,14 +44,29 @@ def weights_of(values: Sequence[Array]) -> list[int]:
 
 @pytest.mark.parametrize("name", AlgorithmName)
 def test_every_algorithm_merges_equal_models_to_themselves(name: AlgorithmName) -> None:
-    merge = merge_of(Algorithm(name, Weights.UNIFORM, **PARAMETERS.get(name, {})))
+    merge = merge_of(build_algorithm(name))
     value = np.float32([0.1, -0.0, 0.0, 1e-30, -7e20])
     assert merge([value] * 3, [1, 1, 1]).tobytes() == value.tobytes()
 
 
 def test_only_two_have_a_server_optimiser() -> None:
-    found = {name for name in AlgorithmName if optimizer_of(Algorithm(name, Weights.UNIFORM))}
+    found = {name for name in AlgorithmName if optimizer_of(build_algorithm(name))}
     assert found == {AlgorithmName.FED_AVG_M, AlgorithmName.FED_ADAM}
+
+
+MEANS = set(AlgorithmName) - {AlgorithmName.MEDIAN, AlgorithmName.TRIMMED_MEAN}
+
+
+@pytest.mark.parametrize("name", sorted(MEANS))
+def test_whatever_is_not_robust_is_the_weighted_mean(name: AlgorithmName) -> None:
+    merge = merge_of(Algorithm(name, Weights.CASES))
+    # (3·1 + 1·2 + 1·20) / 5; the median is 2.
+    assert merge(rows(1, 2, 20), [3, 1, 1]).tolist() == [5]
+
+
+def test_the_mean_wants_as_many_weights_as_values() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        mean(rows(1, 2, 3), [1, 1])
 
 
 # --- robust merges --------------------------------------------------------------------------------------
@@ -59,6 +75,27 @@ def test_only_two_have_a_server_optimiser() -> None:
 def test_the_median_by_hand() -> None:
     assert median(rows(9, 1, 2), [1, 1, 1]).tolist() == [2]
     assert median(rows(9, 1, 2, 4), [1, 1, 1, 1]).tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("values", "middle"), [((5,), 5), ((1, 4), 2.5), ((1, 2, 9, 30, 31), 9), ((6, 1, 2, 9, 3, 30), 4.5)]
+)
+def test_the_middle_of_odd_and_of_even_numbers(values: tuple[float, ...], middle: float) -> None:
+    assert median(rows(*values), [1] * len(values)).tolist() == [middle]
+
+
+def test_the_two_middle_ones_do_not_overflow() -> None:
+    assert median(rows(3e38, 3e38), [1, 1]).tolist() == [np.float32(3e38)]
+
+
+def test_each_number_has_a_middle_of_its_own() -> None:
+    assert median([np.float32([1, 9]), np.float32([2, 8]), np.float32([3, 7])], [1] * 3).tolist() == [2, 8]
+
+
+@pytest.mark.parametrize("merge", ROBUST.values(), ids=ROBUST)
+def test_sites_count_alike_in_a_robust_merge(merge) -> None:
+    values = rows(1, 2, 9, 30, 1000)
+    assert merge(values, [1, 1, 1, 1, 1000]).tolist() == merge(values, [1] * 5).tolist()
 
 
 def test_the_trimmed_mean_by_hand() -> None:
@@ -173,6 +210,78 @@ def test_fed_avg_m_without_momentum_is_fed_avg(previous: Array, merged: Array) -
     np.testing.assert_allclose(value, after, rtol=1e-9, atol=1e-9)
 
 
+def test_left_out_settings_are_those_of_the_papers() -> None:
+    assert FedAvgM() == FedAvgM(rate=1.0, momentum=0.9)
+    assert FedAdam() == FedAdam(rate=0.01, beta1=0.9, beta2=0.99, tau=0.001)
+
+
+def test_fed_adam_starts_from_tau_squared_and_no_mean() -> None:
+    assert (FedAdam(tau=0.5).initial("square"), FedAdam(tau=0.5).initial("mean")) == (0.25, 0.0)
+
+
+def test_one_step_of_fed_adam_with_numbers_that_tell_its_terms_apart() -> None:
+    optimizer = FedAdam(rate=0.5, beta1=0.25, beta2=0.75, tau=2.0)
+    state = {"mean": np.array([8.0]), "square": np.array([16.0])}
+    # Δ = 4: m = 0.25·8 + 0.75·4 = 5, v = 0.75·16 + 0.25·16 = 16, w = 3 + 0.5·5 / (4 + 2).
+    value, after = optimizer.step(np.array([3.0]), np.array([7.0]), state)
+    assert value == pytest.approx(3 + 2.5 / 6)
+    assert (after["mean"].tolist(), after["square"].tolist()) == ([5.0], [16.0])
+
+
+def test_one_step_of_fed_avg_m_with_numbers_that_tell_its_terms_apart() -> None:
+    # v = 0.25·8 + (7 − 3) = 6, w = 3 + 0.5·6.
+    value, after = FedAvgM(rate=0.5, momentum=0.25).step(
+        np.array([3.0]), np.array([7.0]), {"velocity": np.array([8.0])}
+    )
+    assert (value.tolist(), after["velocity"].tolist()) == ([6.0], [6.0])
+
+
+class Backwards:
+    """Keeps what it was given, in slots that are not sorted."""
+
+    slots = ("z", "a")
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def initial(self, slot: str) -> float:
+        return {"z": 26.0, "a": 1.0}[slot]
+
+    def step(self, before, merged, state):
+        self.steps += 1
+        return merged, {slot: value + 0.5 for slot, value in state.items()}
+
+
+def test_every_slot_keeps_its_own_numbers_whatever_their_order(tmp_path: Path) -> None:
+    tensors = {"v": np.float32([1, 1]), "w": np.float32([2]), "norm": np.float32([3])}
+    state = {"a/w": np.float32([7])}
+    _, after = step(tmp_path, Backwards(), tensors, tensors, state, moved=("w",))
+    assert {name: value.tolist() for name, value in after.items()} == {
+        "a/v": [1, 1],
+        "a/w": [7.5],
+        "z/v": [26, 26],
+        "z/w": [26.5],
+    }
+
+
+def test_each_chunk_is_stepped_once(tmp_path: Path) -> None:
+    optimizer = Backwards()
+    tensors = {"v": np.float32([1]), "w": np.float32([2])}
+    step(tmp_path, optimizer, tensors, tensors)
+    assert optimizer.steps == 2
+
+
+def test_model_and_state_say_which_round_they_are_of(tmp_path: Path) -> None:
+    step(tmp_path, FedAvgM(), {"w": np.float32([1])}, {"w": np.float32([2])})
+    assert open_tensors(tmp_path / "model").metadata == {"round": "1"}
+    assert open_tensors(tmp_path / "state").metadata == {"round": "1"}
+
+
+def test_the_state_is_float32_whatever_the_model(tmp_path: Path) -> None:
+    model, state = step(tmp_path, FedAvgM(), {"w": np.float64([1])}, {"w": np.float64([2])})
+    assert (model["w"].dtype, state["velocity/w"].dtype) == (np.float64, np.float32)
+
+
 def test_what_is_not_a_parameter_is_averaged(tmp_path: Path) -> None:
     previous = {"norm": np.float32([1]), "w": np.float32([1])}
     merged = {"norm": np.float32([3]), "w": np.float32([3])}
@@ -209,6 +318,15 @@ def test_a_manifest_overrides_what_it_names() -> None:
     assert optimizer_of(asked) == FedAdam(rate=0.5, tau=0.25)
     still = Algorithm(AlgorithmName.FED_AVG_M, Weights.UNIFORM, momentum=0.0)
     assert optimizer_of(still) == FedAvgM(rate=1.0, momentum=0.0)
+
+
+def test_every_setting_of_a_manifest_reaches_its_own_place() -> None:
+    adam = Algorithm(
+        AlgorithmName.FED_ADAM, Weights.UNIFORM, server_learning_rate=0.1, beta1=0.0, beta2=0.3, tau=0.4
+    )
+    assert optimizer_of(adam) == FedAdam(rate=0.1, beta1=0.0, beta2=0.3, tau=0.4)
+    momentum = Algorithm(AlgorithmName.FED_AVG_M, Weights.UNIFORM, server_learning_rate=0.1, momentum=0.2)
+    assert optimizer_of(momentum) == FedAvgM(rate=0.1, momentum=0.2)
 
 
 # --- where rounds lead ----------------------------------------------------------------------------------

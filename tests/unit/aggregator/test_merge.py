@@ -17,10 +17,10 @@ from segviz_aggregator.algorithms.server_optimizer import Files, write_stepped
 from segviz_aggregator.merge import merge_round
 from segviz_aggregator.schema import Schema
 from segviz_exchange.contract import codec
+from segviz_exchange.contract.choices import AlgorithmName, Objective
 from segviz_exchange.contract.codec import Array, TensorFile, info_of, open_tensors, save
 from segviz_exchange.contract.records import Closing, Control, Participant
 from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION, TensorGroup
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 
 FLOATS = arrays(np.float32, 5, elements=st.floats(-1e6, 1e6, width=32))
 CO_OWNED = {BASEL: ("liver",), BERN: ("liver",), CHUR: ("spleen",)}

@@ -7,8 +7,8 @@ import pytest
 
 from builders.synthetic import BASEL, BERN, CHUR, DIGEST, control_of, scores_of
 from segviz_aggregator.selection import choose_final
+from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Dice, Final, Round, RoundScores
-from segviz_exchange.contract.spec import Selection
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CO_OWNED = {BASEL: ("liver",), BERN: ("liver",), CHUR: ("spleen",)}

@@ -30,13 +30,14 @@ from segviz_aggregator import reasons
 from segviz_aggregator.models import GlobalModel
 from segviz_aggregator.schema import Schema
 from segviz_aggregator.scratch import Scratch
-from segviz_aggregator.verify import Candidate, verify
-from segviz_exchange.contract import keys, sharing
-from segviz_exchange.contract.codec import Array, info_of, open_tensors, save
+from segviz_aggregator.verify import Candidate, Fault, check_size, square_sum, verify
+from segviz_exchange.contract import codec, keys, sharing
+from segviz_exchange.contract.choices import Objective
+from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, info_of, open_tensors, save
 from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import GROUPS
 from segviz_exchange.stores.folder import FolderStore
-from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry, Store
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -97,6 +98,9 @@ CASES = {
     "written after a newer lease was taken": Case(
         reasons.STALE_LEASE, "lease 2", candidate={"newest_lease": lease_taken(2, NOON - MINUTE)}
     ),
+    "written at the very moment a newer lease was taken": Case(
+        None, candidate={"newest_lease": lease_taken(2, NOON)}
+    ),
     "made before a restart": Case(None, candidate={"newest_lease": lease_taken(2, NOON + MINUTE)}),
     "written under the newest lease": Case(
         None, record={"lease": 2}, candidate={"newest_lease": lease_taken(2, NOON - MINUTE)}
@@ -138,6 +142,9 @@ CASES = {
     "NaN": Case(reasons.NOT_FINITE, "'body.conv'", lambda: with_element("body.conv", np.nan)),
     "an infinity": Case(reasons.NOT_FINITE, "'body.norm'", lambda: with_element("body.norm", -np.inf)),
     "too large": Case(reasons.NORM_TOO_LARGE, "at most 10 times", lambda: with_element("body.conv", 1e3)),
+    "no values but an infinity in the statistics": Case(
+        reasons.NOT_FINITE, "'body.norm'", lambda: with_value("body.norm", np.float32([1, 1, 1, np.inf]))
+    ),
     "the largest float is finite": Case(
         reasons.NORM_TOO_LARGE, "norm is 3.4", lambda: with_element("body.conv", 3.4e38)
     ),
@@ -160,18 +167,26 @@ def candidate_for(case: Case, folder: Path, control: Control = CONTROL) -> Candi
         update=structs.replace(update_of(BASEL, blob=blob, size_bytes=size_bytes), **case.record),
         committed=NOON,
         newest_lease=None,
+        blob=None,
         control=control,
         made_under=control,
         reference=GlobalModel(previous, schema),
-        store=store,
-        scratch=Scratch(folder / "scratch"),
     )
     return replace(candidate, **case.candidate)
 
 
+def judged(
+    candidate: Candidate, folder: Path, around: Callable[[Store], Store] = lambda store: store
+) -> Fault | None:
+    """As the collector does: with the blob as the store lists it."""
+    store = around(FolderStore(folder / "store"))
+    listed = next((entry for entry in store.list(candidate.key) if entry.key == candidate.key), None)
+    return verify(replace(candidate, blob=listed), store, Scratch(folder / "scratch"))
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_verify(case: Case, tmp_path: Path) -> None:
-    fault = verify(candidate_for(case, tmp_path))
+    fault = judged(candidate_for(case, tmp_path), tmp_path)
     assert (fault.reason if fault else None) == case.reason
     assert case.says in (fault.message if fault else "")
 
@@ -212,18 +227,18 @@ def test_verify_of_round_0(
     reason: str | None, tensors: Tensors, metadata: dict[str, str], tmp_path: Path
 ) -> None:
     candidate = candidate_for(Case(None), tmp_path)
-    blob, size_bytes = upload_tensors(candidate.store, BASEL, tensors, metadata)
+    blob, size_bytes = upload_tensors(FolderStore(tmp_path / "store"), BASEL, tensors, metadata)
     update = update_of(BASEL, 0, blob=blob, size_bytes=size_bytes)
-    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    fault = judged(replace(candidate, round=0, update=update, reference=None), tmp_path)
     assert (fault.reason if fault else None) == reason
 
 
 def test_a_blob_of_round_0_has_a_limit_too(tmp_path: Path) -> None:
     candidate = candidate_for(Case(None), tmp_path)
     update = update_of(BASEL, 0, size_bytes=MAX_BLOB_BYTES + 1)
-    candidate.store.put(keys.site_blob(BASEL, update.blob), b"")
+    FolderStore(tmp_path / "store").put(keys.site_blob(BASEL, update.blob), b"")
     os.truncate(tmp_path / "store" / keys.site_blob(BASEL, update.blob), update.size_bytes)  # sparse
-    fault = verify(replace(candidate, round=0, update=update, reference=None))
+    fault = judged(replace(candidate, round=0, update=update, reference=None), tmp_path)
     assert fault is not None
     assert fault.reason == reasons.BLOB_TOO_LARGE
 
@@ -238,7 +253,7 @@ def test_a_blob_that_grows_after_it_was_listed_is_not_downloaded_whole(tmp_path:
                 os.truncate(tmp_path / "store" / key, 50 << 30)
             return super().open(opened)
 
-    fault = verify(replace(candidate, store=Growing(candidate.store)))
+    fault = judged(candidate, tmp_path, Growing)
     assert fault is not None
     assert fault.reason == reasons.BLOB_CORRUPT
     assert "more than" in fault.message
@@ -249,9 +264,9 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "pickle"
     path.write_bytes(b"\x80\x04K\x01." * 20)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    candidate.store.upload(keys.site_blob(BASEL, digest), path)
+    FolderStore(tmp_path / "store").upload(keys.site_blob(BASEL, digest), path)
     update = update_of(BASEL, blob=digest, size_bytes=path.stat().st_size)
-    fault = verify(replace(candidate, update=update))
+    fault = judged(replace(candidate, update=update), tmp_path)
     assert fault is not None
     assert fault.reason == reasons.INVALID_TENSORS
 
@@ -262,4 +277,157 @@ def test_a_global_model_of_zeros_bounds_nothing(tmp_path: Path) -> None:
     save(tmp_path / "zeros", zeros)
     file = open_tensors(tmp_path / "zeros")
     schema = Schema({name: info_of(value) for name, value in zeros.items()}, groups_of(CONTROL))
-    assert verify(replace(candidate, reference=GlobalModel(file, schema))) is None
+    assert judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path) is None
+
+
+def measured(tmp_path: Path, update: Tensors, before: Tensors, control: Control = CONTROL) -> Fault | None:
+    """An update by basel to a global model of `before`."""
+    candidate = candidate_for(Case(None, tensors=lambda: update), tmp_path, control)
+    save(tmp_path / "before", before)
+    file = open_tensors(tmp_path / "before")
+    schema = Schema({**candidate.reference.schema.infos, **file.infos}, groups_of(control))
+    return judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path)
+
+
+def filled(conv: float, head: float = 0.0, dtype: type = np.float32) -> Tensors:
+    values = {"body.conv": conv, "body.norm": 1.0, "heads.liver.conv": head, "heads.liver.norm": 1.0}
+    return {name: np.full(4, value, dtype) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(("value", "reason"), [(20.0, None), (20.1, reasons.NORM_TOO_LARGE)])
+def test_a_norm_may_be_ten_times_the_global_one_and_no_more(
+    tmp_path: Path, value: float, reason: str | None
+) -> None:
+    # Norms: √(4·2²) = 4 before, √(4·20²) = 40 now.
+    fault = measured(tmp_path, filled(value), filled(2.0))
+    assert (fault.reason if fault else None) == reason
+
+
+def test_the_message_gives_both_norms(tmp_path: Path) -> None:
+    fault = measured(tmp_path, filled(50.0), filled(2.0))
+    assert fault is not None
+    assert "norm is 100, the global model's 4; at most 10 times" in fault.message
+
+
+def test_the_norm_is_that_of_all_parameters_together(tmp_path: Path) -> None:
+    # The head grows a hundredfold, yet all in all: √(4·20² + 4·10²) = 44.7 to √(4·20² + 4·0.1²) = 40.
+    assert measured(tmp_path, filled(20.0, 10.0), filled(20.0, 0.1)) is None
+
+
+def test_a_head_that_the_global_model_does_not_have_yet_is_not_measured(tmp_path: Path) -> None:
+    before = {name: value for name, value in filled(2.0).items() if "liver" not in name}
+    assert measured(tmp_path, filled(2.0, 1e6), before) is None
+
+
+@pytest.mark.parametrize(
+    ("newest", "made_under", "reason"),
+    [
+        (1000.0, 10.0, None),
+        (10.0, 1000.0, reasons.NORM_TOO_LARGE),
+    ],
+)
+def test_the_norm_limit_is_the_newest_control_s(
+    tmp_path: Path, newest: float, made_under: float, reason: str | None
+) -> None:
+    limits = [
+        control_of({BASEL: ("liver",), BERN: ("liver",), CHUR: ("spleen",)}, max_norm_ratio=ratio)
+        for ratio in (newest, made_under)
+    ]
+    case = Case(None, tensors=lambda: with_value("body.conv", 100 * model_of(CONTROL, seed=0)["body.conv"]))
+    candidate = replace(candidate_for(case, tmp_path), control=limits[0], made_under=limits[1])
+    fault = judged(candidate, tmp_path)
+    assert (fault.reason if fault else None) == reason
+
+
+def test_finite_values_whose_squares_overflow_are_too_large_and_not_called_infinite(tmp_path: Path) -> None:
+    fault = measured(tmp_path, filled(1e200, dtype=np.float64), filled(2.0, dtype=np.float64))
+    assert fault is not None
+    assert fault.reason == reasons.NORM_TOO_LARGE
+
+
+def test_what_an_update_holds_follows_from_the_control_it_was_made_under(tmp_path: Path) -> None:
+    """Bern leaves: liver has one owner, and its head is shared no longer."""
+    alone = control_of({BASEL: ("liver",), CHUR: ("spleen",)}, number=2)
+    case = Case(None, tensors=lambda: shared_part(model_of(CONTROL, seed=1), BASEL, alone))
+    candidate = candidate_for(case, tmp_path)
+    assert judged(replace(candidate, made_under=alone), tmp_path) is None
+    assert judged(replace(candidate, control=alone), tmp_path).reason == reasons.WRONG_TENSORS
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (("heads.liver.conv", "body.norm"), "tensor 'body.norm' is missing"),
+        (("heads.liver.conv",), "tensor 'heads.liver.conv' is missing"),
+    ],
+)
+def test_of_several_missing_tensors_the_first_by_name_is_told(
+    tmp_path: Path, missing: tuple[str, ...], named: str
+) -> None:
+    tensors = {name: value for name, value in good().items() if name not in missing}
+    fault = judged(candidate_for(Case(None, tensors=lambda: tensors), tmp_path), tmp_path)
+    assert fault == Fault(reasons.WRONG_TENSORS, named)
+
+
+def test_of_several_tensors_too_many_the_first_by_name_is_told(tmp_path: Path) -> None:
+    tensors = {**good(), "z": np.ones(1, np.float32), "a": np.ones(1, np.float32)}
+    fault = judged(candidate_for(Case(None, tensors=lambda: tensors), tmp_path), tmp_path)
+    assert fault == Fault(reasons.WRONG_TENSORS, "tensor 'a' is not shared by basel")
+
+
+def sized(candidate: Candidate, size_bytes: int) -> Candidate:
+    update = structs.replace(candidate.update, size_bytes=size_bytes)
+    return replace(candidate, update=update, blob=Entry(candidate.key, size_bytes, NOON))
+
+
+@pytest.mark.parametrize(("more", "reason"), [(0, None), (1, reasons.BLOB_TOO_LARGE)])
+def test_a_blob_may_be_as_large_as_its_tensors_and_the_longest_header(
+    tmp_path: Path, more: int, reason: str | None
+) -> None:
+    # Four tensors of four float32.
+    candidate = sized(candidate_for(Case(None), tmp_path), MAX_HEADER_BYTES + 64 + more)
+    fault = check_size(candidate)
+    assert (fault.reason if fault else None) == reason
+
+
+@pytest.mark.parametrize(("more", "reason"), [(0, None), (1, reasons.BLOB_TOO_LARGE)])
+def test_a_blob_of_round_0_may_be_as_large_as_any(tmp_path: Path, more: int, reason: str | None) -> None:
+    candidate = replace(candidate_for(Case(None), tmp_path), reference=None)
+    fault = check_size(sized(candidate, MAX_BLOB_BYTES + more))
+    assert (fault.reason if fault else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [
+        (Objective.MARGINAL, None),
+        (Objective.PER_ORGAN_HEAD, reasons.WRONG_TENSORS),
+    ],
+)
+def test_round_0_has_the_heads_that_the_objective_asks_for(
+    tmp_path: Path, objective: Objective, reason: str | None
+) -> None:
+    shared = control_of(objective=Objective.MARGINAL)
+    candidate = candidate_for(Case(None), tmp_path)
+    store = FolderStore(tmp_path / "store")
+    blob, size_bytes = upload_tensors(store, BASEL, model_of(shared), initial_metadata(shared))
+    update = update_of(BASEL, 0, blob=blob, size_bytes=size_bytes)
+    made_under = control_of(objective=objective)
+    fault = judged(
+        replace(candidate, round=0, update=update, reference=None, made_under=made_under), tmp_path
+    )
+    assert (fault.reason if fault else None) == reason
+
+
+def test_a_record_that_disqualifies_itself_is_not_downloaded(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None, record={"round": 2}), tmp_path)
+    assert judged(candidate, tmp_path) is not None
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_tensors_longer_than_a_chunk_are_measured_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "file", {"w": np.float32([1, 2, 3, 4, 5])})
+    monkeypatch.setattr(codec, "CHUNK_ELEMENTS", 2)
+    assert square_sum(open_tensors(tmp_path / "file"), "w") == 55.0

@@ -33,7 +33,7 @@ def test_valid_manifests_are_told_one_a_line():
 def test_a_federation_alone_is_checked_by_itself():
     result = _run("validate", str(EXAMPLES / "hippocampus" / "federation.yaml"))
     assert result.exit_code == 0
-    assert "SegVizFederation default/hippocampus: ok (by itself" in result.stdout
+    assert "SegVizFederation default/hippocampus: ok (without its sites" in result.stdout
 
 
 def test_problems_go_to_stderr_with_exit_code_2(tmp_path: Path):
@@ -52,7 +52,7 @@ def test_a_federation_that_does_not_fit_its_sites_is_a_problem(tmp_path: Path):
     path.write_text(yaml.safe_dump_all([build_site(), build_federation()]), encoding="utf-8")
     result = _run("validate", str(path))
     assert result.exit_code == 2
-    assert 'spec.sites[0].siteRef "basel/liver" names no SegVizSite that there is' in result.stderr
+    assert 'spec.sites[0].siteRef "basel/liver" refers to a SegVizSite that does not exist' in result.stderr
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0"])
@@ -65,7 +65,7 @@ def test_a_poll_interval_that_is_none_is_refused(seconds: str):
 def test_a_federation_without_its_sites_is_told_to_name_their_file():
     result = _run("run", str(EXAMPLES / "hippocampus" / "federation.yaml"))
     assert result.exit_code == 2
-    assert "no SegVizSite in there. Name the manifests of its sites too" in result.stderr
+    assert "no SegVizSite found. Add the manifests of its sites" in result.stderr
 
 
 def test_a_missing_file_is_no_traceback():
@@ -95,11 +95,11 @@ def test_help_imports_no_role():
 def test_a_misspelt_command_gets_a_suggestion():
     result = _run("valdate")
     assert result.exit_code == 2
-    assert "There is no command 'valdate'. Did you mean validate?" in result.stderr
+    assert "Unknown command 'valdate'. Did you mean validate?" in result.stderr
 
 
 def test_an_unheard_of_command_gets_the_list():
-    listed = _run("zzz").stderr.partition("There are: ")[2].strip().rstrip(".").split(", ")
+    listed = _run("zzz").stderr.partition("Known commands: ")[2].strip().rstrip(".").split(", ")
     assert listed == sorted(listed)
     assert {"data", "evaluate", "join", "predict", "run", "status", "store", "study", "validate"} <= set(
         listed

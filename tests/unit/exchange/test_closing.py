@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.synthetic import BASEL, BERN, CHUR, ORGANS, control_of, update_of
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.closing import (
     EXCLUDED,
     MAX_ATTEMPTS,
@@ -21,7 +22,6 @@ from segviz_exchange.contract.closing import (
     close_round,
 )
 from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection
-from segviz_exchange.contract.spec import Weights
 
 OPENED = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -176,6 +176,20 @@ CASES = {
         seen(has(BASEL), has(BERN), has(CHUR)),
         closed(BASEL, BERN, CHUR, control=2),
     ),
+    "a joiner does not raise the quorum of the others": Case(
+        control_of(FOUR, number=2, min_sites=2, round_timeout="1h"),
+        seen(has(BASEL), has(BERN)),
+        closed(BASEL, BERN, control=2, without=(absent(CHUR),)),
+        after=HOUR,
+    ),
+    "a joiner stands in for itself alone": Case(
+        control_of({**FOUR, "zug": ("colon",)}, number=2, excluded={"zug": "Suspended"}),
+        seen(has(BASEL), has(BERN), has(CHUR)),
+        Fail,
+    ),
+    "a round whose sites were all replaced fails, and does not close with nobody": Case(
+        control_of({DAVOS: ("kidneys",)}, number=2), seen(), Fail
+    ),
     "one that has joined is waited for": Case(
         control_of(FOUR),
         seen(has(BASEL), has(BERN), has(CHUR), joined=ALL | {DAVOS}),
@@ -189,7 +203,19 @@ CASES = {
         seen(has(BASEL), has(BERN), has(CHUR)),
         closed(BASEL, BERN, control=2),
     ),
+    "a site that never tried again after a rejection is absent, not rejected": Case(
+        TIMED,
+        seen(has(BASEL), has(BERN), rejected(CHUR, MAX_ATTEMPTS - 1)),
+        closed(BASEL, BERN, without=(absent(CHUR),)),
+        after=HOUR,
+    ),
     # People edit the federation in the middle of a round.
+    "exclusions are sorted by alias, whatever their reasons": Case(
+        control_of(FOUR, number=2, min_sites=2, round_timeout="1h", excluded={BASEL: "Suspended"}),
+        seen(has(BERN), has(CHUR), joined=ALL | {DAVOS}),
+        closed(BERN, CHUR, control=2, without=(Exclusion(BASEL, EXCLUDED, "Suspended"), absent(DAVOS))),
+        after=HOUR,
+    ),
     "an excluded site that is needed fails the round": Case(
         control_of(number=2, excluded={CHUR: "Suspended"}), seen(has(BASEL), has(BERN)), Fail
     ),
@@ -209,6 +235,9 @@ CASES = {
         seen(has(BASEL), has(BERN)),
         Wait((CHUR,), OPENED + 3 * HOUR),
         after=2 * HOUR,
+    ),
+    "a rejected site is no longer waited for while suspended": Case(
+        control_of(suspend=True), seen(has(BASEL), rejected(BERN, MAX_ATTEMPTS)), Wait((CHUR,), None)
     ),
     # Suspension.
     "while suspended nothing closes": Case(
@@ -260,6 +289,28 @@ def test_a_failure_names_who_can_no_longer_take_part_and_what_to_do() -> None:
         "(bern: Rejected, attempt 3: NotFinite: tensor 'w' holds NaN; davos: ImagePullBackOff). "
         "Mend the site, or lower spec.participation.minSites.",
     )
+
+
+def test_a_failure_names_who_is_left_out_by_alias() -> None:
+    organs = {CHUR: ("pancreas",), BASEL: ("liver",), BERN: ("spleen",)}
+    control = control_of(organs, excluded={CHUR: "Suspended", BASEL: "NotConsented"})
+    decision = close_round(control, seen(), now=OPENED)
+    assert isinstance(decision, Fail)
+    assert "(basel: NotConsented; chur: Suspended)" in decision.message
+
+
+def test_a_failure_says_who_joins_too_late_for_the_round() -> None:
+    decision = close_round(control_of({DAVOS: ("kidneys",)}, number=2), seen(), now=OPENED)
+    assert decision == Fail(
+        QUORUM_LOST,
+        "round 1 can have 0 of the 1 sites it needs (davos: joins with the next round). "
+        "Mend the site, or lower spec.participation.minSites.",
+    )
+
+
+def test_a_quorum_is_every_member_unless_the_manifest_says_less() -> None:
+    assert control_of(excluded={CHUR: "Suspended"}).quorum == 3
+    assert control_of(min_sites=2).quorum == 2
 
 
 SITES = st.sampled_from(["nothing", "delivered", "rejected once", "refused"])

@@ -12,8 +12,8 @@ from segviz_exchange.stores.credentials import (
     decode_credentials,
     encode_credentials,
 )
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.s3 import S3Store
-from segviz_exchange.stores.store import open_store
 
 FIRST = Credentials("first", "secret-one", "token", datetime(2026, 11, 24, 12, tzinfo=UTC))
 SECOND = Credentials("second", "secret-two")
@@ -41,7 +41,7 @@ def test_what_is_written_is_read() -> None:
     ],
 )
 def test_what_are_no_credentials_is_refused_and_not_quoted(text: bytes) -> None:
-    with pytest.raises(Refusal, match=r"^here: no credentials") as refusal:
+    with pytest.raises(Refusal, match=r"^here: not a credentials file") as refusal:
         decode_credentials(text, "here")
     assert "hush" not in str(refusal.value)
 
@@ -93,8 +93,8 @@ def test_the_environment_names_file_and_authorities(tmp_path: Path, monkeypatch:
     write(path, FIRST)
     assert isinstance(open_store("s3://store.example/bucket"), S3Store)
     monkeypatch.setenv("SEGVIZ_STORE_CA", str(path))
-    with pytest.raises(Refusal, match=r"SEGVIZ_STORE_CA.*no certificates"):
+    with pytest.raises(Refusal, match=r"SEGVIZ_STORE_CA.*cannot be read as PEM"):
         open_store("s3://store.example/bucket")
     monkeypatch.setenv("SEGVIZ_STORE_CA", str(tmp_path / "missing.crt"))
-    with pytest.raises(Refusal, match=r"missing.crt .*no certificates"):
+    with pytest.raises(Refusal, match=r"missing.crt .*cannot be read as PEM"):
         open_store("s3://store.example/bucket")

@@ -81,7 +81,7 @@ def test_other_bytes_leave_nothing_behind(store: FolderStore, tmp_path: Path) ->
 
 def test_more_bytes_than_said_are_not_fetched(store: FolderStore, tmp_path: Path) -> None:
     os.truncate(store.root / "blob", 50 << 30)  # sparse: it takes no room
-    with pytest.raises(Corrupt, match="blob: more than 2097152 bytes"):
+    with pytest.raises(Corrupt, match="blob: has more than the 2097152 bytes expected"):
         download(store, "blob", DIGEST, tmp_path / "cache", len(CONTENT))
     assert names(tmp_path / "cache") == []
 

@@ -14,7 +14,7 @@ from segviz_exchange.process import logs
 logs.configure("trainer", "radiology/abdomen", "basel")
 log = logging.getLogger("segviz_trainer.x")
 log.info("before any round")
-logs.context.round = 3
+logs.enter_round(3)
 log.warning("case %s is odd", "a1")
 warnings.warn("from a library")
 with logs.speaking_of("oncology/chest"):

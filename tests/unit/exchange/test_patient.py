@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from segviz_exchange.contract import records
+from segviz_exchange.contract import ledger, records
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.patient import LONGEST_WAIT_SECONDS, PatientStore
 from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable, download
@@ -134,7 +134,7 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
     patient(Flaky(tmp_path, 4), clock).create("record", b"")
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     away, back = (record.getMessage() for record in caplog.records)
-    assert away == "the store is away; trying again for 600 s: s3://host/bucket/key: no answer"
+    assert away == "the store does not answer; retrying for 600 s: s3://host/bucket/key: no answer"
     assert back == f"s3://host/bucket: answers again after {clock.seconds:.0f} s"
 
 
@@ -154,7 +154,7 @@ def test_a_create_whose_answer_is_lost_exists(tmp_path: Path) -> None:
 
 def test_a_commit_whose_answer_is_lost_returns_the_own_record(tmp_path: Path) -> None:
     store = patient(Flaky(tmp_path, 1, acts=True), Clock())
-    assert records.commit(store, "lease.json", LEASE) == LEASE
+    assert ledger.commit(store, "lease.json", LEASE) == LEASE
 
 
 def test_a_scope_is_as_patient(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builders.federations import build_control, build_spec
-from segviz_exchange.contract import records
+from segviz_exchange.contract import ledger, progress, records
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Unavailable
 
@@ -18,7 +18,7 @@ CASE = records.CaseScore("c1", "liver", 0.875, 3.25, 0.75, False)
 VARIANT = records.VariantOutcome({"liver": DICE}, (CASE,), DIGEST, {"liver": SURFACE})
 ENVIRONMENT = records.Environment("2.15.0", "cpu", "FP32", "Contiguous", 2)
 
-FINDING = records.Finding("Disk", records.Severity.WARNING, "/state has 3 GiB free")
+FINDING = progress.Finding("Disk", progress.Severity.WARNING, "/state has 3 GiB free")
 
 EXAMPLES: list[records.Record] = [
     records.Member(("liver", "spleen"), "SiteSuspended"),
@@ -48,8 +48,8 @@ EXAMPLES: list[records.Record] = [
     records.ExternalScores("zurich", {"base": VARIANT}),
     records.Spent(1.0, 0.8, 3, 1e-5, 2.5),
     FINDING,
-    records.Preflight(7, (FINDING,)),
-    records.Progress(7, records.Phase.TRAINING, "epoch 2 of 5", 3, 2, 10, 40, 0.25, 3.5, 60.0),
+    progress.Preflight(7, (FINDING,)),
+    progress.Progress(7, progress.Phase.TRAINING, "epoch 2 of 5", 3, 2, 10, 40, 0.25, 3.5, 60.0),
 ]
 
 
@@ -64,21 +64,21 @@ def record(request: pytest.FixtureRequest) -> records.Record:
 
 
 def test_a_record_comes_back_equal(record: records.Record) -> None:
-    assert records.decode(records.encode(record), type(record), "key") == record
+    assert ledger.decode(ledger.encode(record), type(record), "key") == record
 
 
 def test_the_same_record_gives_the_same_line(record: records.Record) -> None:
-    line = records.encode(record)
-    again = records.encode(records.decode(line, type(record), "key"))
+    line = ledger.encode(record)
+    again = ledger.encode(ledger.decode(line, type(record), "key"))
     assert again == line
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
 
 
 def test_an_unknown_key_is_refused(record: records.Record) -> None:
-    fields = {**json.loads(records.encode(record)), "sites": 1, "extra": 1}
-    with pytest.raises(records.InvalidRecord, match=f"global/x.json: not a {type(record).__name__} record"):
-        records.decode(json.dumps(fields).encode(), type(record), "global/x.json")
+    fields = {**json.loads(ledger.encode(record)), "sites": 1, "extra": 1}
+    with pytest.raises(ledger.InvalidRecord, match=f"global/x.json: not a {type(record).__name__} record"):
+        ledger.decode(json.dumps(fields).encode(), type(record), "global/x.json")
 
 
 def test_a_record_never_changes(record: records.Record) -> None:
@@ -106,9 +106,9 @@ UPDATE = records.Update("basel", 3, 1, 7, 2, DIGEST, 1, 40, None, 1.0, ENVIRONME
     ids=str,
 )
 def test_a_value_out_of_bounds_is_refused(change: dict[str, object]) -> None:
-    fields = {**json.loads(records.encode(UPDATE)), **change}
-    with pytest.raises(records.InvalidRecord):
-        records.decode(json.dumps(fields).encode(), records.Update, "key")
+    fields = {**json.loads(ledger.encode(UPDATE)), **change}
+    with pytest.raises(ledger.InvalidRecord):
+        ledger.decode(json.dumps(fields).encode(), records.Update, "key")
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_a_value_out_of_bounds_is_refused(change: dict[str, object]) -> None:
     ids=range(10),
 )  # fmt: skip
 def test_bytes_that_are_no_record_are_refused(content: bytes) -> None:
-    with pytest.raises(records.InvalidRecord, match="key: not a Lease record"):
-        records.decode(content, records.Lease, "key")
+    with pytest.raises(ledger.InvalidRecord, match="key: not a Lease record"):
+        ledger.decode(content, records.Lease, "key")
 
 
 def refuses(kind: type[records.Record], value: records.Record, **changes: object) -> None:
-    fields = {**json.loads(records.encode(value)), **changes}
-    with pytest.raises(records.InvalidRecord):
-        records.decode(json.dumps(fields).encode(), kind, "key")
+    fields = {**json.loads(ledger.encode(value)), **changes}
+    with pytest.raises(ledger.InvalidRecord):
+        ledger.decode(json.dumps(fields).encode(), kind, "key")
 
 
 @pytest.mark.parametrize("change", [{"mean": 1e308}, {"mean": -0.1}, {"sd": 1.5}, {"cases": -1}], ids=str)
@@ -139,7 +139,7 @@ def test_a_case_s_dice_out_of_bounds_is_refused() -> None:
 
 @pytest.mark.parametrize("variant", ["../base", "tuned2", "base\n", ""])
 def test_a_variant_that_nobody_knows_is_refused(variant: str) -> None:
-    by_variant = {variant: json.loads(records.encode(VARIANT))}
+    by_variant = {variant: json.loads(ledger.encode(VARIANT))}
     exported = records.Exported("base", 3, DIGEST, 1, ("liver",), ("liver",), build_spec())
     refuses(records.Outcome, records.Outcome("basel", 3, {}), variants=by_variant)
     refuses(records.ExternalScores, records.ExternalScores("zurich", {}), variants=by_variant)
@@ -150,8 +150,8 @@ def test_an_object_too_large_for_a_record_is_not_read_whole(tmp_path: Path) -> N
     store = FolderStore(tmp_path)
     (tmp_path / "lease.json").touch()
     os.truncate(tmp_path / "lease.json", 50 << 30)  # sparse: it takes no room
-    with pytest.raises(records.InvalidRecord, match=r"lease\.json: not a Lease record: .* larger than"):
-        records.read(store, "lease.json", records.Lease)
+    with pytest.raises(ledger.InvalidRecord, match=r"lease\.json: not a Lease record: .* larger than"):
+        ledger.read(store, "lease.json", records.Lease)
 
 
 class LosesAnswers(FolderStore):
@@ -166,40 +166,40 @@ class LosesAnswers(FolderStore):
 
 def test_a_commit_returns_what_it_wrote(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    assert records.commit(store, "lease.json", records.Lease(7)) == records.Lease(7)
-    assert records.read(store, "lease.json", records.Lease) == records.Lease(7)
+    assert ledger.commit(store, "lease.json", records.Lease(7)) == records.Lease(7)
+    assert ledger.read(store, "lease.json", records.Lease) == records.Lease(7)
 
 
 def test_a_commit_that_comes_second_returns_the_first(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    records.commit(store, "lease.json", records.Lease(7))
-    assert records.commit(store, "lease.json", records.Lease(8)) == records.Lease(7)
+    ledger.commit(store, "lease.json", records.Lease(7))
+    assert ledger.commit(store, "lease.json", records.Lease(8)) == records.Lease(7)
 
 
 def test_a_commit_repeated_after_a_lost_answer_finds_itself(tmp_path: Path) -> None:
     store = LosesAnswers(tmp_path)
     with pytest.raises(Unavailable):
-        records.commit(store, "lease.json", records.Lease(7))
-    assert records.commit(store, "lease.json", records.Lease(7)) == records.Lease(7)
+        ledger.commit(store, "lease.json", records.Lease(7))
+    assert ledger.commit(store, "lease.json", records.Lease(7)) == records.Lease(7)
 
 
 def test_a_commit_onto_something_else_is_refused(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    store.create("lease.json", records.encode(UPDATE))
-    with pytest.raises(records.InvalidRecord, match=r"lease\.json: not a Lease record"):
-        records.commit(store, "lease.json", records.Lease(7))
+    store.create("lease.json", ledger.encode(UPDATE))
+    with pytest.raises(ledger.InvalidRecord, match=r"lease\.json: not a Lease record"):
+        ledger.commit(store, "lease.json", records.Lease(7))
 
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
-    assert records.find(FolderStore(tmp_path), "lease.json", records.Lease) is None
-    assert records.newest_round(FolderStore(tmp_path)) is None
+    assert ledger.find(FolderStore(tmp_path), "lease.json", records.Lease) is None
+    assert ledger.newest_round(FolderStore(tmp_path)) is None
 
 
 def test_the_newest_is_the_highest_number_right_below(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     for key in ("leases/000009.json", "leases/000010.json", "leases/1000000.json", "leases/of/9999999.json"):
         store.create(key, b"{}")
-    assert records.newest(store, "leases/") == "leases/1000000.json"
+    assert ledger.newest(store, "leases/") == "leases/1000000.json"
 
 
 FOREIGN = ("notes.json", "2.json~", ".3.json.swp", "x4.json", "5", "-6.json", "рен.json", f"{'9' * 30}.json")
@@ -207,18 +207,18 @@ FOREIGN = ("notes.json", "2.json~", ".3.json.swp", "x4.json", "5", "-6.json", "р
 
 def test_what_is_no_numbered_record_is_skipped(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    assert records.numbered(store, "updates/0001/") == {}
+    assert ledger.numbered(store, "updates/0001/") == {}
     for name in ("10.json", "02.json", "2.json", *FOREIGN):  # 2 has two names
         store.create(f"updates/0001/{name}", b"{}")
-    found = records.numbered(store, "updates/0001/")
+    found = ledger.numbered(store, "updates/0001/")
     assert [(number, entry.key) for number, entry in found.items()] == [
         (2, "updates/0001/2.json"),
         (10, "updates/0001/10.json"),
     ]
-    assert records.newest(store, "updates/0001/") == "updates/0001/10.json"
+    assert ledger.newest(store, "updates/0001/") == "updates/0001/10.json"
 
 
 def test_among_nothing_but_foreign_files_none_is_newest(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.create("leases/abc.json", b"{}")
-    assert records.newest(store, "leases/") is None
+    assert ledger.newest(store, "leases/") is None

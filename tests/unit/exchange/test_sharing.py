@@ -2,14 +2,23 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from builders.synthetic import BASEL, BERN, CHUR, control_of, groups_of, model_of
 from segviz_exchange.contract import sharing
+from segviz_exchange.contract.choices import AlgorithmName, Objective
 from segviz_exchange.contract.codec import info_of
 from segviz_exchange.contract.records import Control
-from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION, contributors, shared_by
-from segviz_exchange.contract.spec import AlgorithmName, Objective
+from segviz_exchange.contract.sharing import (
+    COUNTER,
+    NORM,
+    PARAMETER,
+    REPRESENTATION,
+    TensorGroup,
+    contributors,
+    shared_by,
+)
 
 TWO_OWN_LIVER = {BASEL: ("liver",), BERN: ("liver", "spleen"), CHUR: ("pancreas",)}
 BODY = ("body.conv", "body.norm")
@@ -115,3 +124,56 @@ def test_an_organ_that_joins_gets_a_head_of_the_same_shape() -> None:
         "heads.kidneys.seen",
     }
     assert infos.keys() < more_infos.keys()
+
+
+def test_only_the_head_s_own_name_gives_way_to_the_organ_that_joins() -> None:
+    name = "heads.liver.skip.heads.liver.conv"
+    info = info_of(np.ones(4, np.float32))
+    groups = {name: TensorGroup("liver", PARAMETER)}
+    _, extended = sharing.with_organs({name: info}, groups, ("liver", "spleen"))
+    assert extended.keys() == {name, "heads.spleen.skip.heads.liver.conv"}
+
+
+def test_a_head_that_is_there_stays_as_it_is() -> None:
+    control = control_of()
+    infos = {name: info_of(value) for name, value in model_of(control).items()}
+    assert sharing.with_organs(infos, groups_of(control), control.organs) == (infos, groups_of(control))
+
+
+def test_several_organs_may_join_at_once() -> None:
+    control = control_of({BASEL: ("liver",)})
+    infos = {name: info_of(value) for name, value in model_of(control).items()}
+    _, groups = sharing.with_organs(infos, groups_of(control), ("colon", "liver", "spleen"))
+    assert groups == groups_of(control_of({BASEL: ("colon", "liver", "spleen")}))
+
+
+def test_the_head_for_all_organs_gets_no_other_beside_it() -> None:
+    control = control_of(objective=MARGINAL)
+    infos = {name: info_of(value) for name, value in model_of(control).items()}
+    assert sharing.with_organs(infos, groups_of(control), ("kidneys",)) == (infos, groups_of(control))
+
+
+def test_a_model_without_heads_gets_none() -> None:
+    groups = {"body.conv": TensorGroup(REPRESENTATION, PARAMETER)}
+    infos = {"body.conv": info_of(np.ones(4, np.float32))}
+    assert sharing.with_organs(infos, groups, ("liver",)) == (infos, groups)
+
+
+def test_names_are_sorted_whatever_the_order_of_the_groups() -> None:
+    control = control_of()
+    backwards = dict(reversed(groups_of(control).items()))
+    assert shared_by(BASEL, backwards, control) == BODY
+
+
+def test_groups_are_written_as_they_have_always_been() -> None:
+    groups = {
+        "heads.liver.conv": TensorGroup("liver", PARAMETER),
+        "body.norm": TensorGroup(REPRESENTATION, NORM),
+        "body.seen": TensorGroup(REPRESENTATION, COUNTER),
+    }
+    assert sharing.encode_groups(groups) == (
+        '{"body.norm": ["representation", "norm"], "body.seen": ["representation", "counter"], '
+        '"heads.liver.conv": ["liver", "parameter"]}'
+    )
+    assert sharing.GROUPS == "groups"
+    assert sharing.SHARED_HEAD == "_all"

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 _T = TypeVar("_T", bound=np.generic)
 
+_ROWS_AT_ONCE = 1024
+"""What is worked on stays in a core's own cache, and needs no fresh memory: half of the time otherwise."""
+
 
 def plain_crop(volume: NDArray[_T], start: Sequence[int], out: NDArray[_T]) -> None:
     """Fill `out` with the part of `volume` that begins at `start`, which may lie outside."""
@@ -33,59 +36,87 @@ def affine_crop(
 
     `start` is where the crop would begin without `affine`, a (3, 3) matrix from the crop's voxels to the
     volume's. It must not mix z with x and y: then z and the plane are interpolated one after the other,
-    on whole rows, 4 times faster than a general trilinear resampling.
+    on whole rows, many times faster than a general trilinear resampling.
     """
     size = image_out.shape
     middle = [(length - 1) / 2 for length in size]
-    x, y = np.meshgrid(np.arange(size[0]) - middle[0], np.arange(size[1]) - middle[1], indexing="ij")
+    x, y, z = (np.arange(length) - half for length, half in zip(size, middle, strict=True))
+    x = x[:, None]
     along_x = (start[0] + middle[0] + affine[0, 0] * x + affine[0, 1] * y).ravel()
     along_y = (start[1] + middle[1] + affine[1, 0] * x + affine[1, 1] * y).ravel()
-    along_z = start[2] + middle[2] + affine[2, 2] * (np.arange(size[2]) - middle[2])
+    along_z = start[2] + middle[2] + affine[2, 2] * z
 
     axes = (along_x, along_y, along_z)
     # All that is looked at, one voxel more at the end for the upper neighbour.
     low = [int(np.floor(axis.min())) for axis in axes]
     box = tuple(int(np.floor(axis.max())) + 2 - first for axis, first in zip(axes, low, strict=True))
     along_x, along_y, along_z = (axis - first for axis, first in zip(axes, low, strict=True))
-    values, classes = np.empty(box, np.float32), np.empty(box, np.uint8)
-    plain_crop(image, low, values)
-    plain_crop(label, low, classes)
 
+    classes = np.empty(box, np.uint8)
+    plain_crop(label, low, classes)
     nearest = _nearest(along_x) * box[1] + _nearest(along_y)
-    columns = np.take(classes.reshape(-1, box[2]), _nearest(along_z), axis=1)
-    np.take(columns, nearest, axis=0, out=label_out.reshape(-1, size[2]), mode="clip")
-    _interpolate(values, along_x, along_y, along_z, image_out.reshape(-1, size[2]))
+    rows = np.take(classes.reshape(-1, box[2]), nearest, axis=0)
+    np.take(rows, _nearest(along_z), axis=1, out=label_out.reshape(-1, size[2]), mode="clip")
+
+    columns = _interpolate_along_z(image, low, box, along_z)
+    _interpolate_in_plane(columns, box[1], along_x, along_y, image_out.reshape(-1, size[2]))
 
 
 def _nearest(position: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.floor(position + 0.5).astype(np.intp)
 
 
-def _interpolate(
-    values: NDArray[np.float32],
+def _interpolate_along_z(
+    image: NDArray[np.float32], low: Sequence[int], box: Sequence[int], along_z: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The box of `image` that begins at `low`, at the heights (M,): (X·Y, M)."""
+    slab = max(1, _ROWS_AT_ONCE // box[1])
+    floor = np.floor(along_z).astype(np.intp)
+    weight = (along_z - floor).astype(np.float32)
+    # Weights of every row written out: numpy is slow where it must start anew at each short row.
+    lower_weight, upper_weight = (np.tile(each, (slab * box[1], 1)) for each in (1 - weight, weight))
+    values = np.empty((slab, *box[1:]), np.float32)
+    upper = np.empty((slab * box[1], len(along_z)), np.float32)
+    columns = np.empty((box[0] * box[1], len(along_z)), np.float32)
+    for first in range(0, box[0], slab):
+        part = values[: box[0] - first]
+        plain_crop(image, (low[0] + first, *low[1:]), part)
+        rows = part.reshape(-1, box[2])
+        target, above = columns[first * box[1] :][: len(rows)], upper[: len(rows)]
+        # "clip" for numpy's sake, which else buffers `out`; no index is outside.
+        np.take(rows, floor, axis=1, out=target, mode="clip")
+        target *= lower_weight[: len(rows)]
+        np.take(rows, floor + 1, axis=1, out=above, mode="clip")
+        above *= upper_weight[: len(rows)]
+        target += above
+    return columns
+
+
+def _interpolate_in_plane(
+    columns: NDArray[np.float32],
+    width: int,
     along_x: NDArray[np.float64],
     along_y: NDArray[np.float64],
-    along_z: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    """`values` (X, Y, Z) at the plane's points (N,) times the heights (M,), into `out` (N, M)."""
-    floor_z = np.floor(along_z).astype(np.intp)
-    weight_z = (along_z - floor_z).astype(np.float32)
-    rows = values.reshape(-1, values.shape[2])
-    columns = np.take(rows, floor_z, axis=1) * (1 - weight_z)
-    columns += np.take(rows, floor_z + 1, axis=1) * weight_z
-
+    """`columns` (X·width, M) at the plane's points (N,), into `out` (N, M)."""
     floor_x, floor_y = np.floor(along_x).astype(np.intp), np.floor(along_y).astype(np.intp)
     weight_x = (along_x - floor_x).astype(np.float32)[:, None]
     weight_y = (along_y - floor_y).astype(np.float32)[:, None]
-    corner = floor_x * values.shape[1] + floor_y
-    out[...] = 0
-    for offset, weight in (
-        (0, (1 - weight_x) * (1 - weight_y)),
-        (1, (1 - weight_x) * weight_y),
-        (values.shape[1], weight_x * (1 - weight_y)),
-        (values.shape[1] + 1, weight_x * weight_y),
-    ):
-        neighbour = np.take(columns, corner + offset, axis=0)
-        neighbour *= weight
-        out += neighbour
+    corner = floor_x * width + floor_y
+    neighbours = (
+        (corner, (1 - weight_x) * (1 - weight_y)),
+        (corner + 1, (1 - weight_x) * weight_y),
+        (corner + width, weight_x * (1 - weight_y)),
+        (corner + width + 1, weight_x * weight_y),
+    )
+    scratch = np.empty((_ROWS_AT_ONCE, out.shape[1]), np.float32)
+    for first in range(0, len(out), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        target = out[rows]
+        target[...] = 0
+        part = scratch[: len(target)]
+        for index, weight in neighbours:
+            np.take(columns, index[rows], axis=0, out=part, mode="clip")
+            part *= weight[rows]
+            target += part

@@ -10,12 +10,14 @@ half of a training step; one resampling that crops, pads and turns at once costs
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import Augmentation, Training
+from segviz_exchange.contract.choices import Augmentation
+from segviz_exchange.contract.spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.labels import IGNORED
@@ -40,14 +42,14 @@ class Batch:
     """(B, 1, X, Y, Z) float32."""
     label: torch.Tensor
     """(B, 1, X, Y, Z) uint8: 0 background (and what is ignored), 1 + i the i-th organ."""
-    organs: tuple[frozenset[int], ...]
+    annotated: tuple[frozenset[int], ...]
     """Of each patch, the indices (from 0) of the organs that its data set annotates."""
     known: torch.Tensor | None = None
     """(B, 1, X, Y, Z) float32: 0 where a voxel is to be ignored, else 1; none where all count."""
 
     def to(self, place: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         known = None if self.known is None else place(self.known)
-        return Batch(place(self.image), place(self.label), self.organs, known)
+        return Batch(place(self.image), place(self.label), self.annotated, known)
 
 
 def steps_per_epoch(n_cases: int, training: Training) -> int:
@@ -66,12 +68,27 @@ def epoch_batches(
     first_step: int = 0,
 ) -> Iterator[Batch]:
     """The batches of one epoch from step `first_step` (from 0) on."""
+    makers = batch_makers(cases, training, seed, site, round, epoch, attempt, first_step)
+    return (make() for make in makers)
+
+
+def batch_makers(
+    cases: Sequence[PreparedCase],
+    training: Training,
+    seed: int,
+    site: str,
+    round: int,
+    epoch: int,
+    attempt: int = 1,
+    first_step: int = 0,
+) -> Iterator[Callable[[], Batch]]:
+    """What makes each of these batches; in any order and on any thread they come out the same."""
     position = (seed, site, round, epoch, attempt)
     ordered = sorted(cases, key=lambda case: (case.data_set, case.id))
     order = build_generator(*position, "order").permutation(len(ordered))
     for step in range(first_step, steps_per_epoch(len(cases), training)):
         chosen = order[step * training.batch_size : (step + 1) * training.batch_size]
-        yield _batch([ordered[index] for index in chosen], training, position)
+        yield partial(_batch, [ordered[index] for index in chosen], training, position)
 
 
 def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[int | str, ...]) -> Batch:
@@ -82,11 +99,13 @@ def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[in
         chance = build_generator(*position, "case", case.data_set, case.id)
         rows = slice(index * crops, (index + 1) * crops)
         _fill(image[rows, 0], label[rows, 0], case, training, chance)
-    organs = tuple(case.annotated for case in cases for _ in range(crops))
-    ignored = label == IGNORED
-    known = torch.from_numpy((~ignored).astype(np.float32)) if ignored.any() else None
-    label[ignored] = 0
-    return Batch(torch.from_numpy(image), torch.from_numpy(label), organs, known)
+    annotated = tuple(case.annotated for case in cases for _ in range(crops))
+    known = None
+    if label.max() == IGNORED:  # no class is higher, and most sites ignore nothing
+        ignored = label == IGNORED
+        known = torch.from_numpy((~ignored).astype(np.float32))
+        label[ignored] = 0
+    return Batch(torch.from_numpy(image), torch.from_numpy(label), annotated, known)
 
 
 def _fill(
@@ -97,7 +116,9 @@ def _fill(
     chance: np.random.Generator,
 ) -> None:
     """Draw one crop into each row of `image` and `label`, both (crops, X, Y, Z)."""
-    volume, classes, foreground = case.mapped_image()[0], case.mapped_label()[0], case.mapped_foreground()
+    # Plain arrays of the same memory: each slice of a memmap costs as much as a small copy.
+    volume, classes = np.asarray(case.mapped_image()[0]), np.asarray(case.mapped_label()[0])
+    foreground = case.mapped_foreground()
     for row in range(len(image)):
         start = _crop_start(classes, foreground, training.patch, chance)
         if training.augmentation is Augmentation.NONE or chance.random() >= _AFFINE_PROBABILITY:

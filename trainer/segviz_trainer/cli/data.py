@@ -2,15 +2,22 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.store import open_store
-from segviz_trainer.cli.model import background_ids, case_range, cases_option, check_writable, organ_ids
+from segviz_exchange.stores.opening import open_store
+from segviz_trainer.cli.options import background_ids, case_range, cases_option, check_writable, organ_ids
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from segviz_exchange.contract.choices import Layout
+    from segviz_trainer.data.survey import Survey
 
 _PATIENCE_SECONDS = 2.0
 
@@ -74,13 +81,15 @@ Examples:
 
 @data.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Remark where it is absent.")
+@click.option(
+    "--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Report the cases that lack this organ."
+)
 @click.option(
     "--background",
     default="rest",
     show_default=True,
     metavar="ID[,ID]|rest",
-    help="Label ids that are no organ; all others.",
+    help="Label ids that are not organs; rest means all other ids.",
 )
 @cases_option
 @click.option(
@@ -93,7 +102,7 @@ Examples:
     default=2048,
     show_default=True,
     type=click.IntRange(1),
-    help="A larger case is not read.",
+    help="Cases larger than this are not read.",
 )
 @click.pass_context
 def check(
@@ -105,10 +114,10 @@ def check(
     sheet: Path | None,
     max_mebibytes: int,
 ) -> None:
-    """Say what the data set in FOLDER holds, before its site joins.
+    """Report what the data set in FOLDER contains, before its site joins.
 
-    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv; of any other folder the NIfTI files are
-    looked at without labels. Exit code 2 says that some case cannot be used.
+    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv. In any other folder, all NIfTI files are
+    checked without labels. Exits with 2 if a case cannot be used.
 
     \b
     Examples:
@@ -119,7 +128,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from segviz_exchange.contract.spec import DataSet
+    from segviz_exchange.contract.site_spec import DataSet
     from segviz_trainer.data.layouts import MAX_ID, find_cases, guess_layout
     from segviz_trainer.data.left_out import left_out, unread
     from segviz_trainer.data.survey import loose, survey, write_sheet
@@ -143,11 +152,21 @@ def check(
         )
         listed, skipped = find_cases(folder, meaning, "FOLDER"), left_out(folder, meaning)
     if not listed:
-        raise Refusal(f"{folder}: has no NIfTI file. Name the folder that holds the data set.")
+        raise Refusal(f"{folder}: contains no NIfTI file. Name the folder that holds the data set.")
     console = Console(highlight=False)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("checking", total=len(listed))
         found = survey(listed, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))
+    _print_survey(console, folder, layout, found, skipped)
+    if sheet is not None:
+        write_sheet(found, folder.resolve().name, sheet)
+        console.print(f"pictures: {sheet}", soft_wrap=True)
+    context.exit(2 if found.unusable else 0)
+
+
+def _print_survey(
+    console: "Console", folder: Path, layout: "Layout | None", found: "Survey", skipped: Sequence[str]
+) -> None:
     console.print(
         f"{folder}: {len(found.cases)} cases, layout {layout or 'none'}; {found.unusable} unusable",
         soft_wrap=True,
@@ -169,10 +188,6 @@ def check(
             console.print(f"  {case.id}: {remark}", soft_wrap=True)
         if case.error:
             console.print(case.error, soft_wrap=True, style="red")
-    if sheet is not None:
-        write_sheet(found, folder.resolve().name, sheet)
-        console.print(f"pictures: {sheet}", soft_wrap=True)
-    context.exit(2 if found.unusable else 0)
 
 
 @click.command(epilog=_INIT_EXAMPLES)
@@ -184,13 +199,13 @@ def check(
     help="An exported model's folder, or its model.safetensors.",
 )
 @click.option("--store", "url", required=True, help="Folder or s3://HOST/BUCKET that holds the federation.")
-@click.option("--prefix", help="The federation's prefix in the store; not needed where there is one only.")
+@click.option("--prefix", help="The federation's prefix in the store; not needed if it is the only one.")
 def init(model: Path, url: str, prefix: str | None) -> None:
     """Start a federation from a trained model.
 
-    For a federation with spec.model.start: Pretrained, which waits for this. Takes the model's
-    representation, and the heads of organs that both have; other heads start from the seed. Uses the
-    coordinator's credentials: no site may write what all start from.
+    For a federation with spec.model.start: Pretrained, which waits for this command. It takes the model's
+    representation and the heads of the organs that both have; other heads start from the seed. It needs the
+    coordinator's credentials: no site may write the initial model.
     """
     # Here, so that --help answers at once.
     from segviz_trainer.models.pretrained import find_prefix, start_from

@@ -2,16 +2,24 @@
 
 import csv
 import json
-import math
-import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from segviz_exchange.contract.spec import CaseRange, DataSet, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
+from segviz_trainer.cli.options import (
+    background_ids,
+    case_range,
+    cases_option,
+    check_writable,
+    layout_of,
+    organ_ids,
+    tolerances_of,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,13 +48,10 @@ _device = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto is a GPU where there is one.",
+    help="auto takes a GPU if there is one.",
 )
-_threads = click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: the model's]")
-cases_option = click.option(
-    "--cases",
-    metavar="START:STOP",
-    help="A range of the sorted cases, as Python reads a slice.  [default: all]",
+_threads = click.option(
+    "--threads", type=click.IntRange(1, 256), help="Number of CPU threads.  [default: as in training]"
 )
 _model = click.argument("model", type=click.Path(path_type=Path))
 
@@ -57,21 +62,23 @@ _model = click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
 )
-@click.option("--probabilities", is_flag=True, help="Also write each organ's probability: NAME_ORGAN.nii.gz.")
+@click.option(
+    "--probabilities", is_flag=True, help="Also write each organ's probability map, as NAME_ORGAN.nii.gz."
+)
 @_device
 @_threads
 def predict(
     model: Path, images: tuple[Path, ...], output: Path, probabilities: bool, device: str, threads: int | None
 ) -> None:
-    """Find the organs of MODEL in each IMAGE.
+    """Segment the organs of MODEL in each IMAGE.
 
-    MODEL is the folder of an exported model, a MONAI bundle. IMAGE is a NIfTI file or a folder with one
-    DICOM series. DIR gets a label map for each image, on the grid of its file, and labels.json with what each
-    number means. Where organs overlap the most probable one wins.
+    MODEL is the folder of an exported model (a MONAI bundle). IMAGE is a NIfTI file or a folder with one
+    DICOM series. DIR receives a label map for each image, on the grid of the image, and labels.json, which
+    says what each label means. Where organs overlap, the most probable one wins.
     """
     for image in images:
         if not image.exists():
-            raise Refusal(f"{image}: there is no such file or folder.")
+            raise Refusal(f"{image}: no such file or folder.")
     from segviz_trainer.models.predict import predict_files
 
     loaded = _open(model, device, threads)
@@ -96,22 +103,40 @@ def predict(
 @_model
 @click.argument("folder", metavar="DATA", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--organ", "organs", multiple=True, required=True, metavar="NAME=ID[,ID]", help="May be repeated."
+    "--organ",
+    "organs",
+    multiple=True,
+    required=True,
+    metavar="NAME=ID[,ID]",
+    help="An organ and its label ids in DATA; may be repeated.",
 )
 @click.option(
-    "--background", default="", metavar="ID[,ID]|rest", help="Label ids that are no organ; all others."
+    "--background",
+    default="",
+    metavar="ID[,ID]|rest",
+    help="Label ids that belong to no organ; rest means all the others.",
 )
 @click.option(
     "--layout",
     type=click.Choice([each.value for each in Layout]),
-    help="[default: what the folder looks like]",
+    help="[default: guessed from the folder]",
 )
 @cases_option
 @click.option(
-    "--tolerance", multiple=True, metavar="ORGAN=MM", help="NSD's.  [default: liver, pancreas 5; others 3]"
+    "--tolerance",
+    multiple=True,
+    metavar="ORGAN=MM",
+    help="Tolerance of NSD.  [default: 5 for liver and pancreas, else 3]",
 )
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Case rows.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="The summary.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write one row per case and organ.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the summary."
+)
 @_device
 @_threads
 def evaluate(
@@ -127,15 +152,15 @@ def evaluate(
     device: str,
     threads: int | None,
 ) -> None:
-    """Score MODEL on the labelled cases in DATA: Dice, HD95 and NSD, on the grid of each file.
+    """Score MODEL on the labelled cases in DATA by Dice, HD95 and NSD, each on its file's grid.
 
     DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
     """
     ids = organ_ids(organs)
-    tolerances = _tolerances(tolerance, ids)
+    tolerances = tolerances_of(tolerance, ids)
     check_writable(csv_file, "--csv")
     check_writable(json_file, "--json")
-    chosen = Layout(layout) if layout else _layout(folder)
+    chosen = Layout(layout) if layout else layout_of(folder)
     data_set = DataSet(
         folder.resolve().name, ".", chosen, ids, background_ids(background, ids), case_range(cases)
     )
@@ -180,89 +205,6 @@ def _progress() -> "Progress":
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
     )
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not (name and sign and value):
-        raise Refusal(f"{option} {text}: write it as NAME=VALUE.")
-    return name, value
-
-
-def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The ids of an organ that is named twice add up."""
-    organs: dict[str, tuple[int, ...]] = {}
-    for name, value in (_pair(text, "--organ") for text in texts):
-        organs[name] = organs.get(name, ()) + _ids(value, f"--organ {name}")
-    return organs
-
-
-def case_range(text: str | None) -> CaseRange | None:
-    if text is None:
-        return None
-    start, sign, stop = text.partition(":")
-    try:
-        bounds = [int(each) if each else None for each in (start, stop)]
-    except ValueError:
-        bounds = []
-    if not sign or not any(bound is not None for bound in bounds):
-        raise Refusal(f"--cases {text}: write it as START:STOP, one of which may be left out, such as :210.")
-    return CaseRange(*bounds)
-
-
-def check_writable(file: Path | None, option: str) -> None:
-    """Raises Refusal for a file that could not be written once the work is done."""
-    if file is None:
-        return
-    if not file.parent.is_dir():
-        raise Refusal(f"{option} {file}: there is no folder {file.parent}. Make it first.")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise Refusal(f"{option} {file}: this user may not write there. Name another place.")
-
-
-def _tolerances(texts: Sequence[str], organs: Collection[str]) -> dict[str, float]:
-    tolerances: dict[str, float] = {}
-    for name, value in (_pair(text, "--tolerance") for text in texts):
-        place = f"--tolerance {name}={value}"
-        if name not in organs:
-            raise Refusal(f"{place}: no --organ is named {name!r}, only {', '.join(organs)}.")
-        if name in tolerances:
-            raise Refusal(f"{place}: {name} has one already, {tolerances[name]:g}. Give each organ one.")
-        try:
-            millimetres = float(value)
-        except ValueError:
-            millimetres = math.nan
-        # The range of a manifest's toleranceMillimetres; NaN is in none.
-        if not 0 <= millimetres <= 1000:
-            raise Refusal(f"{place}: {value!r} is no length from 0 to 1000 mm. Write it as {name}=5.")
-        tolerances[name] = millimetres
-    return tolerances
-
-
-def background_ids(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    if text == "rest":
-        named = {each for ids in organs.values() for each in ids}
-        return tuple(each for each in range(1, 2**16) if each not in named)
-    return _ids(text, "--background") if text else ()
-
-
-def _ids(text: str, option: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(each) for each in text.split(","))
-    except ValueError as error:
-        raise Refusal(f"{option}: {text!r} is no list of label ids. Write them as 2,3.") from error
-
-
-def _layout(folder: Path) -> Layout:
-    from segviz_trainer.data.layouts import guess_layout
-
-    layout = guess_layout(folder)
-    if layout is None:
-        raise Refusal(
-            f"{folder}: has no dataset.json, case_* folders, img/ and label/, or cases.csv. "
-            "Give --layout, or list its cases in a cases.csv."
-        )
-    return layout
 
 
 def _print(rows: Sequence["CaseScore"]) -> None:

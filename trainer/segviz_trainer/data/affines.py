@@ -1,9 +1,9 @@
 """Where a NIfTI volume lies in the patient: its affine, checked for what resampling relies on."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from segviz_trainer.process.errors import BadCase
@@ -15,27 +15,24 @@ _MAX_OFFSET_MM = 1e6
 _FORMS_AGREE_MM = 0.1
 
 
-def affine_of(
-    path: Path, raw: bytes, order: str, pixdim: tuple[float, ...]
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def affine_of(path: Path, fields: Nifti1Header) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The (4, 4) affine of a NIfTI-1 header, and warnings; the sform wins over the qform, as in nibabel.
 
     Raises:
         BadCase: neither form is set, or the quaternion is none.
     """
-    qform_code, sform_code = struct.unpack_from(f"{order}2h", raw, 252)
+    qform_code, sform_code = int(fields["qform_code"]), int(fields["sform_code"])
     if qform_code <= 0 and sform_code <= 0:
         raise BadCase(
             path,
             "does not say how it lies in the patient (qform and sform codes are 0)",
             "Export it again with its orientation; left and right cannot be guessed",
         )
-    qform = _qform(path, raw, order, pixdim) if qform_code > 0 else None
+    qform = _qform(path, fields) if qform_code > 0 else None
     if sform_code <= 0:
         assert qform is not None  # one of the two codes is positive, see above
         return qform, ()
-    sform = np.eye(4)
-    sform[:3] = np.reshape(struct.unpack_from(f"{order}12f", raw, 280), (3, 4))
+    sform: NDArray[np.float64] = fields.get_sform()  # type: ignore[no-untyped-call]
     if qform is not None and not np.allclose(qform, sform, rtol=0, atol=_FORMS_AGREE_MM):
         return sform, ("qform and sform disagree; the sform is used",)
     return sform, ()
@@ -83,8 +80,11 @@ def axis_codes(affine: NDArray[np.float64]) -> str:
     return "".join(codes)
 
 
-def _qform(path: Path, raw: bytes, order: str, pixdim: tuple[float, ...]) -> NDArray[np.float64]:
-    b, c, d, *offset = struct.unpack_from(f"{order}6f", raw, 256)
+def _qform(path: Path, fields: Nifti1Header) -> NDArray[np.float64]:
+    """Not nibabel's `get_qform`, which is stricter with quaternions that are rounded."""
+    b, c, d = (float(fields[f"quatern_{axis}"]) for axis in "bcd")
+    offset = [float(fields[f"qoffset_{axis}"]) for axis in "xyz"]
+    pixdim = fields["pixdim"].tolist()
     # nifti1.h: a unit quaternion, of which a >= 0 is left out.
     a_squared = 1.0 - (b * b + c * c + d * d)
     if not np.isfinite([b, c, d, *offset]).all() or a_squared < -1e-5:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import OnBadCase, Preprocessing
+from segviz_exchange.contract.choices import OnBadCase
+from segviz_exchange.contract.spec import Preprocessing
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.labels import annotated, is_organ
 from segviz_trainer.data.layouts import Case
@@ -59,19 +60,6 @@ class PreparedCase:
     """The grid of the stored file, to bring predictions back to."""
     folder: Path
     warnings: tuple[str, ...] = ()
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """(4, 4), of the prepared arrays."""
-        return self.grid.matrix
-
-    @property
-    def native_affine(self) -> NDArray[np.float64]:
-        return self.native.matrix
-
-    @property
-    def native_shape(self) -> tuple[int, int, int]:
-        return self.native.shape
 
     def image(self) -> torch.Tensor:
         """(1, X, Y, Z) float32, axes along R, A, S."""

@@ -52,7 +52,7 @@ def load_training_data(site: Site, federation: FederationSpec, report: Report) -
     ):
         if share and not cases:
             raise Refusal(
-                f"spec.split.{name}: every case of this part was left out. Mend the cases listed above."
+                f"spec.split.{name}: every case of this part was skipped. Fix the cases listed above."
             )
     return data
 

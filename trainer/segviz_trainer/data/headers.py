@@ -4,12 +4,12 @@ A header is a promise by a stranger: 352 bytes may declare 35 TB, and 1 MB of gz
 the promise is checked first, from its 352 bytes alone, and reading a volume never inflates more than that.
 """
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from segviz_trainer.data.affines import affine_of, axis_codes, check_affine
@@ -17,25 +17,14 @@ from segviz_trainer.data.streams import open_stream, read_at_most
 from segviz_trainer.process.errors import BadCase
 
 HEADER_BYTES = 352
-_SIZE, _SIZE_NIFTI2 = 348, 540
+_SIZE, _SIZE_NIFTI2 = 348, 540  # of the fields, which extensions or voxels follow
 _MAX_EXTENSION_BYTES = 16 * 2**20
 # Deflate cannot pack better than 1032:1, so a shorter file cannot hold what its header declares.
 _MAX_GZIP_RATIO = 1032
 _MIB = 2**20
 
 # https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h, DT_*; left out: binary, complex, RGB, float128.
-_DTYPES = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
+_USABLE_DTYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
 _UNUSABLE_DTYPES = {
     1: "one-bit",
     32: "complex",
@@ -86,15 +75,13 @@ def check_header(path: Path, max_mebibytes: int) -> Header:
     """
     with open_stream(path) as stream:
         raw = read_at_most(stream, HEADER_BYTES, path)
-    order = _byte_order(path, raw)
-    dim = struct.unpack_from(f"{order}8h", raw, 40)
-    pixdim = struct.unpack_from(f"{order}8f", raw, 76)
-    shape = _shape(path, dim)
-    dtype = _dtype(path, struct.unpack_from(f"{order}h", raw, 70)[0], order)
+    fields = _fields(path, raw)
+    shape = _shape(path, fields["dim"].tolist())
+    dtype = _dtype(path, fields)
     _check_size(path, shape, dtype, max_mebibytes)
-    _check_spacing(path, pixdim[1:4], raw[123] & 7)
-    slope, intercept = _scaling(path, struct.unpack_from(f"{order}2f", raw, 112))
-    affine, warnings = affine_of(path, raw, order, pixdim)
+    _check_spacing(path, tuple(fields["pixdim"][1:4].tolist()), int(fields["xyzt_units"]) & 7)
+    slope, intercept = _scaling(path, float(fields["scl_slope"]), float(fields["scl_inter"]))
+    affine, warnings = affine_of(path, fields)
     spacing = check_affine(path, affine)
     if spacing == (1.0, 1.0, 1.0):
         warnings += (LOST_AFFINE,)
@@ -106,7 +93,7 @@ def check_header(path: Path, max_mebibytes: int) -> Header:
         affine=affine,
         slope=slope,
         intercept=intercept,
-        offset_bytes=_offset(path, struct.unpack_from(f"{order}f", raw, 108)[0]),
+        offset_bytes=_offset(path, float(fields["vox_offset"])),
         warnings=warnings,
     )
 
@@ -142,34 +129,36 @@ def read_volume(path: Path, header: Header) -> NDArray[np.generic]:
     return scaled
 
 
-def _byte_order(path: Path, raw: bytes) -> str:
+def _fields(path: Path, raw: bytes) -> Nifti1Header:
     if len(raw) < HEADER_BYTES:
         raise BadCase(
             path, f"is not a NIfTI file: {len(raw)} bytes, a header has {HEADER_BYTES}", "Export it again"
         )
     for order in "<>":
-        (size,) = struct.unpack_from(f"{order}i", raw)
+        # Unchecked: nibabel would mend what is refused here.
+        fields = Nifti1Header(raw[:_SIZE], order, check=False)  # type: ignore[no-untyped-call]
+        size = int(fields["sizeof_hdr"])
         if size == _SIZE_NIFTI2:
-            raise BadCase(path, "is NIfTI-2, which is not read", "Convert it to NIfTI-1 (nib-convert)")
+            raise BadCase(path, "is NIfTI-2, which is not supported", "Convert it to NIfTI-1 (nib-convert)")
         if size != _SIZE:
             continue
-        magic = raw[344:348]
+        magic = raw[_SIZE - 4 : _SIZE]  # nibabel's field drops the zero at its end
         if magic == b"ni1\0":
             raise BadCase(path, "is one half of a NIfTI pair (.hdr/.img)", "Convert it to a single .nii.gz")
         if magic == b"n+1\0":
-            return order
+            return fields
     raise BadCase(
         path, "is not a NIfTI file: the header has no NIfTI-1 mark", "Convert it to .nii or .nii.gz"
     )
 
 
-def _shape(path: Path, dim: tuple[int, ...]) -> tuple[int, int, int]:
-    declared = dim[1 : 1 + dim[0]] if 1 <= dim[0] <= 7 else ()
+def _shape(path: Path, dim: list[int]) -> tuple[int, int, int]:
+    declared = dim[1 : 1 + dim[0]] if 1 <= dim[0] <= 7 else []
     # ITK and SPM write a trailing dimension of 1: still one volume.
     if len(declared) < 3 or any(length != 1 for length in declared[3:]):
         raise BadCase(
             path,
-            f"is not one 3-D volume: its header declares the dimensions {dim[0]}: {list(declared)}",
+            f"is not one 3-D volume: its header declares the dimensions {dim[0]}: {declared}",
             "Give one file per volume and channel",
         )
     x, y, z = declared[:3]
@@ -180,13 +169,15 @@ def _shape(path: Path, dim: tuple[int, ...]) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _dtype(path: Path, code: int, order: str) -> np.dtype[np.generic]:
-    if code not in _DTYPES:
+def _dtype(path: Path, fields: Nifti1Header) -> np.dtype[np.generic]:
+    code = int(fields["datatype"])
+    if code not in _USABLE_DTYPES:
         kind = _UNUSABLE_DTYPES.get(code, "unknown")
         raise BadCase(
             path, f"has {kind} voxels (NIfTI datatype {code})", "Convert it to one integer or float per voxel"
         )
-    return np.dtype(order + _DTYPES[code])
+    dtype: np.dtype[np.generic] = fields.get_data_dtype()  # type: ignore[no-untyped-call]
+    return dtype
 
 
 def _check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic], max_mebibytes: int) -> None:
@@ -217,8 +208,7 @@ def _check_spacing(path: Path, pixdim: tuple[float, ...], units: int) -> None:
         raise BadCase(path, f"is measured in {_UNITS[units]}", "Convert it to millimetres")
 
 
-def _scaling(path: Path, declared: tuple[float, float]) -> tuple[float, float]:
-    slope, intercept = declared
+def _scaling(path: Path, slope: float, intercept: float) -> tuple[float, float]:
     if not np.isfinite([slope, intercept]).all():
         raise BadCase(
             path,

@@ -92,7 +92,7 @@ def integers(case: Case, stored: NDArray[np.generic]) -> NDArray[np.integer]:
     if off.any():
         raise BadCase(
             case.label,
-            f"has labels that are no integers, such as {values[off][0]:g}",
+            f"has labels that are not integers, such as {values[off][0]:g}",
             "Export the label map as integers, resampled by nearest neighbour",
         )
     return np.clip(rounded, -_FAR, _FAR).astype(np.int64)

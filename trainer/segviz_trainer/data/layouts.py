@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from segviz_exchange.contract.spec import DataSet, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.process.errors import BadDataSet
 
@@ -177,17 +178,17 @@ def _find_msd(folder: Path, field: str) -> list[_Found]:
         listing = msgspec.json.decode(raw, type=_MsdListing)
     except OSError as error:
         raise BadDataSet(
-            field, listing_file, f"cannot be read ({error.strerror})", "MSD sets have one"
+            field, listing_file, f"cannot be read ({error.strerror})", "MSD data sets have one"
         ) from error
     except msgspec.DecodeError as error:
         if b'"channel_names"' in raw or (b'"numTraining"' in raw and b'"training"' not in raw):
             raise BadDataSet(
                 field,
                 listing_file,
-                "is nnU-Net's (version 2), which lists no cases",
+                "is from nnU-Net (version 2), which lists no cases",
                 "List them in a cases.csv with the columns image,label, and remove or rename this file",
             ) from error
-        raise BadDataSet(field, listing_file, f"is malformed ({error})", "Take the published one") from error
+        raise BadDataSet(field, listing_file, f"is malformed ({error})", "Use the published one") from error
     if len(listing.modality) != 1:
         raise BadDataSet(
             field,

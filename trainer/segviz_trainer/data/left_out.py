@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segviz_exchange.contract.spec import DataSet, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_trainer.data.layouts import is_volume, listed_files
 
 _VOLUMES = (".nii", ".nii.gz", ".img", ".hdr", ".mha", ".mhd", ".nrrd", ".mgz", ".dcm")

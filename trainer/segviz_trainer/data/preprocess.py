@@ -13,7 +13,8 @@ from monai.transforms.spatial.array import Orientation, Resize, Spacing
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
+from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.headers import LOST_AFFINE, Header, check_header, read_volume
 from segviz_trainer.data.labels import is_organ, map_label
@@ -79,7 +80,7 @@ def read_image(path: Path, header: Header) -> NDArray[np.float32]:
         stored = np.ascontiguousarray(read_volume(path, header), dtype=np.float32)
     if not np.isfinite(stored).all():
         count = int((~np.isfinite(stored)).sum())
-        raise BadCase(path, f"has {count} NaN or infinite voxels", "Replace them, for a CT by -1024")
+        raise BadCase(path, f"has {count} NaN or infinite voxels", "Replace them (in a CT, by -1024)")
     if stored.min() == stored.max():
         raise BadCase(path, f"is constant: every voxel is {stored.flat[0]:g}", "Export it again")
     return stored

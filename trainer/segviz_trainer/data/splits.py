@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segviz_exchange.contract.spec import Split
+from segviz_exchange.contract.site_spec import Split
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.layouts import Case
 

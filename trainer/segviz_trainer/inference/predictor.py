@@ -16,8 +16,8 @@ from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.inference.windows import Report, SlidingWindows
 from segviz_trainer.metrics.overlap import Mask
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
-from segviz_trainer.training.trainer import Device
 
 
 class Predictor:
@@ -32,12 +32,23 @@ class Predictor:
         self.windows = SlidingWindows(device.training.patch, overlap, batch)
 
     def masks(self, case: PreparedCase, organs: tuple[str, ...]) -> dict[str, Mask]:
-        """Each asked organ's mask on the case's native grid: the argmax of the head's own softmax."""
-        native = to_native(self.probabilities(case.image()[None], organs), case)
+        """Each asked organ's mask on the case's native grid."""
+        return self.claimed(to_native(self.probabilities(case.image()[None], organs), case), organs)
+
+    def claimed(self, probabilities: NDArray[np.float32], organs: tuple[str, ...]) -> dict[str, Mask]:
+        """The voxels where each asked organ wins its head's own softmax; heads of their own may overlap.
+
+        Args:
+            probabilities: what `probabilities` gives for these organs, on any grid.
+        """
         if self.shared_head:
-            winner = native.argmax(axis=0)
-            return {organ: winner == 1 + self.organs.index(organ) for organ in organs}
-        return {organ: native[index] > 0.5 for index, organ in enumerate(organs)}
+            winner = probabilities.argmax(axis=0)
+            return {organ: winner == self.channel(organ, organs) for organ in organs}
+        return {organ: probabilities[self.channel(organ, organs)] > 0.5 for organ in organs}
+
+    def channel(self, organ: str, organs: tuple[str, ...]) -> int:
+        """Where `probabilities` of `organs` has this one."""
+        return 1 + self.organs.index(organ) if self.shared_head else organs.index(organ)
 
     def reestimate_norm(self, cases: Iterable[PreparedCase]) -> None:
         """Replace BatchNorm's running statistics by those of these images; labels are not looked at."""

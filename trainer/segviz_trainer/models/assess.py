@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segviz_exchange.contract.choices import OnBadCase
 from segviz_exchange.contract.records import CaseScore
-from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.cache import prepare
 from segviz_trainer.data.labels import IGNORED
@@ -60,7 +61,7 @@ def assess(
             found, model.preprocessing, organs, MAX_MEBIBYTES, cache, OnBadCase.REFUSE, preparing
         ).cases
     except BadCases as error:
-        raise error.advising("Mend them, or leave them out with --cases.") from error
+        raise error.advising("Fix them, or leave them out with --cases.") from error
     rows = []
     for done, case in enumerate(prepared, start=1):
         label = case.native_label()

@@ -15,7 +15,8 @@ import monai
 import numpy as np
 import torch
 
-from segviz_exchange.contract.spec import Intensity, Preprocessing
+from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.spec import Preprocessing
 from segviz_trainer.models.modelcard import Sources, model_card
 from segviz_trainer.models.scripted import Probabilities, probabilities_of, write_script
 from segviz_trainer.models.trained import TrainedModel
@@ -91,44 +92,6 @@ def metadata(trained: TrainedModel, script: Probabilities, sources: Sources) -> 
 
 def inference(trained: TrainedModel, script: Probabilities) -> Json:
     spec = trained.exported.spec
-    image, pred = ["image"], ["pred"]
-    post: list[Json] = [
-        {
-            "_target_": "Invertd",
-            "keys": pred,
-            "orig_keys": image,
-            "transform": "@preprocessing",
-            "nearest_interp": False,
-            "to_tensor": True,
-        }
-    ]
-    if not script.channels:
-        # Background has what no organ claims.
-        both = "$lambda p: torch.cat([torch.prod(1 - p, dim=0, keepdim=True), p])"
-        post.append({"_target_": "Lambdad", "keys": pred, "func": both})
-    post.append({"_target_": "AsDiscreted", "keys": pred, "argmax": True})
-    if script.channels and trained.organs != trained.exported.all_organs:
-        # Every channel is named: MONAI leaves a label that is not as it is, which is another organ's.
-        targets = trained.label_of_channel
-        post.append(
-            {
-                "_target_": "MapLabelValued",
-                "keys": pred,
-                "orig_labels": list(range(len(targets))),
-                "target_labels": list(targets),
-            }
-        )
-    post.append(
-        {
-            "_target_": "SaveImaged",
-            "keys": pred,
-            "output_dir": "@output_dir",
-            "output_postfix": "",
-            "output_dtype": "$np.uint8",
-            "resample": False,
-            "separate_folder": False,
-        }
-    )
     return {
         "imports": ["$import torch", "$import numpy as np"],
         "bundle_root": ".",
@@ -154,7 +117,7 @@ def inference(trained: TrainedModel, script: Probabilities) -> Json:
             "overlap": spec.evaluation.overlap,
             "mode": "gaussian",
         },
-        "postprocessing": {"_target_": "Compose", "transforms": post},
+        "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(trained, script)},
         "predict": (
             "$lambda item: @postprocessing({**item, "
             "'pred': @inferer(item['image'][None].to(@device), @network)[0].cpu()})"
@@ -215,6 +178,49 @@ def _preprocessing(preprocessing: Preprocessing) -> list[Json]:
     else:
         steps.append({"_target_": "NormalizeIntensityd", "keys": image})
     return steps
+
+
+def _postprocessing(trained: TrainedModel, script: Probabilities) -> list[Json]:
+    """From probabilities to a label map on the grid of the image's file."""
+    image, pred = ["image"], ["pred"]
+    post: list[Json] = [
+        {
+            "_target_": "Invertd",
+            "keys": pred,
+            "orig_keys": image,
+            "transform": "@preprocessing",
+            "nearest_interp": False,
+            "to_tensor": True,
+        }
+    ]
+    if not script.channels:
+        # Background has what no organ claims.
+        both = "$lambda p: torch.cat([torch.prod(1 - p, dim=0, keepdim=True), p])"
+        post.append({"_target_": "Lambdad", "keys": pred, "func": both})
+    post.append({"_target_": "AsDiscreted", "keys": pred, "argmax": True})
+    if script.channels and trained.organs != trained.exported.all_organs:
+        # Every channel is named: MONAI leaves a label that is not as it is, which is another organ's.
+        targets = trained.label_of_channel
+        post.append(
+            {
+                "_target_": "MapLabelValued",
+                "keys": pred,
+                "orig_labels": list(range(len(targets))),
+                "target_labels": list(targets),
+            }
+        )
+    post.append(
+        {
+            "_target_": "SaveImaged",
+            "keys": pred,
+            "output_dir": "@output_dir",
+            "output_postfix": "",
+            "output_dtype": "$np.uint8",
+            "resample": False,
+            "separate_folder": False,
+        }
+    )
+    return post
 
 
 def _channels(trained: TrainedModel, script: Probabilities) -> list[str]:

@@ -14,20 +14,17 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.ledger import InvalidRecord, commit, encode, find, read
 from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import (
     Closing,
     Control,
     Exported,
     Final,
-    InvalidRecord,
     Outcome,
     Round,
     Update,
-    commit,
-    encode,
-    find,
-    read,
+    Variant,
 )
 from segviz_exchange.contract.sharing import (
     COUNTER,
@@ -40,7 +37,7 @@ from segviz_exchange.contract.sharing import (
 )
 from segviz_exchange.stores.store import Corrupt, NotFound, Store, download
 from segviz_trainer.models.bundle import write_bundle
-from segviz_trainer.models.exported import assemble, is_complete
+from segviz_trainer.models.exported import RECORD, WEIGHTS, assemble, is_complete
 from segviz_trainer.models.modelcard import Sources
 from segviz_trainer.models.trained import TrainedModel
 
@@ -63,7 +60,7 @@ class Exporter:
         outcomes = {alias: outcome for alias, outcome in found.items() if outcome is not None}
         if absent := sorted(found.keys() - outcomes.keys()):
             # Left out after the final model was chosen, where `minSites` allows it.
-            log.warning("without %s: no outcome", ", ".join(absent))
+            log.warning("exporting without %s: no outcome", ", ".join(absent))
         for variant in sorted({variant for outcome in outcomes.values() for variant in outcome.variants}):
             releases = {
                 alias: outcome.variants[variant].release if variant in outcome.variants else None
@@ -72,7 +69,7 @@ class Exporter:
             self._export(variant, final, control, releases)
 
     def _export(
-        self, variant: str, final: Final, control: Control, releases: Mapping[str, str | None]
+        self, variant: Variant, final: Final, control: Control, releases: Mapping[str, str | None]
     ) -> None:
         founding = read(self.store, keys.round_record(0), Round)
         initial = self._open(keys.global_blob(founding.blob), founding.blob)
@@ -134,10 +131,10 @@ class Exporter:
         staged = self.output / f".{exported.variant}"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        path = staged / "model.safetensors"
+        path = staged / WEIGHTS
         digest = codec.save(path, tensors, metadata)
         exported = msgspec.structs.replace(exported, blob=digest, size_bytes=path.stat().st_size)
-        staged.joinpath("model.json").write_bytes(encode(exported))
+        (staged / RECORD).write_bytes(encode(exported))
         if exported.organs:
             write_bundle(staged, TrainedModel.open(staged), sources)
         self.store.upload(keys.exported_blob(digest), path)

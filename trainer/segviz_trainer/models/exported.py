@@ -9,14 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION, SHARED_HEAD, TensorGroup
 
 Tensors = Mapping[str, Array]
 
+WEIGHTS, RECORD = "model.safetensors", "model.json"
+"""Files of an export's folder."""
+
+ORGANS = "organ/"
+
 
 def organ_prefix(organ: str) -> str:
-    return f"organ/{organ}/"
+    return f"{ORGANS}{organ}/"
 
 
 def assemble(organ: str, releases: Sequence[Tensors], groups: Mapping[str, TensorGroup]) -> dict[str, Array]:
@@ -42,7 +49,7 @@ def is_complete(organ: str, known: Tensors, groups: Mapping[str, TensorGroup]) -
 
 def for_organ(organ: str, tensors: Tensors) -> dict[str, Array]:
     """The state with which `organ` is predicted."""
-    common = {name: value for name, value in tensors.items() if not name.startswith("organ/")}
+    common = {name: value for name, value in tensors.items() if not name.startswith(ORGANS)}
     prefix = organ_prefix(organ)
     own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     return common | own
@@ -59,13 +66,17 @@ def averaged_norm(
     return mean(sets)
 
 
-def with_averaged_norm(
-    tensors: Tensors, organs: Iterable[str], groups: Mapping[str, TensorGroup]
+def as_evaluated(
+    exported: Exported, tensors: Mapping[str, Array], groups: Mapping[str, TensorGroup]
 ) -> dict[str, Array]:
-    """The same with one set of BatchNorm, the mean, for every organ."""
-    organs = tuple(organs)
-    norm = averaged_norm(tensors, organs, groups)
-    return {**tensors, **{organ_prefix(organ) + name: norm[name] for organ in organs for name in norm}}
+    """The tensors that external sets are scored with: every organ has the mean norm where it is averaged."""
+    if exported.spec.evaluation.norm is not EvaluationNorm.AVERAGED:
+        return dict(tensors)
+    norm = averaged_norm(tensors, exported.organs, groups)
+    return {
+        **tensors,
+        **{organ_prefix(organ) + name: norm[name] for organ in exported.organs for name in norm},
+    }
 
 
 def mean(parts: Sequence[Tensors]) -> dict[str, Array]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from segviz_exchange.contract.records import Exported, Outcome
+from segviz_exchange.contract.records import Exported, Outcome, Variant
+from segviz_trainer.models.exported import WEIGHTS
 
 _LIMITS = """\
 - A research model, not a medical device: no diagnosis and no treatment may rest on it alone.
@@ -29,7 +30,7 @@ class Sources:
 def model_card(exported: Exported, sources: Sources) -> str:
     spec = exported.spec
     organs = ", ".join(exported.organs)
-    tuned = ", heads fine-tuned afterwards" if exported.variant == "tuned" else ""
+    tuned = ", heads fine-tuned afterwards" if exported.variant is Variant.TUNED else ""
     lines = [
         f"# {organs}",
         "",
@@ -53,7 +54,7 @@ def model_card(exported: Exported, sources: Sources) -> str:
         f"{list(spec.training.patch)}.",
         f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.spacing)}, intensity "
         f"{spec.preprocessing.intensity.method} {_window(spec.preprocessing.intensity.window)}.",
-        f"- Weights: `model.safetensors`, sha256 `{exported.blob}`.",
+        f"- Weights: `{WEIGHTS}`, sha256 `{exported.blob}`.",
         "",
         "## Scores",
         "",

@@ -9,9 +9,11 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.codec import Array, InvalidTensors
+from segviz_exchange.contract.ledger import commit, newest_control, newest_round
 from segviz_exchange.contract.numbers import fault_of
-from segviz_exchange.contract.records import Control, Round, commit, newest_control, newest_round
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import (
     COUNTER,
     GROUPS,
@@ -22,17 +24,14 @@ from segviz_exchange.contract.sharing import (
     TensorGroup,
     encode_groups,
 )
-from segviz_exchange.contract.spec import Start
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store
-from segviz_trainer.models.exported import mean
+from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, mean
 from segviz_trainer.models.trained import check_digest
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.tensors import load, to_arrays, to_tensors
 
 log = logging.getLogger(__name__)
-
-_ORGAN = "organ/"
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,15 @@ def start_from(store: Store, model: Path) -> Started:
     """
     control = newest_control(store)
     if control is None:
-        raise Refusal("no federation has begun here. Start it first: it waits for its initial model.")
+        raise Refusal("no federation has started here. Start it first; it then waits for its initial model.")
     if control.spec.model.start is not Start.PRETRAINED:
         raise Refusal(
             "spec.model.start is Seeded: the sites make the initial model themselves. "
             "Set it to Pretrained in a new federation."
         )
     if newest_round(store) is not None:
-        raise Refusal("round 0 is there already. Start a new federation for another initial model.")
-    path = model / "model.safetensors" if model.is_dir() else model
+        raise Refusal("round 0 already exists. Start a new federation for another initial model.")
+    path = model / WEIGHTS if model.is_dir() else model
     given = _read(path)
     net = network.build(control.spec, control.organs)
     groups = network.groups_of(net)
@@ -86,11 +85,10 @@ def _read(path: Path) -> dict[str, Array]:
         tensors = codec.open_tensors(path).read_all()
     except OSError as error:
         raise Refusal(
-            f"{path}: cannot be read ({error.strerror}). Name an exported model's folder, or its "
-            "model.safetensors."
+            f"{path}: cannot be read ({error.strerror}). Name an exported model's folder, or its {WEIGHTS}."
         ) from error
     except InvalidTensors as error:
-        raise Refusal(f"{error}. Name an exported model's folder, or its model.safetensors.") from error
+        raise Refusal(f"{error}. Name an exported model's folder, or its {WEIGHTS}.") from error
     _check_digest(path)
     for name, value in tensors.items():
         if fault := fault_of(name, [value]):
@@ -101,12 +99,12 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 def _check_digest(path: Path) -> None:
-    """Where a model.json lies beside it, it is that record's file, or none."""
+    """Where a model.json is beside it, the file must be the one of that record."""
     try:
-        described = msgspec.json.decode(path.with_name("model.json").read_bytes(), type=_Description)
+        described = msgspec.json.decode(path.with_name(RECORD).read_bytes(), type=_Description)
     except (OSError, msgspec.DecodeError):
         return
-    if described.blob and path.name == "model.safetensors":
+    if described.blob and path.name == WEIGHTS:
         check_digest(path, described.blob)
 
 
@@ -120,17 +118,17 @@ class _Description(msgspec.Struct, rename="camel"):
 def _organs(path: Path) -> tuple[str, ...]:
     """The organs of the model, in their order; none where nothing beside it says so."""
     try:
-        return msgspec.json.decode(path.with_name("model.json").read_bytes(), type=_Description).all_organs
+        return msgspec.json.decode(path.with_name(RECORD).read_bytes(), type=_Description).all_organs
     except (OSError, msgspec.DecodeError):
         return ()
 
 
 def _plain(given: Mapping[str, Array]) -> dict[str, Array]:
     """Tensors by the network's names; what there is one of for each organ is averaged over the organs."""
-    common = {name: value for name, value in given.items() if not name.startswith(_ORGAN)}
+    common = {name: value for name, value in given.items() if not name.startswith(ORGANS)}
     sets: dict[str, dict[str, Array]] = {}
     for key in sorted(given.keys() - common.keys()):
-        organ, name = key.removeprefix(_ORGAN).split("/", 1)
+        organ, name = key.removeprefix(ORGANS).split("/", 1)
         sets.setdefault(organ, {})[name] = given[key]
     names = sorted({name for each in sets.values() for name in each} - common.keys())
     averaged = {
@@ -183,5 +181,5 @@ def find_prefix(store: Store) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise Refusal("no federation has begun in this store. Start it first, or check --store.")
+        raise Refusal("no federation has started in this store. Start it first, or check --store.")
     raise Refusal(f"{len(found)} federations are in this store. Choose one: --prefix {found[0]}, …")

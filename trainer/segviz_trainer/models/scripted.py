@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_exchange.process.errors import Refusal
+from segviz_trainer.models.exported import organ_prefix
 from segviz_trainer.models.trained import TrainedModel
 from segviz_trainer.network.segnet import SegNet
 
@@ -56,7 +57,7 @@ def probabilities_of(trained: TrainedModel) -> Probabilities | None:
     common = dict(nets[0].named_parameters())
     for net in nets[1:]:
         for name, parameter in net.named_parameters():
-            own = any(f"organ/{organ}/{name}" in trained.tensors for organ in trained.organs)
+            own = any(organ_prefix(organ) + name in trained.tensors for organ in trained.organs)
             if name in common and not own:
                 parameter.data = common[name].data
     channels = len(trained.exported.all_organs) + 1 if shared else 0

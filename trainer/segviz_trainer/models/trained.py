@@ -16,18 +16,15 @@ from segviz_exchange.contract.codec import Array, InvalidTensors
 from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.inference.predictor import Placed, Predictor, to_native
 from segviz_trainer.inference.windows import Report
 from segviz_trainer.metrics.overlap import Mask
-from segviz_trainer.models.exported import for_organ, with_averaged_norm
+from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, as_evaluated, for_organ
 from segviz_trainer.network import segnet as network
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.network.tensors import load, to_tensors
-from segviz_trainer.training.trainer import Device
-
-WEIGHTS, RECORD = "model.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,11 @@ class TrainedModel:
         try:
             exported = msgspec.json.decode((folder / RECORD).read_bytes(), type=Exported)
         except msgspec.DecodeError as error:
-            raise Refusal(f"{folder / RECORD}: is no model's record: {error}. Export it again.") from error
+            raise Refusal(f"{folder / RECORD}: is not a model record: {error}. Export it again.") from error
         if not exported.organs:
             raise Refusal(
-                f"{folder / RECORD}: names no organ: its sites released too little to predict one. Train "
-                "with release: HeadsAndNorm in the SegVizSites, which is None where it is left out."
+                f"{folder / RECORD}: lists no organs: the sites released too little to predict any. Train "
+                "again with release: HeadsAndNorm in the SegVizSites; the default is None."
             )
         try:
             check_digest(folder / WEIGHTS, exported.blob)
@@ -65,10 +62,7 @@ class TrainedModel:
         for name, value in tensors.items():
             if fault := fault_of(name, [value]):
                 raise Refusal(f"{folder / WEIGHTS}: {fault}: it predicts nothing. Export or train it again.")
-        if exported.spec.evaluation.norm is EvaluationNorm.AVERAGED:
-            # As it was scored: one set of BatchNorm for all organs.
-            tensors = with_averaged_norm(tensors, exported.organs, groups)
-        return cls(exported, tensors)
+        return cls(exported, as_evaluated(exported, tensors, groups))
 
     @property
     def organs(self) -> tuple[str, ...]:
@@ -77,7 +71,7 @@ class TrainedModel:
     @property
     def passes(self) -> tuple[tuple[str, ...], ...]:
         """Organs by the state that predicts them: all at once, or, under FedBN, one after the other."""
-        if any(name.startswith("organ/") for name in self.tensors):
+        if any(name.startswith(ORGANS) for name in self.tensors):
             return tuple((organ,) for organ in self.organs)
         return (self.organs,)
 
@@ -144,11 +138,7 @@ class Model:
     def masks(self, image: Tensor, placed: Placed, organs: tuple[str, ...]) -> Iterator[tuple[str, Mask]]:
         """Each organ by its own head's argmax, as tables of scores have it: organs may overlap."""
         for chosen, native in self._native(image, placed, organs, lambda done, windows: None):
-            if self.predictor.shared_head:
-                winner = native.argmax(axis=0)
-                yield from ((organ, winner == self._channel(organ)) for organ in chosen)
-            else:
-                yield from ((organ, native[index] > 0.5) for index, organ in enumerate(chosen))
+            yield from self.predictor.claimed(native, chosen).items()
 
     def predict(
         self, image: Tensor, placed: Placed, report: Report = lambda done, windows: None
@@ -157,21 +147,18 @@ class Model:
         organs = self.trained.organs
         probabilities = np.empty((len(organs), *placed.native.shape), np.float32)
         masks = np.empty(probabilities.shape, bool)
-        labels: NDArray[np.uint8] | None = None
         for chosen, native in self._native(image, placed, organs, report):
-            winner = native.argmax(axis=0) if self.predictor.shared_head else None
-            if winner is not None and len(self.trained.passes) == 1:
-                labels = np.array(self.trained.label_of_channel, np.uint8)[winner]
-            for index, organ in enumerate(chosen):
+            for organ, mask in self.predictor.claimed(native, chosen).items():
                 row = organs.index(organ)
-                channel = self._channel(organ) if self.predictor.shared_head else index
-                probabilities[row] = native[channel]
-                masks[row] = native[index] > 0.5 if winner is None else winner == channel
+                probabilities[row] = native[self.predictor.channel(organ, chosen)]
+                masks[row] = mask
+        # What one softmax predicts all at once has a background of its own.
+        exclusive = self.predictor.shared_head and len(self.trained.passes) == 1
         claims = masks.sum(axis=0)
         return Prediction(
             organs=organs,
             probabilities=probabilities,
-            labels=resolve(probabilities) if labels is None else labels,
+            labels=numbered(masks) if exclusive else resolve(probabilities),
             overlap_rate=float((claims > 1).sum() / max((claims > 0).sum(), 1)),
         )
 
@@ -188,8 +175,13 @@ class Model:
 
             yield chosen, to_native(self.predictor.probabilities(image, chosen, told), placed)
 
-    def _channel(self, organ: str) -> int:
-        return 1 + self.trained.exported.all_organs.index(organ)
+
+def numbered(masks: Mask) -> NDArray[np.uint8]:
+    """(organs, X, Y, Z), of which no two claim a voxel, to one label map."""
+    labels = np.zeros(masks.shape[1:], np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        labels[mask] = number
+    return labels
 
 
 def resolve(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

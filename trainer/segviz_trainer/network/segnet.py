@@ -14,7 +14,7 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import choices, spec
 from segviz_exchange.contract.sharing import (
     COUNTER,
     NORM,
@@ -40,7 +40,8 @@ class SegNet(nn.Module):
         for name, channels in sorted(head_channels.items()):
             head = nn.ModuleList(_levels(model, channels)[2][: self.head_levels])
             # Every head has a seed of its own. Heads that start equal force look-alike organs into the same
-            # features, and the average of two such representations serves neither (docs/results.md).
+            # features, and the average of two such representations serves neither
+            # (docs/explanation/results.md).
             initialise(head, seed, f"head/{name}")
             self.heads[name] = head
 
@@ -140,7 +141,7 @@ def _fan_in(layer: nn.Conv3d | nn.ConvTranspose3d) -> float:
 def _levels(model: spec.Model, out_channels: int) -> tuple[list[nn.Module], nn.Module, list[nn.Module]]:
     """MONAI's nested UNet as flat lists: down-layers and up-layers from the top, and the bottom."""
     norm: str | tuple[str, dict[str, bool]] = (
-        "batch" if model.norm is spec.Norm.BATCH else ("instance", {"affine": True})
+        "batch" if model.norm is choices.Norm.BATCH else ("instance", {"affine": True})
     )
     node: Tensor | nn.Module = UNet(
         spatial_dims=3,

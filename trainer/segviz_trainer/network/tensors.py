@@ -23,10 +23,10 @@ def to_tensors(arrays: Mapping[str, Array]) -> State:
     return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
 
 
-def save_whole(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_whole(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
     """A file that is complete or absent, also after a power cut."""
     partial = path.with_suffix(".partial")
-    codec.save(partial, to_arrays(tensors), metadata)
+    codec.save(partial, arrays, metadata)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.rename(path)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Objective
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.conditional_distillation import (

@@ -50,7 +50,7 @@ class ConditionalDistillation:
                 self.temperature,
                 None if batch.known is None else batch.known[row],
             )
-            for row, annotated in enumerate(batch.organs)
+            for row, annotated in enumerate(batch.annotated)
         ]
         return self.marginal.of_logits(logits, batch) + self.weight * torch.stack(losses).mean()
 

@@ -34,7 +34,7 @@ class Marginal:
                 self.channels.annotated(annotated),
                 None if batch.known is None else batch.known[row],
             )
-            for row, annotated in enumerate(batch.organs)
+            for row, annotated in enumerate(batch.annotated)
         ]
         return torch.stack(losses).mean()
 

@@ -30,7 +30,7 @@ class MarginalExclusion:
                 [0, *channels.unannotated(annotated)],
                 None if batch.known is None else batch.known[row],
             )
-            for row, annotated in enumerate(batch.organs)
+            for row, annotated in enumerate(batch.annotated)
         ]
         return self.marginal.of_logits(logits, batch) + torch.stack(losses).mean()
 

@@ -17,10 +17,10 @@ class PerOrganHead:
         losses = []
         for index, organ in enumerate(self.organs):
             # Each case carries its own organ list: a batch may mix data sets with different organs.
-            rows = [row for row, annotated in enumerate(batch.organs) if index in annotated]
+            rows = [row for row, annotated in enumerate(batch.annotated) if index in annotated]
             if not rows:
                 continue
-            logits = model.head(organ, _select(features, rows, len(batch.organs)))  # (b, 2, X, Y, Z)
+            logits = model.head(organ, _select(features, rows, len(batch.annotated)))  # (b, 2, X, Y, Z)
             inside = (batch.label[rows] == index + 1).float()
             known = None if batch.known is None else batch.known[rows]
             truth = torch.cat([1 - inside, inside], dim=1)

@@ -1,33 +1,24 @@
 """Scoring an exported model on an external set, where its images lie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.records import (
-    CaseScore,
-    Exported,
-    ExternalScores,
-    Phase,
-    VariantOutcome,
-    commit,
-    read,
-)
-from segviz_exchange.contract.sharing import GROUPS, TensorGroup, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm
+from segviz_exchange.contract.ledger import commit, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import CaseScore, Exported, ExternalScores, VariantOutcome
+from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.shared_voxels import SharedVoxels
-from segviz_trainer.models.exported import with_averaged_norm
-from segviz_trainer.models.trained import load_organ
+from segviz_trainer.models.for_external import load_for_external
 from segviz_trainer.network import segnet as network
-from segviz_trainer.participation.outcome import salt_of
+from segviz_trainer.network.device import Device
 from segviz_trainer.process.heartbeat import Heartbeat
 from segviz_trainer.process.site import Site
-from segviz_trainer.scoring.cases import may_leave, score, summary, surface_summary
-from segviz_trainer.training.trainer import Device
+from segviz_trainer.scoring.case_ids import may_leave, salt_of
+from segviz_trainer.scoring.cases import score, summary, surface_summary
 
 
 @dataclass
@@ -53,7 +44,7 @@ class Evaluator:
         )
         file = codec.open_tensors(path)
         tensors, groups = file.read_all(), decode_groups(file.metadata[GROUPS])
-        device = Device.choose(exported.spec.training)
+        device = Device.choose(exported.spec.training).settle()
         net = device.move(network.build(exported.spec, exported.all_organs))
         predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
         rows: list[CaseScore] = []
@@ -81,20 +72,3 @@ class Evaluator:
         return lambda done: self.heartbeat.beat(
             Phase.TESTING, step=done, steps=len(self.cases), message=message
         )
-
-
-def load_for_external(
-    predictor: Predictor,
-    exported: Exported,
-    organ: str,
-    tensors: dict[str, Array],
-    groups: dict[str, TensorGroup],
-    cases: Sequence[PreparedCase],
-) -> None:
-    """The state for one organ: with its owners' BN, the mean of all owners', or the external images' own."""
-    norm = exported.spec.evaluation.norm
-    if norm is EvaluationNorm.AVERAGED:
-        tensors = with_averaged_norm(tensors, exported.organs, groups)
-    load_organ(predictor.model, organ, tensors)
-    if norm is EvaluationNorm.ADAPTED:
-        predictor.reestimate_norm(cases)

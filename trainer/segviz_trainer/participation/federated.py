@@ -9,12 +9,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.records import Control, Round, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.segnet import SegNet
-from segviz_trainer.network.tensors import State, load, save_whole, to_tensors
+from segviz_trainer.network.tensors import State, load, save_whole, to_arrays, to_tensors
 
 
 @dataclass
@@ -80,7 +81,7 @@ class FederatedModel:
     def save_private(self, round_: int, control: Control) -> None:
         shared = set(self.shared_names(control))
         own = {name: value for name, value in self.net.state_dict().items() if name not in shared}
-        save_whole(self._private_file(round_), own)
+        save_whole(self._private_file(round_), to_arrays(own))
 
     def forget(self) -> None:
         """Free the disk once the federation is over for this site."""

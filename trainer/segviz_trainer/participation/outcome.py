@@ -1,33 +1,22 @@
 """What a site makes of the final model: fine-tuned heads, test scores, and what it releases."""
 
-import secrets
 from dataclasses import replace
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import (
-    Control,
-    Final,
-    Outcome,
-    Phase,
-    Round,
-    VariantOutcome,
-    commit,
-    find,
-    read,
-)
+from segviz_exchange.contract.choices import Release
+from segviz_exchange.contract.ledger import commit, find, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control, Final, Outcome, Round, Variant, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.contract.spec import FineTuning, Release
+from segviz_exchange.contract.spec import FineTuning
 from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
-from segviz_trainer.process.site import Site
-from segviz_trainer.scoring.cases import may_leave, score, summary, surface_summary
+from segviz_trainer.scoring.case_ids import may_leave, salt_of
+from segviz_trainer.scoring.cases import score, summary, surface_summary
 from segviz_trainer.training.checkpoint import Checkpoints
 from segviz_trainer.training.epochs import EpochRun
-from segviz_trainer.training.trainer import learning_rate
-
-BASE = "base"
-TUNED = "tuned"
+from segviz_trainer.training.learning_rate import learning_rate
 
 
 def conclude(me: Participant, final: Final) -> None:
@@ -41,15 +30,15 @@ def conclude(me: Participant, final: Final) -> None:
     me.heartbeat.beat(Phase.DONE, round=final.round)
 
 
-def _variants(me: Participant, final: Final) -> dict[str, VariantOutcome]:
+def _variants(me: Participant, final: Final) -> dict[Variant, VariantOutcome]:
     with me.stop.interrupting():
         private = me.model.load_final(read(me.store, keys.round_record(final.round), Round))
-        variants = {BASE: _variant(me, private)}
+        variants = {Variant.BASE: _variant(me, private)}
     if me.control.spec.fine_tuning is not None:
         fine_tune(me, me.control.spec.fine_tuning, final.round)
         heads = {name for name, group in me.model.groups.items() if group.block != REPRESENTATION}
         with me.stop.interrupting():
-            variants[TUNED] = _variant(me, private | heads)
+            variants[Variant.TUNED] = _variant(me, private | heads)
     return variants
 
 
@@ -103,13 +92,3 @@ def _release(me: Participant, own: set[str]) -> str | None:
     me.store.upload(keys.release_blob(me.alias, digest), path)
     path.unlink()
     return digest
-
-
-def salt_of(site: Site) -> str:
-    """A secret of the site's own, made once, so that nobody else can guess case ids from their digests."""
-    path = site.state / "salt"
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        partial.write_text(secrets.token_hex(16), encoding="utf-8")
-        partial.rename(path)
-    return path.read_text(encoding="utf-8")

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Phase, Round, read
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import SiteData
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.network import segnet as network
+from segviz_trainer.network.device import Device
 from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.participation.federated import FederatedModel
 from segviz_trainer.privacy.updates import PrivateUpdates
@@ -19,7 +22,7 @@ from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.process.site import Site
 from segviz_trainer.training.checkpoint import Checkpoints, Position
 from segviz_trainer.training.epochs import EpochSoFar
-from segviz_trainer.training.trainer import Device, Trainer, build_optimizer
+from segviz_trainer.training.trainer import Trainer, build_optimizer
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Participant:
     pulse: Pulse = field(default_factory=Pulse)
 
     def __post_init__(self) -> None:
-        self.device = Device.choose(self.control.spec.training)
+        self.device = Device.choose(self.control.spec.training).settle()
         self.checkpoints = Checkpoints(self.site.state / "checkpoints")
 
     @cached_property
@@ -101,6 +104,8 @@ class Participant:
 
     def report(self, phase: Phase, at: Position, epoch: EpochSoFar) -> bool:
         """A heartbeat from within training; says whether one was due."""
+        if not self.heartbeat.is_due(phase):
+            return False  # before the loss is read, which waits for the device
         return self.heartbeat.beat(
             phase,
             round=at.round,

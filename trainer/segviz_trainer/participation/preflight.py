@@ -17,7 +17,9 @@ from math import prod
 from pathlib import Path
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Finding, Preflight, Severity, commit
+from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.progress import Finding, Preflight, Severity
+from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store
@@ -97,7 +99,7 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
         yield Finding("Disk", Severity.INFO, said)
     scratch = Path(tempfile.gettempdir())
     if (left := shutil.disk_usage(scratch).free) < _SCRATCH_BYTES:
-        what = f"{scratch} has {left >> 20} MiB free; {_SCRATCH_BYTES >> 20} MiB are wanted there"
+        what = f"{scratch} has {left >> 20} MiB free; {_SCRATCH_BYTES >> 20} MiB are needed"
         yield Finding("Disk", Severity.WARNING, what)
 
 
@@ -112,7 +114,7 @@ def check_bandwidth(facts: Facts) -> Iterator[Finding]:
     got = facts.store.get(key)
     down = time.monotonic() - began
     if got != sent:
-        what = "an object came back from the store changed. Is there a proxy or a cache before it?"
+        what = "an object came back changed from the store. Check for a proxy or cache in front of it"
         yield Finding("Bandwidth", Severity.ERROR, what)
         return
     seconds = (up + down) * facts.model_bytes / PROBE_BYTES
@@ -136,8 +138,8 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
     if abs(skew) > SKEW_SECONDS:
         way = "ahead of" if skew > 0 else "behind"
         what = (
-            f"this machine's clock is {abs(skew):.0f} s {way} the store's; from 15 minutes on it "
-            "refuses requests. Set it by NTP"
+            f"this machine's clock is {abs(skew):.0f} s {way} the store's. From 15 minutes on, the "
+            "store refuses requests. Synchronise the clock by NTP"
         )
         yield Finding("Clock", Severity.WARNING, what)
     else:
@@ -157,10 +159,10 @@ def check_gpu(facts: Facts) -> Iterator[Finding]:
     resources = facts.site.spec.trainer.resources
     asked = [name for name in (resources.limits or {} if resources else {}) if name.startswith("nvidia.com/")]
     if not asked:
-        yield Finding("GPU", Severity.INFO, "none asked for; training on the CPU")
+        yield Finding("GPU", Severity.INFO, "none requested; training on the CPU")
         return
     what = (
-        f"spec.trainer.resources.limits ({', '.join(asked)}) asks for a GPU, and torch sees none. Check the "
+        f"spec.trainer.resources.limits ({', '.join(asked)}) asks for a GPU, but torch sees none. Check the "
         "driver, spec.trainer.runtimeClassName and the image's CUDA"
     )
     # On a machine of one's own the manifest's resources are only what a Pod would get.

@@ -4,41 +4,32 @@ Level-triggered: each turn looks at the bucket and the site's own disk and does 
 that starts in the middle does what an uninterrupted one would have done.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
 from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract.choices import AlgorithmName, OptimizerState, Start
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
-from segviz_exchange.contract.records import (
-    Control,
-    Final,
-    Phase,
-    Round,
-    RoundScores,
-    Spent,
-    Update,
-    commit,
-    find,
-    newest_control,
-    newest_round,
-    read,
-)
+from segviz_exchange.contract.ledger import commit, find, newest_control, newest_round, read
+from segviz_exchange.contract.progress import Phase
+from segviz_exchange.contract.records import Control, Final, Round, RoundScores, Spent, Update
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.spec import AlgorithmName, OptimizerState, Start
 from segviz_exchange.process.exits import Exit
 from segviz_trainer.network import segnet as network
-from segviz_trainer.network.tensors import State, load, to_arrays
+from segviz_trainer.network.tensors import load, to_arrays
 from segviz_trainer.participation.outcome import conclude
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Checkpoint, Position
 from segviz_trainer.training.epochs import EpochRun, EpochSoFar
-from segviz_trainer.training.trainer import learning_rate
+from segviz_trainer.training.learning_rate import learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +96,7 @@ class RoundLoop:
             return False
         whole = network.build(me.control.spec, me.control.organs)
         groups = encode_groups(network.groups_of(whole))
-        self._upload(0, attempt, whole.state_dict(), {GROUPS: groups}, loss=None, seconds=0.0)
+        self._upload(0, attempt, self._written(whole.state_dict(), {GROUPS: groups}), loss=None, seconds=0.0)
         return True
 
     def _enter(self, latest: Round) -> None:
@@ -161,15 +152,15 @@ class RoundLoop:
         with me.stop.interrupting():
             shared, spent = self._leaving(latest, attempt)
             loss = done.loss if me.tells_loss else None
-            self._upload(target, attempt, shared, {}, loss=loss, seconds=done.seconds, privacy=spent)
+            self._upload(target, attempt, shared, loss=loss, seconds=done.seconds, privacy=spent)
         return True
 
-    def _leaving(self, latest: Round, attempt: int) -> tuple[State, Spent | None]:
-        """The tensors that are shared, clipped and noisy where the site wants that."""
+    def _leaving(self, latest: Round, attempt: int) -> tuple[Path, Spent | None]:
+        """A file of the tensors that are shared, clipped and noisy where the site wants that."""
         me = self.me
         names = me.model.shared_names(me.control)
         if me.private_updates is None or not names:
-            return me.model.shared_state(me.control), None
+            return self._written(me.model.shared_state(me.control), {}), None
         return me.private_updates.protect(
             (latest.round + 1, attempt),
             trained=lambda: me.model.shared_state(me.control),
@@ -224,8 +215,7 @@ class RoundLoop:
         self,
         round_: int,
         attempt: int,
-        state: Mapping[str, Tensor],
-        metadata: Mapping[str, str],
+        blob: Path,
         *,
         loss: float | None,
         seconds: float,
@@ -233,10 +223,10 @@ class RoundLoop:
     ) -> None:
         """The blob first, then the record: its creation is the commit."""
         me = self.me
-        path = me.site.state / "upload.safetensors"
-        digest = codec.save(path, to_arrays(state), metadata)
+        with blob.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         began = time.monotonic()
-        me.store.upload(keys.site_blob(me.alias, digest), path)
+        me.store.upload(keys.site_blob(me.alias, digest), blob)
         upload_seconds = time.monotonic() - began
         check_lease(me.store, me.alias, me.heartbeat.lease)
         update = Update(
@@ -246,7 +236,7 @@ class RoundLoop:
             lease=me.heartbeat.lease,
             control=me.control.number,
             blob=digest,
-            size_bytes=path.stat().st_size,
+            size_bytes=blob.stat().st_size,
             cases=len(me.data.train),
             loss=loss,
             seconds=seconds,
@@ -259,4 +249,12 @@ class RoundLoop:
             log.warning(
                 "round %d attempt %d: an earlier self delivered other bits; they count", round_, attempt
             )
-        path.unlink()
+        self._upload_file.unlink(missing_ok=True)
+
+    def _written(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+        codec.save(self._upload_file, to_arrays(state), metadata)
+        return self._upload_file
+
+    @property
+    def _upload_file(self) -> Path:
+        return self.me.site.state / "upload.safetensors"

@@ -15,7 +15,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from segviz_exchange.contract.spec import Layout
+from segviz_exchange.contract.choices import Layout
 from segviz_trainer.phantom.anatomy import Triple, Volume, draw_person, mask
 from segviz_trainer.process.chance import build_generator
 

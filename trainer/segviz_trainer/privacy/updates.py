@@ -1,4 +1,6 @@
-"""Updates that are clipped and noisy before they leave a site (docs/methods.md says what that protects).
+"""Updates that are clipped and noisy before they leave a site.
+
+docs/reference/methods.md says what that protects.
 
 The change of everything that is uploaded, seen as one vector, is cut down to an L2 norm, and Gaussian noise
 is added to each number. The noisy update is on the site's disk before it is uploaded: whatever is killed
@@ -7,6 +9,7 @@ when, a round's attempt is released in one form only, and counted before it can 
 
 import logging
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +18,13 @@ import msgspec
 import numpy as np
 from torch import Tensor
 
-from segviz_exchange.contract import codec, keys
+from segviz_exchange.contract import keys
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.records import InvalidRecord, Spent, Update, numbered, read
-from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.contract.ledger import InvalidRecord, numbered, read
+from segviz_exchange.contract.records import Spent, Update
+from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.stores.store import Store
-from segviz_trainer.network.tensors import State, save_whole, to_arrays, to_tensors
+from segviz_trainer.network.tensors import save_whole, to_arrays
 from segviz_trainer.privacy.budget import epsilon_of
 from segviz_trainer.privacy.noise import gaussian, noise_secret
 
@@ -34,7 +38,7 @@ Release = tuple[int, int]
 class PrivateUpdates:
     policy: Privacy
     folder: Path
-    """On the site's own disk: its secret, the noisy updates not yet uploaded, and what has been released."""
+    """On the site's own disk: its secret, the newest noisy update and its policy, and what was released."""
     store: Store
     site: str
 
@@ -44,8 +48,8 @@ class PrivateUpdates:
         trained: Callable[[], Mapping[str, Tensor]],
         public: Callable[[], Mapping[str, Array]],
         variances: Collection[str],
-    ) -> tuple[State, Spent]:
-        """What may leave the site, and what all its releases with this one have spent.
+    ) -> tuple[Path, Spent]:
+        """The file that may leave the site, and what all its releases with this one have spent.
 
         Args:
             release: this round and attempt; a second call for it gives the same bytes.
@@ -55,15 +59,15 @@ class PrivateUpdates:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = self.folder / f"{_name(release)}.safetensors"
+        under = kept.with_suffix(".json")
         if not kept.exists():
-            for old in self.folder.glob("*.safetensors"):
+            for old in (*self.folder.glob("*.safetensors"), *self.folder.glob("*.json")):
                 old.unlink()
             noisy = self._noisy(release, to_arrays(trained()), public(), variances)
-            made = {"policy": msgspec.json.encode(self.policy).decode()}
-            save_whole(kept, to_tensors(noisy), made)
-        file = codec.open_tensors(kept)
+            _write(under, self.policy)
+            save_whole(kept, noisy)
         # As it was made: the site's owner may have changed the policy since.
-        policy = msgspec.json.decode(file.metadata["policy"], type=Privacy)
+        policy = msgspec.json.decode(under.read_bytes(), type=Privacy)
         self._count(release, policy)
         history = self._history()
         spent = Spent(
@@ -74,7 +78,7 @@ class PrivateUpdates:
             epsilon=epsilon_of([history[each] for each in sorted(history)], self.policy.delta),
         )
         log.info("%d protected updates, epsilon %s at delta %g", len(history), spent.epsilon, spent.delta)
-        return to_tensors(file.read_all()), spent
+        return kept, spent
 
     def _noisy(
         self,
@@ -101,9 +105,7 @@ class PrivateUpdates:
         place = self.folder / "released" / f"{_name(release)}.json"
         if not place.exists():
             place.parent.mkdir(exist_ok=True)
-            partial = place.with_suffix(".partial")
-            partial.write_bytes(msgspec.json.encode(policy.noise_multiplier))
-            partial.rename(place)
+            _write(place, policy.noise_multiplier)
 
     def _history(self) -> dict[Release, float | None]:
         """The noise of every release: what this disk remembers, and what the bucket shows."""
@@ -131,7 +133,7 @@ class PrivateUpdates:
                 try:
                     found.append(read(self.store, entry.key, Update))
                 except InvalidRecord as error:
-                    log.warning("not counted: %s", error)
+                    log.warning("update not counted in the privacy budget: %s", error)
         return found
 
 
@@ -145,6 +147,16 @@ def clip_scale(changes: Collection[Array], clip_norm: float) -> float:
     if not math.isfinite(norm):
         return math.nan
     return min(1.0, clip_norm / norm) if norm else 1.0
+
+
+def _write(path: Path, value: object) -> None:
+    """A file that is complete or absent."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(msgspec.json.encode(value))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
 
 
 def _name(release: Release) -> str:

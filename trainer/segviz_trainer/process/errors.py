@@ -27,7 +27,7 @@ class BadCase(Refusal):
         super().__init__(f"{path}: {reason}. {hint}.")
 
 
-_SKIP = "Mend them, or set spec.onBadCase: Skip to train without them."
+_SKIP = "Fix them, or set spec.onBadCase: Skip to train without them."
 
 
 class BadCases(Refusal):

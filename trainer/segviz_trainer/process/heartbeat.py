@@ -4,7 +4,9 @@ import logging
 import time
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Lease, Phase, Progress, encode, newest, newest_round
+from segviz_exchange.contract.ledger import encode, newest, newest_round
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Lease
 from segviz_exchange.process import logs
 from segviz_exchange.stores.store import AlreadyExists, Store, StoreError
 
@@ -39,6 +41,9 @@ class Heartbeat:
         self._sent = float("-inf")
         self._phase: Phase | None = None
 
+    def is_due(self, phase: Phase) -> bool:
+        return phase is not self._phase or time.monotonic() - self._sent >= self.interval_seconds
+
     def beat(self, phase: Phase, **fields: object) -> bool:
         """Send a heartbeat if one is due, or if the phase is new.
 
@@ -49,18 +54,17 @@ class Heartbeat:
             Superseded: another incarnation has taken over.
         """
         if isinstance(round_ := fields.get("round"), int):
-            logs.context.round = round_
-        now = time.monotonic()
-        if phase is self._phase and now - self._sent < self.interval_seconds:
+            logs.enter_round(round_)
+        if not self.is_due(phase):
             return False
-        self._sent, self._phase = now, phase
+        self._sent, self._phase = time.monotonic(), phase
         progress = Progress(lease=self.lease, phase=phase, **fields)  # type: ignore[arg-type]
         try:
             self.store.put(keys.progress(self.site), encode(progress))
             check_lease(self.store, self.site, self.lease)
         except StoreError as error:
             # Training goes on without a store; only commits wait for it.
-            log.warning("no heartbeat: %s", error)
+            log.warning("heartbeat not sent: %s", error)
         return True
 
     def newest_round(self) -> int:
@@ -68,7 +72,7 @@ class Heartbeat:
         try:
             record = newest_round(self.store)
         except StoreError as error:
-            log.warning("no look at the rounds: %s", error)
+            log.warning("cannot look up the rounds: %s", error)
             return -1
         return -1 if record is None else record.round
 

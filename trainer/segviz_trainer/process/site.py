@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segviz_exchange.contract.spec import SiteSpec
+from segviz_exchange.contract.site_spec import SiteSpec
 
 
 @dataclass(frozen=True)

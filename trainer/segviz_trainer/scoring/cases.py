@@ -1,22 +1,19 @@
 """Scores of cases and their summary."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from segviz_exchange.contract.records import CaseScore, Dice, Surface
-from segviz_exchange.contract.spec import Scores
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.labels import IGNORED
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.overlap import Mask, dice
 from segviz_trainer.metrics.tolerances import tolerance_of
+from segviz_trainer.scoring.case_ids import case_name
 
 
 def score(
@@ -89,30 +86,3 @@ def surface_summary(rows: Sequence[CaseScore]) -> dict[str, Surface]:
             misses=int(missed.sum()),
         )
     return summaries
-
-
-def may_leave(rows: Sequence[CaseScore], policy: Scores, salt: str) -> tuple[CaseScore, ...]:
-    """The case rows that a site lets out: none, or all under ids that only the site can trace back."""
-    if policy is Scores.SUMMARY:
-        return ()
-    return tuple(msgspec.structs.replace(row, case=salted(row.case, salt)) for row in rows)
-
-
-class Named(Protocol):
-    """A case, prepared or not."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def data_set(self) -> str: ...
-
-
-def case_name(case: Named) -> str:
-    """Ids are unique within their data set alone: two data sets of one site may both have a case 1."""
-    return f"{case.data_set}/{case.id}"
-
-
-def salted(name: str, salt: str) -> str:
-    """The id under which a case leaves its site."""
-    return hashlib.sha256(f"{salt}/{name}".encode()).hexdigest()[:12]

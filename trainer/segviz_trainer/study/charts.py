@@ -1,6 +1,7 @@
 """Charts as inline SVG, coloured by the page's style sheet, so that they follow its light and dark themes.
 
-360 units wide: on a phone a unit is a pixel, and text stays readable.
+360 units wide: on a phone a unit is a pixel, and text stays readable. Not by matplotlib, which writes its
+colours into every shape, so that one of the two themes would get black text on black.
 """
 
 import math

@@ -13,7 +13,8 @@ from segviz_exchange.process.errors import Refusal
 from segviz_trainer.study import page
 from segviz_trainer.study.files import write_files, write_whole
 from segviz_trainer.study.pictures import WorstCase, draw_worst_cases, worst_columns
-from segviz_trainer.study.results import DICE, read_results
+from segviz_trainer.study.reading import read_results
+from segviz_trainer.study.results import DICE
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import Table, build_tables, text
 
@@ -76,7 +77,7 @@ def read_index(path: Path) -> StudyIndex:
             f"{path}: cannot be read ({error.strerror}). Name the {path.name} of a `segviz study`."
         ) from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise Refusal(f"{path}: is no study of this version of segviz: {error}.") from error
+        raise Refusal(f"{path}: is not a study of this version of segviz: {error}.") from error
 
 
 def _printed(table: Table) -> RichTable:

@@ -15,9 +15,11 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import Exported, find
+from segviz_exchange.contract.choices import EvaluationNorm
+from segviz_exchange.contract.ledger import find
+from segviz_exchange.contract.records import Exported, Variant
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
-from segviz_exchange.contract.spec import EvaluationNorm, FederationSpec
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Store, download
@@ -26,15 +28,16 @@ from segviz_trainer.data.dataset import load_evaluation_data
 from segviz_trainer.data.layouts import find_cases
 from segviz_trainer.inference.predictor import Predictor, to_native
 from segviz_trainer.metrics.overlap import dice
+from segviz_trainer.models.for_external import load_for_external
 from segviz_trainer.models.trained import load_organ
 from segviz_trainer.network import segnet as network
-from segviz_trainer.participation.external import load_for_external
-from segviz_trainer.participation.outcome import salt_of
+from segviz_trainer.network.device import Device
 from segviz_trainer.process.site import Site
-from segviz_trainer.scoring.cases import case_name, salted, scored_masks
-from segviz_trainer.study.results import DICE, IN_FEDERATION, SUFFIXES, Case, Results, store_of
+from segviz_trainer.scoring.case_ids import case_name, salt_of, salted
+from segviz_trainer.scoring.cases import scored_masks
+from segviz_trainer.study.reading import store_of
+from segviz_trainer.study.results import DICE, IN_FEDERATION, Results, ScoredCase
 from segviz_trainer.study.tables import Table
-from segviz_trainer.training.trainer import Device
 
 _SIDE = 176
 """Pixels of a slice's longer side."""
@@ -79,7 +82,7 @@ class Column:
     method: str
     row: StudyRow
     exported: Exported | None
-    cases: tuple[Case, ...]
+    cases: tuple[ScoredCase, ...]
 
     @property
     def can_be_drawn(self) -> bool:
@@ -90,7 +93,7 @@ class Column:
 def worst_columns(
     results: Results, tables: Sequence[Table], index: StudyIndex, folder: Path
 ) -> tuple[Column, ...]:
-    rows = {row.name + suffix: (row, variant) for row in index.rows for variant, suffix in SUFFIXES.items()}
+    rows = {row.name + variant.suffix: (row, variant) for row in index.rows for variant in Variant}
     columns = []
     for table in (each for each in tables if each.metric is DICE):
         for organ in table.organs:
@@ -140,7 +143,7 @@ class _Artist:
         site = _site(alias, self._row.sites[alias], self._folder)
         return load_evaluation_data(site, self._spec, lambda done, cases, case: None)
 
-    def draw(self, case: Case) -> WorstCase:
+    def draw(self, case: ScoredCase) -> WorstCase:
         site = _site(case.site, self._row.sites[case.site], self._folder)
         prepared = _find(case, site, self._spec)
         mask = self._predictor.masks(prepared, (self._organ,))[self._organ]
@@ -154,13 +157,13 @@ class _Artist:
             case=case.case,
             dice=case.values[DICE.name],
             redrawn_dice=dice(prediction, truth),
-            slices=tuple(_slices(image, truth, prediction, prepared.native_affine)),
+            slices=tuple(_slices(image, truth, prediction, prepared.native.matrix)),
         )
 
 
 def _predictor(exported: Exported, scratch: Path) -> Predictor:
     scratch.mkdir(parents=True, exist_ok=True)
-    device = Device.choose(exported.spec.training)
+    device = Device.choose(exported.spec.training).settle()
     net = device.move(network.build(exported.spec, exported.all_organs))
     return Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
 
@@ -173,7 +176,7 @@ def _site(alias: str, site: StudySite, folder: Path) -> Site:
     return Site(alias, site.spec, Path(site.data_root), folder / site.state)
 
 
-def _find(case: Case, site: Site, spec: FederationSpec) -> PreparedCase:
+def _find(case: ScoredCase, site: Site, spec: FederationSpec) -> PreparedCase:
     """The case behind an id: this is done at the site, which knows the salt."""
     salt = salt_of(site)
     for number, data_set in enumerate(site.spec.data_sets):

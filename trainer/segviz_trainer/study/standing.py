@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from segviz_exchange.contract.spec import AlgorithmName
+from segviz_exchange.contract.choices import AlgorithmName
 from segviz_trainer.study.results import DICE, Results
 from segviz_trainer.study.tables import Table
 
@@ -23,7 +23,7 @@ class Standing:
 
 
 def standings(results: Results, tables: tuple[Table, ...]) -> tuple[Standing, ...]:
-    """Of each table's federated method with the best Dice, meaned over organs."""
+    """Of each table's federated method with the best Dice, averaged over organs."""
     federated = {cost.row for cost in results.costs if cost.algorithm not in NOT_FEDERATED}
     return tuple(
         standing for table in tables if table.metric is DICE for standing in _of(table, results, federated)

@@ -195,7 +195,7 @@ def _check_open(results: Results, table: str, methods: tuple[str, str], organ: s
     if sites:
         raise Refusal(
             f"no paired test of {organ}: {', '.join(sorted(sites))} keeps its case rows. "
-            "Ask its owner for scores PerCase."
+            "Ask its owner to set scores: PerCase."
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from segviz_exchange.contract import codec
-from segviz_trainer.network.tensors import save_whole, to_tensors
+from segviz_trainer.network.tensors import save_whole, to_arrays, to_tensors
 
 _SUFFIX = ".safetensors"
 
@@ -56,7 +56,7 @@ class Checkpoints:
         tensors |= {f"optimizer/{name}": value for name, value in checkpoint.optimizer.items()}
         numbers = {"loss": checkpoint.loss, "loss_sum": checkpoint.loss_sum, "seconds": checkpoint.seconds}
         metadata = {name: repr(value) for name, value in numbers.items()}
-        save_whole(self.folder / checkpoint.position.file_name, tensors, metadata)
+        save_whole(self.folder / checkpoint.position.file_name, to_arrays(tensors), metadata)
 
     def before(self, round_: int) -> Checkpoint | None:
         """The newest checkpoint of an earlier round: where an attempt at this one starts from.

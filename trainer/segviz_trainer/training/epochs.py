@@ -2,13 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
+import torch
 from torch import Tensor
 
 from segviz_exchange.process.stopping import Stop, Stopped
-from segviz_trainer.batches.sampling import steps_per_epoch
+from segviz_trainer.batches.sampling import Batch, steps_per_epoch
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.tensors import load, snapshot
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
@@ -23,10 +26,16 @@ class EpochSoFar:
 
     steps: int
     """In the whole epoch."""
-    loss: float
-    """Mean over the steps done."""
+    steps_done: int
+    losses: Tensor
+    """Sum over the steps done, where the model is."""
     seconds: float
     samples_per_second: float
+
+    @property
+    def loss(self) -> float:
+        """Mean over the steps done. To read it is to wait for the device, so not at every step."""
+        return float(self.losses) / self.steps_done
 
 
 @dataclass
@@ -59,12 +68,14 @@ class EpochRun:
             Stopped: the process was asked to stop; the step that was running is in the checkpoint.
         """
         reached = self._resume()
-        while reached.position.epoch < self.epochs:
-            reached = self._epoch(reached)
-            self.checkpoints.save(reached)
-            self.checkpoints.keep(*keep, reached.position)
-            at = reached.position
-            log.info("round %d epoch %d/%d: loss %.4f", at.round, at.epoch, self.epochs, reached.loss)
+        # One stream for all epochs: the next one's first batch is made during this one's last steps.
+        with closing(self.trainer.batches(self.cases, reached.position, self.epochs)) as batches:
+            while reached.position.epoch < self.epochs:
+                reached = self._epoch(reached, batches)
+                self.checkpoints.save(reached)
+                self.checkpoints.keep(*keep, reached.position)
+                at = reached.position
+                log.info("round %d epoch %d/%d: loss %.4f", at.round, at.epoch, self.epochs, reached.loss)
         return reached
 
     def _resume(self) -> Checkpoint:
@@ -77,24 +88,29 @@ class EpochRun:
         restore_optimizer(self.trainer.optimizer, self.trainer.parameters, reached.optimizer)
         return reached
 
-    def _epoch(self, start: Checkpoint) -> Checkpoint:
+    def _epoch(self, start: Checkpoint, batches: Iterator[Batch]) -> Checkpoint:
         steps = steps_per_epoch(len(self.cases), self.trainer.device.training)
         began = time.monotonic()
-        loss_sum, patches = start.loss_sum, 0
+        # Summed on the device: a loss read at every step would make the device wait for the next launch.
+        losses = torch.tensor(start.loss_sum, dtype=torch.float64, device=self.trainer.device.place_at)
+        patches = 0
 
-        def on_step(at: Position, loss: float, size: int) -> None:
-            nonlocal loss_sum, patches
-            loss_sum += loss
+        def on_step(at: Position, loss: Tensor, size: int) -> None:
+            nonlocal patches
+            losses.add_(loss)
             patches += size
             seconds = time.monotonic() - began
-            self.on_progress(at, EpochSoFar(steps, loss_sum / at.step, seconds, patches / seconds))
+            self.on_progress(at, EpochSoFar(steps, at.step, losses, seconds, patches / seconds))
             if self.stop.requested:
-                self.checkpoints.save(self._checkpoint(at, start.loss, loss_sum, start.seconds + seconds))
+                self.checkpoints.save(
+                    self._checkpoint(at, start.loss, float(losses), start.seconds + seconds)
+                )
                 raise Stopped
 
-        self.trainer.train_epoch(self.cases, start.position, self.rate(start.position.epoch), on_step=on_step)
+        rest = islice(batches, steps - start.position.step)
+        self.trainer.train_epoch(rest, start.position, self.rate(start.position.epoch), on_step=on_step)
         end = Position(self.round, self.attempt, start.position.epoch + 1, step=0)
-        return self._checkpoint(end, loss_sum / steps, 0.0, start.seconds + time.monotonic() - began)
+        return self._checkpoint(end, float(losses) / steps, 0.0, start.seconds + time.monotonic() - began)
 
     def _checkpoint(self, at: Position, loss: float, loss_sum: float, seconds: float) -> Checkpoint:
         moments = optimizer_state(self.trainer.optimizer, self.trainer.parameters)

@@ -1,75 +1,21 @@
-"""Local training: Adam, one cosine over all epochs of the federation, one visible loop."""
+"""Local training: Adam and one visible loop."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from segviz_exchange.contract import spec
-from segviz_exchange.contract.records import Environment
-from segviz_trainer.batches.sampling import Batch, epoch_batches
+from segviz_trainer.batches.prefetch import Prefetch
+from segviz_trainer.batches.sampling import Batch, batch_makers
 from segviz_trainer.data.cache import PreparedCase
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.by_name import Loss
 from segviz_trainer.objectives.proximal import proximal_term
 from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.training.checkpoint import Position
-
-MINIMUM_SHARE = 0.01
-"""The cosine ends at this share of the first learning rate: an epoch at zero would only move statistics."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where and how the arithmetic runs: part of what an update's bits depend on."""
-
-    place_at: torch.device
-    training: spec.Training
-
-    @classmethod
-    def choose(cls, training: spec.Training) -> "Device":
-        torch.set_num_threads(training.threads)
-        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-        # A debugging aid of that mode: it fills fresh memory with NaN, a tenth of a step (bench/train.py).
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        return cls(torch.device("cuda" if torch.cuda.is_available() else "cpu"), training)
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        channels_last = self.training.memory_format is spec.MemoryFormat.CHANNELS_LAST_3D
-        return torch.channels_last_3d if channels_last else torch.contiguous_format
-
-    def autocast(self) -> torch.autocast:
-        bf16 = self.training.precision is spec.Precision.BF16
-        return torch.autocast(self.place_at.type, dtype=torch.bfloat16, enabled=bf16)
-
-    def move(self, net: SegNet) -> SegNet:
-        return net.to(self.place_at).to(memory_format=self.memory_format)
-
-    def place(self, image: Tensor) -> Tensor:
-        return image.to(self.place_at).contiguous(memory_format=self.memory_format)
-
-    def environment(self) -> Environment:
-        return Environment(
-            torch=str(torch.__version__),
-            device=torch.cuda.get_device_name() if self.place_at.type == "cuda" else "cpu",
-            precision=self.training.precision,
-            memory_format=self.training.memory_format,
-            threads=self.training.threads,
-        )
-
-
-def learning_rate(first: float, epoch: int, epochs: int) -> float:
-    """Cosine annealing (Loshchilov and Hutter, 2017, eq. 5) from `first` to a minimum at the last.
-
-    A function of the position alone, so that no scheduler state can be lost or stepped wrongly.
-    """
-    minimum = first * MINIMUM_SHARE
-    if epochs <= 1:
-        return first
-    return minimum + (first - minimum) * (1 + math.cos(math.pi * epoch / (epochs - 1))) / 2
 
 
 def build_optimizer(parameters: Mapping[str, Tensor]) -> torch.optim.Adam:
@@ -117,40 +63,55 @@ class Trainer:
     proximal_mu: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
 
+    def batches(
+        self, cases: Sequence[PreparedCase], start: Position, epochs: int
+    ) -> Generator[Batch, None, None]:
+        """The batches from `start` to the end of epoch `epochs`, made ahead: close it if it is left early."""
+        makers = (
+            partial(self._staged, make)
+            for epoch in range(start.epoch, epochs)
+            for make in batch_makers(
+                cases,
+                self.device.training,
+                self.seed,
+                self.site,
+                start.round,
+                epoch,
+                start.attempt,
+                start.step if epoch == start.epoch else 0,
+            )
+        )
+        return Prefetch.beside(self.device.place_at).run(makers)
+
+    def _staged(self, make: Callable[[], Batch]) -> Batch:
+        return make().to(self.device.stage)
+
     def train_epoch(
         self,
-        cases: Sequence[PreparedCase],
+        batches: Iterable[Batch],
         start: Position,
         rate: float,
         *,
-        on_step: Callable[[Position, float, int], None],
+        on_step: Callable[[Position, Tensor, int], None],
     ) -> None:
         """Run the steps of one epoch from `start.step` on.
 
         Args:
+            batches: those of the epoch's steps that are left.
             start: the epoch, and how many of its steps are already in the model.
             rate: the epoch's learning rate.
             on_step: told after each step what has been done, the step's loss and its patches; may raise.
+                To read the loss is to wait for the device.
         """
         self._train_mode()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = epoch_batches(
-            cases,
-            self.device.training,
-            self.seed,
-            self.site,
-            start.round,
-            start.epoch,
-            start.attempt,
-            start.step,
-        )
         for step, batch in enumerate(self.pulse.timed(batches), start=start.step + 1):
             loss = self._step(batch)
             self.pulse.samples += len(batch.image)
             on_step(Position(start.round, start.attempt, start.epoch, step), loss, len(batch.image))
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch) -> Tensor:
         placed = batch.to(self.device.place)
         with self.device.autocast():
             loss = self.loss(self.model, placed)
@@ -159,7 +120,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def _train_mode(self) -> None:
         self.model.train()

@@ -5,7 +5,6 @@ its typed models are left aside, for they cost more memory than all that the ope
 """
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -71,9 +70,6 @@ class Invalid(ClusterError):
 class Cluster:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
-        self._lock = threading.Lock()
-        self.calls = 0
-        """So far; a reconcile's own number is the difference."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
@@ -149,8 +145,6 @@ class Cluster:
         body: Mapping[str, Any] | None,
         content_type: str,
     ) -> bytes:
-        with self._lock:
-            self.calls += 1
         try:
             response = self._client.call_api(
                 *self._client.param_serialize(

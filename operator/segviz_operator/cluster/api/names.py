@@ -20,8 +20,10 @@ ATTEMPT = "segviz.dev/attempt"
 
 FAILURES = "segviz.dev/failures"
 MILESTONE = "segviz.dev/milestone"
-SPEC_HASH = "segviz.dev/spec-hash"
-"""Of what a site's owner says about the Pod; where it changes, the Pod starts anew."""
+SPEC_DIGEST = "segviz.dev/spec-digest"
+"""On a Job, of what a site's owner says about its Pod; where it changes, the Pod starts anew."""
+CONTENT_DIGEST = "segviz.dev/content-digest"
+"""On a Secret, of what it says beside the credentials: the site's manifest and the store's authorities."""
 RENEW_AT = "segviz.dev/renew-at"
 """When the credentials in a Secret are half-way to their end."""
 EXPIRES_AT = "segviz.dev/expires-at"
@@ -92,7 +94,7 @@ def label_value(name: str) -> str:
 
 
 def _base(subject: Subject, what: str, alias: str | None) -> str:
-    # The hash keeps two federations of one name apart in a namespace where both are at work.
+    # The digest keeps two federations of one name apart in a namespace where both are at work.
     parts = (subject.namespace, subject.name, subject.uid, alias or "")
     site = "" if alias is None else f"-{alias[:_ALIAS_LENGTH].rstrip('-')}"
     return f"segviz-{what}{site}-{_digest('/'.join(parts))}"

@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 
 from minio.credentials.providers import StaticProvider
 
-from segviz_exchange.contract.spec import CredentialSource, SiteSpec, StoreSpec
+from segviz_exchange.contract.choices import CredentialSource
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import S3Store

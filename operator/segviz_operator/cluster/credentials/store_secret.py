@@ -8,13 +8,37 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
-from segviz_exchange.stores.credentials import Credentials, encode_credentials
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.stores.credentials import encode_credentials
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
-from segviz_operator.cluster.objects.hosting import spec_hash
+from segviz_operator.cluster.credentials.store_access import Granted
+from segviz_operator.cluster.objects.hosting import Host, spec_digest
 from segviz_operator.cluster.objects.pod import CA_FILE, CREDENTIALS_FILE, SITE_FILE, Owner
 from segviz_operator.plan.workload import WorkloadRole
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Whose Pod mounts it, and where."""
+
+    role: WorkloadRole
+    namespace: str
+    owner: Owner
+    host: Host | None = None
+    """None for what runs beside the federation."""
+
+    @classmethod
+    def at(cls, host: Host, role: WorkloadRole) -> "Recipient":
+        return cls(role, host.namespace, host.consent, host)
+
+    @property
+    def alias(self) -> str | None:
+        return None if self.host is None else self.host.alias
+
+    @property
+    def site(self) -> SiteSpec | None:
+        return None if self.host is None else self.host.spec
 
 
 @dataclass(frozen=True)
@@ -23,12 +47,12 @@ class SecretSeen:
 
     renew_at: datetime | None
     """When to look again, lest its credentials expire or be those of yesterday."""
-    spec_hash: str
+    content_digest: str
     alias: str = ""
     expires_at: datetime | None = None
 
-    def is_due(self, now: datetime, wanted_hash: str) -> bool:
-        return self.spec_hash != wanted_hash or self.renew_at is None or now >= self.renew_at
+    def is_due(self, now: datetime, wanted_digest: str) -> bool:
+        return self.content_digest != wanted_digest or self.renew_at is None or now >= self.renew_at
 
 
 def secret_seen(secret: dict[str, Any]) -> SecretSeen:
@@ -36,7 +60,7 @@ def secret_seen(secret: dict[str, Any]) -> SecretSeen:
     labels = secret["metadata"].get("labels") or {}
     return SecretSeen(
         _moment(annotations.get(names.RENEW_AT)),
-        annotations.get(names.SPEC_HASH, ""),
+        annotations.get(names.CONTENT_DIGEST, ""),
         labels.get(names.SITE, ""),
         _moment(annotations.get(names.EXPIRES_AT)),
     )
@@ -46,33 +70,26 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def content_hash(site: SiteSpec | None, ca_pem: str | None) -> str:
-    return (spec_hash(site) if site else "none") + (f"-{hash_text(ca_pem)}" if ca_pem else "")
+def content_digest(site: SiteSpec | None, ca_pem: str | None) -> str:
+    return (spec_digest(site) if site else "none") + (f"-{_digest_of(ca_pem)}" if ca_pem else "")
 
 
-def hash_text(text: str) -> str:
+def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def build_store_secret(
-    subject: Subject,
-    namespace: str,
-    owner: Owner,
-    role: WorkloadRole,
-    alias: str | None,
-    credentials: Credentials,
-    renew_at: datetime,
-    site: SiteSpec | None,
-    ca_pem: str | None,
+    subject: Subject, recipient: Recipient, granted: Granted, ca_pem: str | None
 ) -> dict[str, Any]:
+    credentials, site = granted.credentials, recipient.site
     files = {CREDENTIALS_FILE: encode_credentials(credentials)}
     if site is not None:
         files[SITE_FILE] = msgspec.json.format(msgspec.json.encode(site)) + b"\n"
     if ca_pem is not None:
         files[CA_FILE] = ca_pem.encode()
     annotations = {
-        names.SPEC_HASH: content_hash(site, ca_pem),
-        names.RENEW_AT: renew_at.isoformat(timespec="seconds"),
+        names.CONTENT_DIGEST: content_digest(site, ca_pem),
+        names.RENEW_AT: granted.renew_at.isoformat(timespec="seconds"),
     }
     if credentials.expiration is not None:
         annotations[names.EXPIRES_AT] = credentials.expiration.isoformat(timespec="seconds")
@@ -80,11 +97,11 @@ def build_store_secret(
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": names.secret_name(subject, alias, role),
-            "namespace": namespace,
-            "labels": names.role_labels(subject, role, alias),
+            "name": names.secret_name(subject, recipient.alias, recipient.role),
+            "namespace": recipient.namespace,
+            "labels": names.role_labels(subject, recipient.role, recipient.alias),
             "annotations": annotations,
-            "ownerReferences": [owner.reference()],
+            "ownerReferences": [recipient.owner.reference()],
         },
         "type": "Opaque",
         "data": {name: base64.b64encode(data).decode() for name, data in files.items()},

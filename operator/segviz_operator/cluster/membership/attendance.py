@@ -36,7 +36,7 @@ class Attendance:
         """
         spec = federation.spec
         there = sum(1 for member in spec.sites if member.alias in self.hosts)
-        return there >= min(spec.participation.min_sites or len(spec.sites), len(spec.sites))
+        return there >= min(spec.participation.quorum(len(spec.sites)), len(spec.sites))
 
     def why_not(self) -> tuple[str, str]:
         """A reason and a message for who waits for the absent."""
@@ -65,13 +65,14 @@ def attend(
         site = sites_there.get((ref.namespace, ref.name))
         if site is None:
             absent[member.alias] = Absence(
-                SITE_NOT_FOUND, f"there is no SegVizSite {ref.namespace}/{ref.name} that the operator may see"
+                SITE_NOT_FOUND,
+                f"SegVizSite {ref.namespace}/{ref.name} does not exist, or the operator may not read it",
             )
         elif isinstance(site, InvalidManifest):
             absent[member.alias] = Absence(site.problems[0].reason, str(site))
-        elif federation.key not in site.spec.allowed_federations:
+        elif not site.allows(federation.key):
             absent[member.alias] = _not_consented(
-                site, f"its spec.allowedFederations does not name {federation.key}"
+                site, f"its spec.allowedFederations does not list {federation.key}"
             )
         elif (consent := consent_in(ref.namespace)) is None:
             absent[member.alias] = _not_consented(

@@ -4,7 +4,7 @@ The right to read it is granted by that very RoleBinding, so "forbidden" and "no
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from segviz_operator.cluster.api.client import ROLE_BINDINGS, Cluster, Forbidden
 from segviz_operator.cluster.api.names import Subject, consent_name
@@ -18,8 +18,9 @@ YES_SECONDS = 5.0
 
 
 class Consents:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
+        self._clock = clock
         self._known: dict[tuple[str, str], tuple[Owner | None, float]] = {}
 
     def of(self, subject: Subject, namespace: str, jobs: Iterable[JobSeen]) -> Owner | None:
@@ -28,11 +29,11 @@ class Consents:
             # Withdrawn consent takes its Jobs along, so that a Job that stays proves the consent.
             if job.namespace == namespace and not job.deleting and job.owner and job.owner.name == name:
                 return job.owner
-        known = self._known.get((namespace, name))
-        if known is not None and time.monotonic() - known[1] < (YES_SECONDS if known[0] else NO_SECONDS):
+        known, now = self._known.get((namespace, name)), self._clock()
+        if known is not None and now - known[1] < (YES_SECONDS if known[0] else NO_SECONDS):
             return known[0]
         found = self._read(namespace, name)
-        self._known[namespace, name] = (found, time.monotonic())
+        self._known[namespace, name] = (found, now)
         return found
 
     def forget(self, subject: Subject) -> None:

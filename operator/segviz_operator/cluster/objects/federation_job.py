@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from segviz_exchange.contract.spec import StoreSpec, TrainerPod
+from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api.names import Subject
-from segviz_operator.cluster.objects.pod import Draft, Owner, build_job, store_arguments
+from segviz_operator.cluster.objects.pod import Draft, Owner, build_job, pod_command
+from segviz_operator.plan.command_line import RunFolders
 from segviz_operator.plan.decide import CreateWorkload
-from segviz_operator.plan.workload import WorkloadRole
 
-_SCRATCH = ("--scratch", "/tmp/scratch")
+# The model stays in the bucket; the Pod's own copy is lost.
+_SCRATCH = RunFolders("/tmp/scratch", "/tmp/models")
 
 
 def build_federation_job(
@@ -19,14 +21,5 @@ def build_federation_job(
     pod: TrainerPod,
     threads: int,
 ) -> dict[str, Any]:
-    return build_job(
-        Draft(subject, action, subject.namespace, owner, store, pod, _words(subject, action, store), threads)
-    )
-
-
-def _words(subject: Subject, action: CreateWorkload, store: StoreSpec) -> tuple[str, ...]:
-    where = store_arguments(subject, store)
-    if action.role is WorkloadRole.AGGREGATOR:
-        return ("-m", "segviz_aggregator", *where, *_SCRATCH)
-    # The model stays in the bucket; the Pod's own copy is lost.
-    return ("-m", "segviz_trainer", "export", *where, *_SCRATCH, "--output", "/tmp/models")
+    words = pod_command(subject, action.role, store, _SCRATCH)
+    return build_job(Draft(subject, action, subject.namespace, owner, store, pod, words, threads))

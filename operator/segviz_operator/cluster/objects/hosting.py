@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from segviz_exchange.contract.spec import SiteSpec
-from segviz_operator.cluster.api.names import SPEC_HASH, Subject
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_operator.cluster.api.names import SPEC_DIGEST, Subject
 from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
-from segviz_operator.manifests.digest import fingerprint
+from segviz_operator.manifests.digest import digest
+from segviz_operator.plan.command_line import SiteFolders
 
 DATA_FOLDER = "/data"
 STATE_FOLDER = "/state"
@@ -23,11 +24,9 @@ class Host:
     """The RoleBinding; whoever takes it away takes all with it that the operator made here."""
     spec: SiteSpec
 
-    def arguments(self, subject: Subject) -> tuple[str, ...]:
-        return (
-            *("--site", self.alias, "--site-spec", f"{STORE_FOLDER}/{SITE_FILE}"),
-            *("--data-root", DATA_FOLDER, "--state", f"{STATE_FOLDER}/{subject.uid}"),
-        )
+    def folders(self, subject: Subject) -> SiteFolders:
+        state = f"{STATE_FOLDER}/{subject.uid}"
+        return SiteFolders(self.alias, f"{STORE_FOLDER}/{SITE_FILE}", DATA_FOLDER, state)
 
     def mounts(self) -> tuple[Mount, ...]:
         assert self.spec.state is not None, "a site without state takes no part in a cluster"
@@ -38,7 +37,7 @@ class Host:
         )
 
     def annotations(self) -> dict[str, str]:
-        return {SPEC_HASH: spec_hash(self.spec)}
+        return {SPEC_DIGEST: spec_digest(self.spec)}
 
     def _data(self) -> dict[str, object]:
         volume = self.spec.volume
@@ -49,7 +48,7 @@ class Host:
         return {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
 
 
-def spec_hash(spec: SiteSpec) -> str:
+def spec_digest(spec: SiteSpec) -> str:
     """Changes with all that a Pod at the site is made of, or reads of its site's manifest."""
     # Who else may come and whether work rests are no matter of a running Pod.
-    return fingerprint(msgspec.structs.replace(spec, allowed_federations=(), suspend=False))
+    return digest(msgspec.structs.replace(spec, allowed_federations=(), suspend=False))

@@ -26,7 +26,7 @@ class JobSeen:
     attempt: int
     failures: int
     milestone: int
-    spec_hash: str
+    spec_digest: str
     started_at: datetime | None
     finished_at: datetime | None
     failed: bool
@@ -75,7 +75,7 @@ def job_seen(job: Mapping[str, Any]) -> JobSeen | None:
         attempt=attempt,
         failures=_number(annotations.get(names.FAILURES)),
         milestone=_number(annotations.get(names.MILESTONE)),
-        spec_hash=annotations.get(names.SPEC_HASH, ""),
+        spec_digest=annotations.get(names.SPEC_DIGEST, ""),
         started_at=_moment(status.get("startTime")),
         finished_at=_moment(ends[0].get("lastTransitionTime")) if ends else None,
         failed=bool(ends) and ends[0]["type"] == "Failed",

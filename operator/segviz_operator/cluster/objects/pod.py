@@ -6,10 +6,21 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.spec import StoreSpec, TrainerPod
+from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
+from segviz_operator.plan.command_line import (
+    Records,
+    RunFolders,
+    SiteFolders,
+    command_line,
+    module_of,
+    store_environment,
+    threads_environment,
+)
 from segviz_operator.plan.decide import CreateWorkload
+from segviz_operator.plan.workload import WorkloadRole
 
 USER = 65532
 STORE_FOLDER = "/segviz/store"
@@ -169,14 +180,10 @@ def _container(draft: Draft, mounts: tuple[Mount, ...]) -> Json:
 
 
 def _environment(draft: Draft) -> dict[str, str]:
-    threads = str(draft.threads)
-    ca = {} if draft.store.ca_bundle is None else {"SEGVIZ_STORE_CA": f"{STORE_FOLDER}/{CA_FILE}"}
+    ca = None if draft.store.ca_bundle is None else f"{STORE_FOLDER}/{CA_FILE}"
     return {
-        "SEGVIZ_STORE_CREDENTIALS": f"{STORE_FOLDER}/{CREDENTIALS_FILE}",
-        **ca,
-        "AWS_REGION": draft.store.region,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+        **store_environment(f"{STORE_FOLDER}/{CREDENTIALS_FILE}", draft.store.region, ca),
+        **threads_environment(draft.threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
         "SEGVIZ_LOG_FORMAT": "json",
@@ -189,5 +196,8 @@ def _secret(draft: Draft) -> str:
     return names.secret_name(draft.subject, draft.action.site, draft.action.role)
 
 
-def store_arguments(subject: Subject, store: StoreSpec) -> tuple[str, ...]:
-    return ("--store", store.url, "--prefix", subject.prefix)
+def pod_command(
+    subject: Subject, role: WorkloadRole, store: StoreSpec, folders: SiteFolders | RunFolders
+) -> tuple[str, ...]:
+    records = Records(store.url, subject.prefix)
+    return ("-m", module_of(role), *command_line(role, records, folders))

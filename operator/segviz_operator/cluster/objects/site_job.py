@@ -5,15 +5,13 @@ from typing import Any
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.objects.hosting import Host
-from segviz_operator.cluster.objects.pod import Draft, build_job, store_arguments
+from segviz_operator.cluster.objects.pod import Draft, build_job, pod_command
 from segviz_operator.plan.decide import CreateWorkload
-from segviz_operator.plan.workload import SITE_TASKS
 
 
 def build_site_job(
     subject: Subject, action: CreateWorkload, store: StoreSpec, host: Host, threads: int
 ) -> dict[str, Any]:
-    words = ("-m", "segviz_trainer", SITE_TASKS[action.role])
     return build_job(
         Draft(
             subject,
@@ -22,7 +20,7 @@ def build_site_job(
             host.consent,
             store,
             host.spec.trainer,
-            (*words, *store_arguments(subject, store), *host.arguments(subject)),
+            pod_command(subject, action.role, store, host.folders(subject)),
             threads,
             host.mounts(),
             host.annotations(),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from segviz_exchange.contract.spec import DeletionPolicy
+from segviz_exchange.contract.choices import DeletionPolicy
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import StoreError
 from segviz_operator.cluster.api.client import (

@@ -24,7 +24,12 @@ OURS = {names.MANAGED_BY: names.MANAGER}
 
 def register(registry: kopf.OperatorRegistry) -> None:
     """The handlers, in a registry of their own: a test's operator shares none with another's."""
+    _register_process(registry)
+    _register_indices(registry)
+    _register_events(registry)
 
+
+def _register_process(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.startup(registry=registry)
     async def start(
         settings: kopf.OperatorSettings,
@@ -50,8 +55,8 @@ def register(registry: kopf.OperatorRegistry) -> None:
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - passed on
         return kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)
 
-    # --- indices ----------------------------------------------------------------------------------
 
+def _register_indices(registry: kopf.OperatorRegistry) -> None:
     @kopf.index(*FEDERATION, registry=registry, id="federations")
     def federations(body: kopf.Body, uid: str, **_: object) -> dict[str, dict[str, Any]]:
         metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
@@ -78,8 +83,8 @@ def register(registry: kopf.OperatorRegistry) -> None:
         seen = job_seen(body)
         return {} if seen is None else {labels[names.FEDERATION_UID]: seen}
 
-    # --- events -----------------------------------------------------------------------------------
 
+def _register_events(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.event(*FEDERATION, registry=registry)
     async def on_federation(body: kopf.Body, type: str | None, memo: Controller, **_: object) -> None:
         memo.federation_changed(body, type == "DELETED")

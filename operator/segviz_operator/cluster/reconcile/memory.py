@@ -33,6 +33,7 @@ class Memory:
     subject: Subject
     measured: Callable[[Store], Store]
     """The same store, its requests counted."""
+    clock: Callable[[], float] = time.monotonic
     secrets: dict[tuple[str, str], tuple[SecretSeen, float]] = field(default_factory=dict)
     """By namespace and name, with the time of the look."""
     forgotten: set[str] = field(default_factory=set)
@@ -54,7 +55,7 @@ class Memory:
 
     def access(self, cluster: Cluster, spec: StoreSpec) -> StoreAccess:
         """Raises NoCredentials."""
-        now = time.monotonic()
+        now = self.clock()
         if self._access is None or now >= self._access_until or self._access.spec != spec:
             access = read_access(cluster, self.subject, spec)
             if access != self._access:
@@ -77,7 +78,7 @@ class Memory:
     def read(self, observer: Observer, newer_than: float) -> FederationRecords:
         """The records as they were at `newer_than` (monotonic) or later."""
         if self.records is None or self.read_at < newer_than:
-            started = time.monotonic()
+            started = self.clock()
             self.records, self.read_at = observer.read(), started
         return self.records
 
@@ -86,7 +87,7 @@ class Memory:
     def secret(self, cluster: Cluster, namespace: str, name: str) -> SecretSeen | None:
         """What a Secret says, looked at now and then: somebody may have deleted it."""
         known = self.secrets.get((namespace, name))
-        if known is not None and time.monotonic() - known[1] < SECRETS_SECONDS:
+        if known is not None and self.clock() - known[1] < SECRETS_SECONDS:
             return known[0]
         found = cluster.get(SECRETS, namespace, name)
         if found is None:
@@ -96,7 +97,7 @@ class Memory:
 
     def saw_secret(self, secret: Object) -> SecretSeen:
         seen, metadata = secret_seen(secret), secret["metadata"]
-        self.secrets[metadata["namespace"], metadata["name"]] = (seen, time.monotonic())
+        self.secrets[metadata["namespace"], metadata["name"]] = (seen, self.clock())
         return seen
 
     def expirations(self) -> dict[str, datetime]:

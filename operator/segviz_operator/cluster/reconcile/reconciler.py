@@ -27,7 +27,8 @@ from segviz_operator.cluster.membership.known_sites import secrets_of
 from segviz_operator.cluster.reconcile.deletion import end
 from segviz_operator.cluster.reconcile.memory import Memory
 from segviz_operator.cluster.reconcile.seen import Seen
-from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn, Outcome, Settings
+from segviz_operator.cluster.reconcile.settings import Settings
+from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn, Outcome
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.events import Event, build_event, events_between
 from segviz_operator.cluster.status.federation_status import Picture, build_federation_status, merge_patch

@@ -14,7 +14,6 @@ DEGRADED = "Degraded"
 SUSPENDED = "Suspended"
 COMPLETE = "Complete"
 FAILED = "Failed"
-TYPES = (ACCEPTED, PROGRESSING, DEGRADED, SUSPENDED, COMPLETE, FAILED)
 
 # Reasons of Accepted are those of acceptance.py, attendance.py and store_access.py, and these.
 FITS = "Fits"

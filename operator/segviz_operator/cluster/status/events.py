@@ -39,7 +39,7 @@ def events_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
     yield from _of_conditions(before, now)
     old, new = before.get("currentRound"), now.get("currentRound")
     if new is not None and new != old:
-        dice = f", mean Dice {now['meanDice']}" if "meanDice" in now else ""
+        dice = f", mean Dice so far {now['meanDice']}" if "meanDice" in now else ""
         yield Event(ROUND_COMMITTED, f"round {new} is committed{dice}")
     yield from _of_sites(before, now)
 
@@ -54,13 +54,13 @@ def _of_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
             continue
         match condition["type"]:
             case c.ACCEPTED if holds:
-                yield Event("Accepted", "the manifests fit each other")
+                yield Event("Accepted", "the federation and its sites fit together")
             case c.ACCEPTED:
                 yield Event(reason, message, warning=True)
             case c.DEGRADED if holds:
                 yield Event(f"Degraded{reason}", message, warning=True)
             case c.DEGRADED if was:
-                yield Event("Recovered", "everything is as wanted again")
+                yield Event("Recovered", "every site takes part and every Pod runs again")
             case c.SUSPENDED if holds:
                 yield Event("Suspended", "spec.suspend is true; Jobs are stopped")
             case c.SUSPENDED if was:
@@ -86,12 +86,13 @@ def _of_sites(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Eve
         elif was_left_out and not left_out:
             yield Event(SITE_REJOINED, f"{alias} takes part again")
         elif site.get("ready") and not was.get("ready"):
-            yield Event(SITE_READY, f"{alias} has been heard of: {site.get('phase', '')}")
+            yield Event(SITE_READY, f"{alias} has reported: {site.get('phase', '')}")
         elif was.get("ready") and not site.get("ready") and site.get("message"):
             # Without a message it merely starts.
             yield Event(SITE_NOT_READY, f"{alias}: {site['message']}", warning=True)
         if (more := site.get("rejections", 0) - was.get("rejections", 0)) > 0:
-            yield Event(UPDATE_REJECTED, f"{alias}: {more} more of its updates rejected", warning=True)
+            what = "an update was" if more == 1 else f"{more} updates were"
+            yield Event(UPDATE_REJECTED, f"{alias}: {what} rejected", warning=True)
 
 
 def build_event(subject: Subject, event: Event) -> dict[str, Any]:

@@ -6,14 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from segviz_exchange.contract import sharing
-from segviz_exchange.contract.records import Control, Spent
-from segviz_exchange.contract.spec import AlgorithmName, FederationSpec, Norm
+from segviz_exchange.contract.choices import AlgorithmName, Norm
+from segviz_exchange.contract.records import Control, Spent, Variant
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
 from segviz_operator.plan.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.progress.observe import FederationRecords
-from segviz_operator.progress.status import FederationStatus, SiteStatus, dice_by_round
+from segviz_operator.progress.status import FederationStatus, SiteStatus
 
 Status = dict[str, Any]
 
@@ -167,8 +168,6 @@ def _degraded(picture: Picture, begun: bool) -> Fact:
 
 def _progress(records: FederationRecords, summary: FederationStatus, picture: Picture) -> Status:
     control = records.control
-    dice = dice_by_round(records)
-    best = records.final.round if records.final else max(dice, key=lambda n: (dice[n], -n), default=None)
     sites = [_site(site, records, picture) for site in summary.sites if not site.external]
     known = {site["alias"] for site in sites}
     external = {site.alias for site in summary.sites if site.external}
@@ -186,8 +185,8 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
     ]
     return {
         "currentRound": records.newest_round,
-        "bestRound": best,
-        "meanDice": None if best is None or best not in dice else f"{dice[best]:.4f}",
+        "bestRound": summary.best_round,
+        "meanDice": None if summary.mean_dice is None else f"{summary.mean_dice:.4f}",
         "sitesReady": f"{ready}/{len(sites)}",
         "etaSeconds": None if summary.eta_seconds is None else round(summary.eta_seconds),
         "sharing": [] if control is None else shared_groups(control),
@@ -242,7 +241,7 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
         absence = picture.absent.get(site.alias)
         message = absence.message if absence else picture.troubles.get(site.alias) or site.message
         return {"alias": site.alias, "message": (message or site.phase)[:_MESSAGE_LENGTH]}
-    variant = scores.variants.get("tuned") or scores.variants["base"]
+    variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
     dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
     return {"alias": site.alias, "dice": dice}
 

@@ -46,12 +46,14 @@ def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:
         if (ref["namespace"], ref["name"]) != (site.namespace, site.name):
             continue
         known = shown.get(member["alias"], {})
-        allowed = key in site.spec.allowed_federations
+        allowed = site.allows(key)
         use = {
             "federation": key,
             "alias": member["alias"],
             "phase": known.get("phase") if allowed else "NotAllowed",
-            "message": known.get("message") if allowed else "spec.allowedFederations does not name it",
+            "message": known.get("message")
+            if allowed
+            else "spec.allowedFederations does not list this federation",
         }
         yield {name: value for name, value in use.items() if value}
 
@@ -59,7 +61,7 @@ def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:
 def _accepted(site: Site) -> Fact:
     missing = missing_fields(site)
     if missing:
-        return Fact(ACCEPTED, False, SITE_INCOMPLETE, f"{missing} is left out, which a cluster needs")
+        return Fact(ACCEPTED, False, SITE_INCOMPLETE, f"{missing} is missing, and a cluster needs it")
     return Fact(ACCEPTED, True, FITS)
 
 

@@ -10,11 +10,11 @@ from builders.rig import site_spec
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import BASEL, BERN, control_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Phase, Progress
+from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.access.handover import newest_remote, renew
+from segviz_operator.access.handover import credentials_to_tell, newest_remote, renew
 from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, Desired, decide
 from segviz_operator.plan.workload import WorkloadState
 from segviz_operator.progress.remote import remote_workloads
@@ -92,3 +92,19 @@ def test_credentials_without_an_end_are_left_when_they_change(tmp_path: Path) ->
     left = [renew(store, BERN, lambda each=each: each, 3600, now) for each in (old, old, new, new)]
     assert left == [old, None, new, None]
     assert newest_remote(store, BERN) == (2, new)
+
+
+def test_a_join_file_is_written_when_there_is_none_and_when_credentials_are_renewed(tmp_path: Path) -> None:
+    store, now = FolderStore(tmp_path), datetime(2026, 11, 24, 12, tzinfo=UTC)
+    first, second = (
+        Credentials(name, "s", "t", now + timedelta(hours=hours)) for name, hours in (("1", 1), ("2", 2))
+    )
+    later = now + timedelta(minutes=31)
+    told = [
+        credentials_to_tell(store, BERN, lambda: first, 3600, now, told=False),
+        credentials_to_tell(store, BERN, lambda: second, 3600, now, told=True),
+        # Killed before the file was there: those in the store are told again.
+        credentials_to_tell(store, BERN, lambda: second, 3600, now, told=False),
+        credentials_to_tell(store, BERN, lambda: second, 3600, later, told=True),
+    ]
+    assert told == [first, None, first, second]

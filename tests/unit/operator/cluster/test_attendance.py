@@ -7,15 +7,16 @@ import pytest
 
 from builders.federations import build_spec
 from builders.rig import site_spec
-from segviz_exchange.contract import spec as s
+from segviz_exchange.contract import choices
+from segviz_exchange.contract.site_spec import ClaimSource, State, TrainerPod
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.problem import InvalidManifest, Problem
 
 CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "segviz:consent:radiology:abdomen", "rb")
-POD = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")
-STATE = s.State(s.ClaimSource("state"))
+POD = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")
+STATE = State(ClaimSource("state"))
 
 
 def site(**changes: Any) -> Site:

@@ -8,12 +8,23 @@ import msgspec
 import pytest
 
 from builders.rig import site_spec
+from segviz_exchange.contract import choices
 from segviz_exchange.contract import spec as s
+from segviz_exchange.contract.site_spec import (
+    ClaimSource,
+    Resources,
+    SiteSpec,
+    State,
+    Toleration,
+    TrainerPod,
+    Volume,
+)
 from segviz_exchange.stores.credentials import Credentials
 from segviz_operator.cluster.api.names import Subject, consent_name, job_name, label_value, secret_name
-from segviz_operator.cluster.credentials.store_secret import build_store_secret, secret_seen
+from segviz_operator.cluster.credentials.store_access import Granted
+from segviz_operator.cluster.credentials.store_secret import Recipient, build_store_secret, secret_seen
 from segviz_operator.cluster.objects.federation_job import build_federation_job
-from segviz_operator.cluster.objects.hosting import Host, spec_hash
+from segviz_operator.cluster.objects.hosting import Host, spec_digest
 from segviz_operator.cluster.objects.jobs import job_seen
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.cluster.objects.site_job import build_site_job
@@ -28,29 +39,29 @@ STORE = s.StoreSpec(
     "segviz",
     "eu-central-1",
     "bucket",
-    s.CredentialSource.ASSUME_ROLE,
+    choices.CredentialSource.ASSUME_ROLE,
     3600,
     s.Retention(2),
     s.CABundle("ca", "ca.crt"),
 )
-SETTINGS = s.TrainerPod(s.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
-POD = s.TrainerPod(
-    s.ImagePullPolicy.ALWAYS,
+SETTINGS = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
+POD = TrainerPod(
+    choices.ImagePullPolicy.ALWAYS,
     image="registry.example/trainer@sha256:1",
     image_pull_secrets=("pull",),
     service_account_name="trainer",
-    resources=s.Resources({"cpu": 4}, {"nvidia.com/gpu": 1}),
+    resources=Resources({"cpu": 4}, {"nvidia.com/gpu": 1}),
     node_selector={"gpu": "a100"},
-    tolerations=(s.Toleration(key="gpu", operator="Exists"),),
+    tolerations=(Toleration(key="gpu", operator="Exists"),),
     affinity={"nodeAffinity": {}},
     priority_class_name="high",
     runtime_class_name="nvidia",
 )
 
 
-def site(**changes: object) -> s.SiteSpec:
-    state = s.State(s.ClaimSource("state"))
-    volume = s.Volume(persistent_volume_claim=s.ClaimSource("data"))
+def site(**changes: object) -> SiteSpec:
+    state = State(ClaimSource("state"))
+    volume = Volume(persistent_volume_claim=ClaimSource("data"))
     return site_spec(("liver",), **{"trainer": POD, "state": state, "volume": volume, **changes})
 
 
@@ -171,29 +182,24 @@ def test_consent_and_suspension_elsewhere_restart_nothing_and_an_image_does():
     base = site()
     elsewhere = msgspec.structs.replace(base, allowed_federations=("other/one",), suspend=True)
     newer = msgspec.structs.replace(POD, image="registry.example/trainer@sha256:2")
-    assert spec_hash(elsewhere) == spec_hash(base)
-    assert spec_hash(msgspec.structs.replace(base, trainer=newer)) != spec_hash(base)
+    assert spec_digest(elsewhere) == spec_digest(base)
+    assert spec_digest(msgspec.structs.replace(base, trainer=newer)) != spec_digest(base)
 
 
 def test_a_secret_holds_what_the_pod_reads_and_says_when_it_is_due():
     half = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
     secret = build_store_secret(
         SUBJECT,
-        "hospital-basel",
-        CONSENT,
-        Role.TRAINER,
-        "basel",
-        Credentials("key", "secret"),
-        half,
-        site(),
+        Recipient.at(Host("basel", "hospital-basel", CONSENT, site()), Role.TRAINER),
+        Granted(Credentials("key", "secret"), half),
         "PEM",
     )
     assert secret["metadata"]["name"] == secret_name(SUBJECT, "basel", Role.TRAINER)
     files = {name: base64.b64decode(value) for name, value in secret["data"].items()}
     assert sorted(files) == ["ca.crt", "credentials.json", "site.json"]
     assert json.loads(files["credentials.json"])["accessKey"] == "key"
-    assert msgspec.json.decode(files["site.json"], type=s.SiteSpec) == site()
+    assert msgspec.json.decode(files["site.json"], type=SiteSpec) == site()
     seen = secret_seen(secret)
-    assert not seen.is_due(half.replace(hour=11), seen.spec_hash)
-    assert seen.is_due(half, seen.spec_hash)
+    assert not seen.is_due(half.replace(hour=11), seen.content_digest)
+    assert seen.is_due(half, seen.content_digest)
     assert seen.is_due(half.replace(hour=11), "another spec")

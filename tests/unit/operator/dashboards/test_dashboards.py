@@ -70,7 +70,7 @@ def test_an_alert_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> No
     said = alert["annotations"]
     assert said["summary"]
     assert said["impact"]
-    page = ROOT / "docs/runbooks" / said["runbook_url"].rpartition("/")[2]
+    page = ROOT / "docs/how-to/runbooks" / said["runbook_url"].rpartition("/")[2]
     assert "**What to do.**" in page.read_text(encoding="utf-8")
     names = {each.name for each in metrics_table.all_measures()}
     asked = {re.sub(r"_count$", "", name) for name in re.findall(r"segviz_[a-z_]+", alert["expr"])}
@@ -78,7 +78,7 @@ def test_an_alert_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> No
 
 
 def test_every_panel_links_to_a_runbook_that_there_is() -> None:
-    there = {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")}
+    there = {path.stem for path in (ROOT / "docs/how-to/runbooks").glob("*.md")}
     assert {panel.runbook for panel in ALL} <= there
 
 

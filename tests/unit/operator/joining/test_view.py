@@ -11,7 +11,9 @@ from rich.console import Console
 from builders.synthetic import BASEL, CHUR, DIGEST, control_of
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.join import Invitation, encode_invitation, read_invitation
-from segviz_exchange.contract.records import Phase, Progress, Round, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Round
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
@@ -101,5 +103,5 @@ def test_what_is_no_join_file_is_refused(tmp_path: Path, old: str, new: str) -> 
     text = encode_invitation(INVITATION).decode()
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(Refusal, match=r"basel\.json: no join file"):
+    with pytest.raises(Refusal, match=r"basel\.json: not a join file"):
         read_invitation(path)

@@ -39,10 +39,10 @@ def _sites(changes: Mapping[str, Mapping[str, Any]]) -> list[Site]:
     return [_site(key, changes.get(key, {})) for key in ORGANS]
 
 
-def _past(*bound: str, organs: tuple[str, ...] = ("liver", "spleen")) -> Past:
+def _past(*bound: str, organs: tuple[str, ...] = ("liver", "spleen"), carriers: tuple[str, ...] = ()) -> Past:
     """Basel, bern and chur were accepted as they are; the `bound` ones have delivered."""
     sites = {key.partition("/")[0]: KnownSite(key, _site(key, {}).spec) for key in ORGANS}
-    return Past("default/abdomen", {}, sites, frozenset(bound), frozenset(organs))
+    return Past("default/abdomen", {}, sites, frozenset(bound), frozenset(organs), frozenset(carriers))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ REFUSED: dict[str, Case] = {
     "a site that is not there": Case(
         acceptance.SITE_NOT_FOUND,
         "spec.sites[0].siteRef",
-        ('"basel/livre" names no SegVizSite', "Did you mean basel/liver?"),
+        ('"basel/livre" refers to a SegVizSite that does not exist', "Did you mean basel/liver?"),
         {"spec.sites[0].siteRef.name": "livre"},
     ),
     "an evaluation site that is to train": Case(
@@ -182,7 +182,7 @@ REFUSED: dict[str, Case] = {
     "an alias that is given to another site": Case(
         acceptance.SITE_CHANGED,
         "spec.sites[1].siteRef",
-        ('"chur/abdomen" was bern/spleen so far', "an alias of its own"),
+        ('"chur/abdomen" stood for bern/spleen until now', "an alias of its own"),
         {"spec.sites[1].siteRef": EXTERNAL["siteRef"]},
         {"chur/abdomen": {"spec.role": "Training"}},
         _past("bern"),
@@ -190,14 +190,29 @@ REFUSED: dict[str, Case] = {
     "an organ that the one head has no channel for": Case(
         acceptance.ORGAN_TOO_LATE,
         "spec.sites[1]",
-        ('"bern" annotates spleen, which no site did', "Start a new federation that has spleen"),
+        ('"bern" annotates spleen, which no site annotated', "Start a new federation that has spleen"),
         {"spec.objective": "Marginal"},
         past=_past(organs=("liver", "pancreas")),
+    ),
+    "new sites in place of all that train": Case(
+        acceptance.NO_SITE_STAYS,
+        "spec.sites",
+        ("removes every site that is training (basel)", "Keep at least one of them until a new site"),
+        {"spec.sites[0]": REMOVED},
+        past=_past("basel", carriers=("basel",)),
+    ),
+    "the last site that trains, where another has withdrawn": Case(
+        acceptance.NO_SITE_STAYS,
+        "spec.sites",
+        ("removes every site that is training (basel)",),
+        {"spec.sites[0]": REMOVED},
+        {"bern/spleen": {"spec.allowedFederations": []}},
+        _past("basel", "bern", carriers=("basel", "bern")),
     ),
     "a window of its own where all use one": Case(
         acceptance.WINDOW_NOT_ALLOWED,
         "spec.sites[0]",
-        ('"basel" has a window of its own for its data set ct', "siteWindows to true"),
+        ('"basel" sets a window for its data set ct', "siteWindows to true"),
         sites={"basel/liver": {"spec.dataSets[0].window": [-57, 164]}},
     ),
     "Central with several sites": Case(
@@ -289,6 +304,29 @@ def test_under_one_head_a_site_may_leave_and_one_with_known_organs_may_join():
 
 def test_a_head_of_its_own_may_come_at_any_time():
     accept(_federation({}), _sites({}), _past("basel", organs=("liver",)))
+
+
+def test_all_may_be_replaced_before_the_first_model_is_there():
+    accept(_federation({"spec.sites[0]": REMOVED}), _sites({}), _past("basel"))
+
+
+def test_a_site_that_trains_may_leave_where_another_one_stays():
+    accept(_federation({"spec.sites[0]": REMOVED}), _sites({}), _past(carriers=("basel", "bern")))
+
+
+def test_an_owners_no_holds_where_nobody_is_left_by_it():
+    accepted = accept(
+        _federation({}),
+        _sites({key: {"spec.allowedFederations": []} for key in ("basel/liver", "bern/spleen")}),
+        _past("basel", "bern", carriers=("basel", "bern")),
+    )
+    assert accepted.withdrawn == ("basel", "bern")
+
+
+def test_a_site_that_is_away_is_not_taken_out_by_an_edit():
+    past = _past(carriers=("basel",))
+    accepted = accept(_federation({}), _sites({}), past, absent=frozenset({"basel"}))
+    assert list(accepted.members) == ["bern"]
 
 
 WITHDRAWN = {"spec.allowedFederations": [], "spec.split": {"train": 80, "validation": 10, "test": 10}}

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from builders.mistakes import build_site
-from segviz_operator.manifests.digest import fingerprint
+from segviz_operator.manifests.digest import digest
 from segviz_operator.manifests.manifest import Site, parse
 from segviz_operator.manifests.past import DigestedSite
 
@@ -36,11 +36,11 @@ def test_an_optional_field_of_a_newer_version_changes_nothing() -> None:
         ignored: tuple[int, ...] = ()
 
     organs = {"liver": [1, 2]}
-    assert fingerprint([Now("ct", organs)]) == fingerprint([Newer("ct", organs)])
-    assert fingerprint([Newer("ct", organs, ignored=(3,))]) != fingerprint([Newer("ct", organs)])
-    assert fingerprint([Newer("ct", organs, window=[0])]) != fingerprint([Newer("ct", organs)])
+    assert digest([Now("ct", organs)]) == digest([Newer("ct", organs)])
+    assert digest([Newer("ct", organs, ignored=(3,))]) != digest([Newer("ct", organs)])
+    assert digest([Newer("ct", organs, window=[0])]) != digest([Newer("ct", organs)])
 
 
 def test_nothing_that_is_said_is_lost() -> None:
     said = [0, False, "", "a", [1, 2], [2, 1], {"a": 0}, {"b": 0}, [[1], 2], [1, [2]]]
-    assert len({fingerprint(each) for each in said}) == len(said)
+    assert len({digest(each) for each in said}) == len(said)

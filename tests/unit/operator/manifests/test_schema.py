@@ -1,4 +1,5 @@
 import contextlib
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from builders.mistakes import (
     build_site,
     changed,
 )
-from segviz_exchange.contract.spec import FederationSpec, Norm, Part, SiteSpec
+from segviz_exchange.contract.choices import Norm
+from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.contract.spec import FederationSpec, Part
 from segviz_operator.manifests.defaulting import with_defaults
 from segviz_operator.manifests.manifest import parse
 from segviz_operator.manifests.problem import InvalidManifest
@@ -124,14 +127,31 @@ def _same_fields(schema: dict[str, Any], part: type[Part], path: str) -> None:
         inner = schema["properties"][name]
         optional = "default" not in inner and name not in schema.get("required", ())
         assert optional == (not field.required) or inner.get("nullable"), f"{path}.{name}"
-        nested = _struct_in(field.type)
+        nested = _kind_in(field.type, Part)
         if nested is not None:
             _same_fields(inner.get("items", inner), nested, f"{path}.{name}")
 
 
-def _struct_in(annotation: Any) -> type[Part] | None:
+def _kind_in(annotation: Any, kind: type[Any]) -> type[Any] | None:
     candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((each for each in candidates if isinstance(each, type) and issubclass(each, Part)), None)
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, kind)), None)
+
+
+@pytest.mark.parametrize(("kind", "spec"), [(FEDERATION, FederationSpec), (SITE, SiteSpec)])
+def test_the_schema_and_the_types_have_the_same_choices(kind: str, spec: type[Part]):
+    _same_choices(schemas()[kind]["properties"]["spec"], spec, "spec")
+
+
+def _same_choices(schema: dict[str, Any], part: type[Part], path: str) -> None:
+    for field in msgspec.structs.fields(part):
+        inner, where = schema["properties"][field.encode_name], f"{path}.{field.encode_name}"
+        inner = inner.get("items", inner)
+        choices = _kind_in(field.type, StrEnum)
+        if choices is not None:
+            assert {each.value for each in choices} == set(inner.get("enum", ())), where
+        nested = _kind_in(field.type, Part)
+        if nested is not None:
+            _same_choices(inner, nested, where)
 
 
 def test_the_schema_knows_every_phase():

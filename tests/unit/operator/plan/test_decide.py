@@ -24,14 +24,19 @@ from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.decide import (
     MAX_FAILURES,
     Action,
+    Backoff,
     CreateWorkload,
     DeleteWorkload,
     Desired,
     Observed,
     WriteControl,
     decide,
+    describe_end,
+    failure_of,
+    missing_exports,
+    next_control,
 )
-from segviz_operator.plan.workload import WorkloadRole
+from segviz_operator.plan.workload import Workload, WorkloadRole
 
 
 def create(role: str, site: str | None = None, attempt=1, failures=0, milestone=0) -> Action:
@@ -216,6 +221,18 @@ CASES = {
         seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.DONE, ago=5)),
         [create("Trainer", "bern", attempt=2, failures=1)],
     ),
+    "a site with an outcome is never left out, however it ended": Case(
+        seen(ended("Trainer", "basel", code=Exit.REFUSED), BERN, final=True, outcomes=("basel",)), []
+    ),
+    "nor is it for failing six times": Case(
+        seen(
+            ended("Trainer", "basel", code=KILLED, failures=MAX_FAILURES - 1),
+            BERN,
+            final=True,
+            outcomes=("basel",),
+        ),
+        [],
+    ),
     "with every outcome the model is exported": Case(seen(final=True, outcomes=BOTH), [create("Export")]),
     "a lost export is made again": Case(
         seen(ended("Export", code=KILLED, ago=5), final=True, outcomes=BOTH),
@@ -237,6 +254,37 @@ CASES = {
         [],
         wanted(evaluation_sites=("btcv",), fineTuning=FINE_TUNING),
     ),
+    "an external set that is taken out is stopped": Case(
+        seen(
+            running("Evaluation", "btcv"),
+            control=build_control(evaluation_sites=("btcv",)),
+            final=True,
+            outcomes=BOTH,
+            exports=("base",),
+        ),
+        [WriteControl(build_control(2)), delete("Evaluation", "btcv")],
+    ),
+    "one that stays goes on": Case(
+        seen(
+            running("Evaluation", "btcv"),
+            control=build_control(evaluation_sites=("btcv",)),
+            final=True,
+            outcomes=BOTH,
+            exports=("base",),
+        ),
+        [],
+        wanted(evaluation_sites=("btcv",)),
+    ),
+    "what is stopped is stopped in the order of names": Case(
+        seen(BERN, BASEL, AGGREGATOR),
+        [
+            WriteControl(build_control(2, suspend=True)),
+            delete("Aggregator"),
+            delete("Trainer", "basel"),
+            delete("Trainer", "bern"),
+        ],
+        wanted(suspend=True),
+    ),
     "a complete federation needs nothing": Case(seen(final=True, outcomes=BOTH, exports=("base",)), []),
     "nor does it when it is edited": Case(
         seen(final=True, outcomes=BOTH, exports=("base",)), [], wanted(*THREE, suspend=True)
@@ -247,3 +295,49 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_decide(case: Case) -> None:
     assert list(decide(case.desired, case.observed, now=NOON)) == case.expected
+
+
+def test_a_role_waits_twice_as_long_after_each_failure_and_five_minutes_at_most() -> None:
+    waits = [Backoff().after(failures).total_seconds() for failures in range(1, 9)]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_first_attempt_has_nothing_behind_it() -> None:
+    assert CreateWorkload(WorkloadRole.TRAINER, "basel", 1) == create("Trainer", "basel", 1, 0, 0)
+
+
+ENDS = {
+    "exit code 1: boom": ended("Trainer", code=1),
+    "exit code 1": ended("Trainer", code=1, message=""),
+    "signal 9: boom": ended("Trainer", code=KILLED),
+    "no record: boom": ended("Trainer", code=0),
+}
+
+
+@pytest.mark.parametrize(("said", "workload"), ENDS.items(), ids=ENDS)
+def test_an_end_is_described(said: str, workload: Workload) -> None:
+    assert describe_end(workload) == said
+
+
+def test_a_control_has_its_members_and_their_organs_in_order() -> None:
+    desired = replace(wanted(), organs={"bern": ("spleen", "kidneys"), "basel": ("liver",)})
+    members = next_control(desired, Observed()).members
+    assert [(alias, member.organs) for alias, member in members.items()] == [
+        ("basel", ("liver",)),
+        ("bern", ("kidneys", "spleen")),
+    ]
+
+
+def test_with_fine_tuning_there_are_two_models_to_export() -> None:
+    tuned = build_control(fineTuning=FINE_TUNING)
+    assert missing_exports(build_control(), seen()) == ("base",)
+    assert missing_exports(tuned, seen()) == ("base", "tuned")
+    assert missing_exports(tuned, seen(exports=("base",))) == ("tuned",)
+
+
+def test_too_few_sites_for_the_final_model_are_told_with_who_is_left_out_and_why() -> None:
+    sites = ("geneva", "bern", "basel")
+    control = build_control(1, sites, {"geneva": "refused: no disk", "bern": "refused: half a file"})
+    assert failure_of(control, seen(control=control, final=True)) == (
+        "QuorumLost: 1 of the 3 sites needed are left (bern: refused: half a file; geneva: refused: no disk)"
+    )

@@ -6,7 +6,7 @@ from builders.federations import build_control
 from builders.situations import AGGREGATOR, BOTH, LOST_QUORUM, ended, seen
 from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.decide import Observed
-from segviz_operator.plan.phase import FederationPhase, phase_of
+from segviz_operator.plan.phase import FederationPhase, SitePhase, phase_of
 
 PHASES = {
     "before anything is written": (Observed(), FederationPhase.PENDING),
@@ -60,3 +60,36 @@ PHASES = {
 @pytest.mark.parametrize(("observed", "expected"), PHASES.values(), ids=PHASES)
 def test_phase(observed: Observed, expected: FederationPhase) -> None:
     assert phase_of(observed)[0] == expected
+
+
+REASONS = {
+    "not started yet": Observed(),
+    "the sites check their data and upload the start model": seen(),
+    "round 1 of 3": seen(newest_round=0),
+    "round 3 of 3": seen(newest_round=3),
+    "waiting for basel": seen(newest_round=3, final=True, outcomes=("bern",)),
+    "exporting the model": seen(newest_round=3, final=True, outcomes=BOTH),
+    "scoring btcv, flare": seen(
+        control=build_control(evaluation_sites=("flare", "btcv")),
+        newest_round=3,
+        final=True,
+        outcomes=BOTH,
+        exports=("base",),
+    ),
+    "everything is done": seen(newest_round=3, final=True, outcomes=BOTH, exports=("base",)),
+    "QuorumLost: round 2 has 1 of the 2 sites it needs": seen(failures=[LOST_QUORUM]),
+    "spec.suspend is true": seen(control=build_control(suspend=True)),
+}
+
+
+@pytest.mark.parametrize(("reason", "observed"), REASONS.items(), ids=REASONS)
+def test_a_phase_says_what_it_waits_for(reason: str, observed: Observed) -> None:
+    assert phase_of(observed)[1] == reason
+
+
+def test_the_words_of_the_phases_are_part_of_the_api() -> None:
+    assert " ".join(FederationPhase) == ("Pending Training FineTuning Evaluating Complete Failed Suspended")
+    assert " ".join(SitePhase) == (
+        "Starting Preparing Waiting Scoring Training FineTuning Testing Done Restarting Silent Suspended "
+        "LeftOut Failed"
+    )

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from builders.federations import build_control
 from builders.synthetic import BASEL, BERN, control_of, update_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Preflight, Record, RoundScores, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Preflight
+from segviz_exchange.contract.records import Control, Record, Round, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.progress.observe import MAX_ROUND_BYTES, Observer
 
@@ -63,3 +66,29 @@ def test_what_is_no_record_is_read_once_and_again_when_it_is_replaced(store: Cou
     put(store, key, Preflight(1, ()))
     records = observer.read()
     assert (records.invalid, records.sites[BASEL].preflight) == ((), Preflight(1, ()))
+
+
+FIRST = build_control(1, ("basel", "bern"))
+JOINED_BY_GENEVA = build_control(2, ("basel", "bern", "geneva"))
+NOBODY_LEFT = build_control(2, ("basel", "bern"), {"basel": "refused", "bern": "refused"})
+CARRIERS: dict[str, tuple[Control, set[str]]] = {
+    "a site that joined since is none yet": (JOINED_BY_GENEVA, {"basel", "bern"}),
+    "a site that left is none any more": (build_control(2, ("bern",)), {"bern"}),
+    "a site that was given up is none": (build_control(2, ("basel", "bern"), {"basel": "refused"}), {"bern"}),
+    "where all were given up all are": (NOBODY_LEFT, {"basel", "bern"}),
+}
+
+
+@pytest.mark.parametrize(("newest", "carriers"), CARRIERS.values(), ids=CARRIERS)
+def test_by_whom_the_open_round_can_close(tmp_path: Path, newest: Control, carriers: set[str]) -> None:
+    store = FolderStore(tmp_path)
+    for control in (FIRST, newest):
+        store.put(keys.control(control.number), encode(control))
+    store.put(keys.round_record(0), encode(Round(0, 1, "0" * 64, 1, ("basel",))))
+    assert Observer(store).read().carriers == carriers
+
+
+def test_before_the_first_model_nobody_is_bound_to_stay(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put(keys.control(1), encode(FIRST))
+    assert Observer(store).read().carriers == frozenset()

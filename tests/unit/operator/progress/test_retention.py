@@ -10,17 +10,19 @@ import pytest
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import BASEL, BERN, control_of
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
-from segviz_exchange.contract.spec import Selection
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Entry
 from segviz_operator.progress.observe import FederationRecords
-from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge
+from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge, sweep
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CONTROL = control_of(TWO, rounds=5)
 LAST = control_of(TWO, rounds=5, selection=Selection.LAST)
 PATIENT = control_of(TWO, rounds=5, min_sites=1, round_timeout="1m")
+HURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout="100s")
+UNHURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout="2m")
 COMMITTED = {0: 500, 1: 400, 2: 300, 3: 200, 4: 100}
 """Seconds before noon."""
 
@@ -93,6 +95,27 @@ def test_a_model_of_two_rounds_stays_with_either() -> None:
     assert expendable(replace(records, rounds=same), blobs_in(MODELS), 2) == (model(2),)
 
 
+def with_state(records: FederationRecords) -> FederationRecords:
+    """Each round also names the state of a server optimiser."""
+    named = {n: msgspec.structs.replace(each, state=digest(100 + n)) for n, each in records.rounds.items()}
+    return replace(records, rounds=named)
+
+
+def test_the_state_of_the_server_optimiser_goes_with_its_round() -> None:
+    states = [entry(model(100 + number), seconds) for number, seconds in COMMITTED.items()]
+    gone = expendable(with_state(records_of(LAST)), blobs_in([*MODELS, *states]), 2)
+    assert gone == (model(1), model(2), model(101), model(102))
+
+
+def test_round_0_does_not_take_the_best_ones_place() -> None:
+    records = records_of(CONTROL, best=1)
+    start = {
+        alias: replace(site, scores={**site.scores, 0: msgspec.structs.replace(site.scores[1], round=0)})
+        for alias, site in records.sites.items()
+    }
+    assert model(1) not in expendable(replace(records, sites=start), blobs_in(MODELS), 2)
+
+
 def test_a_blob_that_no_record_names_stays() -> None:
     stranger = entry(keys.global_blob("f" * 64), 1000)
     assert stranger.key not in expendable(records_of(LAST), blobs_in([*MODELS, stranger]), 2)
@@ -108,8 +131,11 @@ UPDATES = {
     "of the round that is open": (CONTROL, 5, None, 50, False),
     "of the second of a commit": (CONTROL, 5, None, 200, False),
     "one more roundTimeout has not passed": (PATIENT, 5, None, 201, True),
-    "the timeout, two rounds on": (control_of(TWO, min_sites=1, round_timeout="2m"), 5, None, 201, False),
+    "the timeout, two rounds on": (UNHURRIED, 5, None, 201, False),
     "of the last round, when training is over": (CONTROL, 5, 4, 150, True),
+    "as soon as one more roundTimeout has passed": (HURRIED, 5, None, 201, True),
+    "of the last round, as soon as that has passed": (HURRIED, 5, 4, 150, True),
+    "of the last round, before that": (UNHURRIED, 5, 4, 150, False),
     "before any round but the first": (CONTROL, 1, None, 501, False),
 }
 
@@ -119,6 +145,22 @@ def test_updates(control: Control, rounds: int, final: int | None, age: float, g
     blob = update(age)
     records = records_of(control, rounds=rounds, final=final)
     assert (blob.key in expendable(records, blobs_in([blob]), 2)) is goes
+
+
+def test_without_a_timeout_updates_go_with_the_next_rounds_commit() -> None:
+    blob = update(201)
+    records = replace(records_of(CONTROL), now=NOON - timedelta(seconds=100))
+    assert expendable(records, blobs_in([blob]), 2) == (blob.key,)
+
+
+def test_it_is_all_the_same_in_which_order_the_records_come() -> None:
+    records, listed = records_of(LAST), [*MODELS, update(201), update(150)]
+    shuffled = replace(
+        records,
+        rounds=dict(reversed(records.rounds.items())),
+        committed=dict(reversed(records.committed.items())),
+    )
+    assert expendable(shuffled, blobs_in(listed), 2) == expendable(records, blobs_in(listed), 2)
 
 
 def test_records_and_releases_stay() -> None:
@@ -139,6 +181,30 @@ def test_a_federation_without_a_round_keeps_all() -> None:
     assert expendable(snapshot(CONTROL), blobs_in([update(900)]), 1) == ()
 
 
+def test_what_may_go_is_sorted_whatever_the_order_of_the_listing() -> None:
+    listed = [update(201, BERN), update(301, BASEL), *reversed(MODELS)]
+    gone = expendable(records_of(CONTROL), blobs_in(listed), 2)
+    assert (list(gone), len(gone)) == (sorted(gone), 4)
+
+
+def test_one_sweep_deletes_a_hundred_at_most(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    listed = [entry(keys.site_blob(BASEL, f"{number:064x}"), 400) for number in range(101)]
+    for each in listed:
+        store.put(each.key, b"x")
+    assert len(sweep(store, records_of(CONTROL), listed, 2)) == 100
+
+
+def test_what_a_sweep_leaves_goes_in_the_next_turn(tmp_path: Path) -> None:
+    store, records = FolderStore(tmp_path), records_of(CONTROL)
+    listed = [entry(keys.site_blob(BASEL, f"{number:064x}"), 400) for number in range(101)]
+    for each in listed:
+        store.put(each.key, b"x")
+    sweeper = Sweeper(store)
+    assert sweeper.sweep(records, listed, 2) == 100
+    assert sweeper.sweep(records, listed[100:], 2) == 1
+
+
 def test_deletes_are_bounded_and_go_on(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     for number in range(5):
@@ -154,7 +220,7 @@ def test_a_sweep_is_made_now_and_then(tmp_path: Path) -> None:
     store, records = FolderStore(tmp_path), records_of(LAST)
     for number in COMMITTED:
         store.put(model(number), b"x")
-    sweeper = Sweeper(store, every_seconds=60)
+    sweeper = Sweeper(store)
     assert sweeper.sweep(records, store.list(""), None) == 0
     assert sweeper.sweep(records, store.list(""), 2) == 2
     store.put(model(1), b"x")

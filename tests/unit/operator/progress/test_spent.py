@@ -6,7 +6,8 @@ from rich.console import Console
 
 from builders.synthetic import BASEL, BERN, DIGEST, control_of, update_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Final, Round, Spent, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.records import Final, Round, Spent
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.cluster.status.federation_status import _privacy
 from segviz_operator.manifests.schema import FEDERATION, schemas

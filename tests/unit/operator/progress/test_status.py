@@ -11,7 +11,9 @@ from rich.console import Console
 from builders.federations import build_control, build_outcome
 from builders.snapshots import NOON, snapshot
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Dice, Phase, Progress, RoundScores, encode
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.contract.records import Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
 from segviz_operator.progress.durations import duration
@@ -60,7 +62,7 @@ def test_a_site_that_has_said_nothing_yet_is_starting() -> None:
 def test_the_whole_federation() -> None:
     status = build_status("abdomen", running())
     assert (status.phase, status.round, status.rounds) == ("Training", 1, 3)
-    assert status.mean_dice == pytest.approx(0.2), "round 1 is not scored by bern yet"
+    assert status.newest_mean_dice == pytest.approx(0.2), "round 1 is not scored by bern yet"
     assert status.eta_seconds == 40.0 + 60.0, "the rest of round 2, and round 3"
     assert status.share == pytest.approx((1 + 0.25) / 3), "basel is half-way, bern at the start"
 
@@ -117,6 +119,11 @@ def test_a_site_that_has_delivered_is_awaited_by_nobody() -> None:
         "abdomen", replace(records, sites={"basel": delivered}), paused=frozenset({"basel"})
     )
     assert status.reason == "round 2 of 3"
+
+
+def test_a_site_that_owes_its_test_of_the_final_model_is_awaited() -> None:
+    records = replace(running(), final=Final(1, 1, {}), now=NOON + timedelta(minutes=6))
+    assert "for basel (silent since" in build_status("abdomen", records).reason
 
 
 def test_a_site_without_heartbeats_is_silent() -> None:

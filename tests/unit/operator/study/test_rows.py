@@ -72,10 +72,13 @@ def test_merge_patch_follows_rfc_7386() -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "a field of the study": ({"baselin": "Local"}, "spec.baselin is no field. Did you mean baseline?"),
+    "a field of the study": (
+        {"baselin": "Local"},
+        "spec.baselin is an unknown field. Did you mean base",
+    ),
     "a name": (
         {"rows": [{"name": "Local+FT"}]},
-        'spec.rows[0].name "Local+FT" is not written as it must be',
+        'spec.rows[0].name "Local+FT" has the wrong form',
     ),
     "no rows": ({"rows": []}, "spec.rows [] has 0 entries"),
     "a row twice": (
@@ -100,8 +103,8 @@ def test_a_mistake_in_a_row_is_told_with_the_row() -> None:
         {"name": "prox", "spec": {"algorithm": {"name": "FedBN", "proximalMu": 1}, "round": 3}},
     )
     assert "SegVizStudy default/paper: spec.rows[0].spec.algorithm.name" in said
-    assert '"Locl" is no choice. Did you mean Local?' in said
-    assert "spec.rows[1].spec.round is no field. Did you mean rounds?" in said
+    assert '"Locl" is not a valid choice. Did you mean Local?' in said
+    assert "spec.rows[1].spec.round is an unknown field. Did you mean rounds?" in said
     assert "spec.rows[1].spec.algorithm.proximalMu" in said
 
 
@@ -114,20 +117,20 @@ def test_a_row_that_does_not_fit_its_sites_is_told_with_the_row() -> None:
 
 def test_references_must_be_rows() -> None:
     said = _complaint({"name": "Local"}, {"name": "FedBN"}, baseline="Locall", central="zzz")
-    assert 'spec.baseline "Locall" is no row of this study. Did you mean Local?' in said
-    assert 'spec.central "zzz" is no row of this study. The rows are Local, FedBN.' in said
+    assert 'spec.baseline "Locall" is not a row of this study. Did you mean Local?' in said
+    assert 'spec.central "zzz" is not a row of this study. The rows are Local, FedBN.' in said
 
 
 def test_names_that_would_share_a_folder_are_told_apart() -> None:
     said = _complaint({"name": "Fed AVG"}, {"name": "fed-avg"})
     assert "spec.rows[1].name" in said
-    assert "both would have the folder fed-avg" in said
+    assert "both would use the folder fed-avg" in said
 
 
 def test_a_federation_that_is_not_there_is_told() -> None:
-    assert 'spec.federation "abdomn" names no SegVizFederation that there is. Did you mean abdomen?' in (
-        _complaint({"name": "a"}, federation="abdomn")
-    )
+    said = _complaint({"name": "a"}, federation="abdomn")
+    assert 'spec.federation "abdomn" refers to a SegVizFederation that does not exist.' in said
+    assert "Did you mean abdomen?" in said
 
 
 def test_the_eta_goes_by_epochs_trained_here() -> None:

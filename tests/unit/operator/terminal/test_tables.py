@@ -40,6 +40,16 @@ def build(sites: tuple[str, ...] = ("basel", "bern"), **changes) -> Report:
     return report
 
 
+def renamed(report: Report, **aliases: str) -> Report:
+    rows = tuple(
+        msgspec.structs.replace(cell, site=aliases.get(cell.site, cell.site)) for cell in report.rows
+    )
+    owners = {
+        organ: tuple(aliases.get(site, site) for site in sites) for organ, sites in report.owners.items()
+    }
+    return msgspec.structs.replace(report, rows=rows, owners=owners)
+
+
 def printed(report: Report, width: int = 80) -> list[str]:
     console = Console(width=width, file=io.StringIO(), highlight=False)
     print_report(report, console)
@@ -57,6 +67,25 @@ def test_rows_are_methods_and_columns_are_organs() -> None:
     assert cells(lines, "FedBN") == [["0.90 ± 0.04", "0.80 ± 0.10"], ["0.50 ± 0.25", "-"]]
     assert cells(lines, "FedBN+FT") == [["0.95 ± 0.02", "0.70 ± 0.30"], ["0.62 ± 0.12", "-"]]
     assert cells(lines, "cases") == [["12", "5"], ["4", "-"]]
+
+
+def header(lines: list[str]) -> list[list[str]]:
+    """The words between the first table's title and its rule."""
+    title = next(number for number, line in enumerate(lines) if line.endswith("cases)"))
+    rule = next(number for number, line in enumerate(lines) if "──" in line)
+    return [line.split() for line in lines[title + 1 : rule] if line.strip()]
+
+
+def test_the_site_of_each_column_stands_below_its_organ() -> None:
+    assert header(printed(build())) == [["liver", "spleen"], ["basel", "bern"]]
+
+
+def test_where_every_site_is_called_as_its_organ_the_header_has_one_row() -> None:
+    assert header(printed(renamed(build(), basel="liver", bern="spleen"))) == [["liver", "spleen"]]
+
+
+def test_where_one_site_is_called_otherwise_every_site_is_named() -> None:
+    assert header(printed(renamed(build(), basel="liver"))) == [["liver", "spleen"], ["liver", "bern"]]
 
 
 def test_surfaces_are_shown_below_dice_where_a_site_reports_them() -> None:

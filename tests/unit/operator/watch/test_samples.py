@@ -17,6 +17,7 @@ from segviz_exchange.contract.keys import federation_of, federation_prefix
 from segviz_exchange.contract.records import (
     Dice,
     Failure,
+    Final,
     Rejection,
 )
 from segviz_exchange.stores.folder import FolderStore
@@ -53,6 +54,8 @@ HERE = ("radiology", "abdomen")
         (("segviz_federation_round", *HERE), 1),
         (("segviz_federation_rounds", *HERE), 3),
         (("segviz_federation_dice_ratio", *HERE), 0.6),
+        (("segviz_federation_best_round", *HERE), 1),
+        (("segviz_federation_newest_dice_ratio", *HERE), 0.6),
         (("segviz_federation_organ_dice_ratio", *HERE, "liver"), 0.7),
         (("segviz_federation_round_dice_ratio", *HERE, "liver", "0"), 0.1),
         (("segviz_federation_organ_dice_change_ratio", *HERE, "liver"), 0),
@@ -127,6 +130,23 @@ def test_the_end_has_test_scores_and_no_open_round() -> None:
     basel = replace(records.sites["basel"], outcome=outcome)
     found = values(watched(replace(records, sites={**records.sites, "basel": basel})))
     assert found["segviz_evaluation_dice_ratio", *HERE, "basel", "test", "base", "liver"] == 0.8
+
+
+def test_a_site_has_delivered_once_what_is_needed_of_it_is_there() -> None:
+    records = running()
+    basel = replace(records.sites["basel"], newest_update=2)
+    found = values(watched(replace(records, sites={**records.sites, "basel": basel})))
+    assert found["segviz_site_delivered", *HERE, "basel"] == 1
+    assert found["segviz_site_delivered", *HERE, "bern"] == 0
+    assert found["segviz_federation_sites", *HERE, "delivered"] == 1
+
+
+def test_with_the_final_model_a_site_has_delivered_once_it_has_tested_it() -> None:
+    records = replace(running(), final=Final(1, 1, {}))
+    basel = replace(records.sites["basel"], outcome=build_outcome("basel"))
+    found = values(watched(replace(records, sites={**records.sites, "basel": basel})))
+    assert found["segviz_site_delivered", *HERE, "basel"] == 1
+    assert found["segviz_site_delivered", *HERE, "bern"] == 0
 
 
 def test_a_dice_that_falls_is_compared_with_three_rounds_before() -> None:

@@ -6,9 +6,11 @@ import torch
 from scipy.ndimage import affine_transform
 
 from builders.volumes import ORGANS, WINDOWED, write_case
-from segviz_exchange.contract.spec import Augmentation, MemoryFormat, OptimizerState, Precision, Training
+from segviz_exchange.contract.choices import Augmentation, MemoryFormat, OptimizerState, Precision
+from segviz_exchange.contract.spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
-from segviz_trainer.batches.sampling import Batch, epoch_batches, steps_per_epoch
+from segviz_trainer.batches.prefetch import Prefetch
+from segviz_trainer.batches.sampling import Batch, batch_makers, epoch_batches, steps_per_epoch
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 
 SHAPE = (24, 28, 20)
@@ -60,7 +62,7 @@ def test_a_batch_holds_crops_of_its_volumes(cases: tuple[PreparedCase, ...]) -> 
     first = batches(cases)[0]
     assert (first.image.shape, first.image.dtype) == ((6, 1, 16, 16, 8), torch.float32)
     assert (first.label.shape, first.label.dtype) == ((6, 1, 16, 16, 8), torch.uint8)
-    assert first.organs == (frozenset({1}),) * 6
+    assert first.annotated == (frozenset({1}),) * 6
     assert torch.isfinite(first.image).all()
     assert set(first.label.unique().tolist()) <= {0, 2}
 
@@ -151,3 +153,11 @@ def test_the_identity_is_a_plain_crop() -> None:
     affine_crop(image, np.zeros(SHAPE, np.uint8), (3, -6, 18), np.eye(3), turned, label)
     plain_crop(image, (3, -6, 18), plain)
     np.testing.assert_allclose(turned, plain, atol=1e-6)
+
+
+def test_batches_made_out_of_order_and_beside_each_other_are_the_same(
+    cases: tuple[PreparedCase, ...],
+) -> None:
+    makers = list(batch_makers(cases, training(), 1, "basel", 2, 3))
+    backwards = list(Prefetch(workers=3, ahead=3).run(makers[::-1]))
+    assert all(map(same, batches(cases), backwards[::-1]))

@@ -6,10 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from builders.volumes import liver_label, ramp, write_volume
-from segviz_exchange.contract.spec import CaseRange
+from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import data
-from segviz_trainer.cli.model import case_range, evaluate, organ_ids
+from segviz_trainer.cli.model import evaluate
+from segviz_trainer.cli.options import case_range, organ_ids
 
 SHAPE = (20, 18, 16)
 
@@ -37,9 +38,9 @@ def test_the_ids_of_an_organ_named_twice_add_up() -> None:
 
 
 TOLERANCES = {
-    "liver=abc": "--tolerance liver=abc: 'abc' is no length from 0 to 1000 mm",
-    "liver=nan": "'nan' is no length",
-    "liver=-1": "'-1' is no length",
+    "liver=abc": "--tolerance liver=abc: 'abc' is not a length between 0 and 1000 mm",
+    "liver=nan": "'nan' is not a length",
+    "liver=-1": "'-1' is not a length",
     "lever=5": "--tolerance lever=5: no --organ is named 'lever', only liver",
     "liver": "--tolerance liver: write it as NAME=VALUE",
 }
@@ -59,7 +60,7 @@ def test_a_tolerance_that_is_none_is_told_before_the_model_is_opened(
 def test_two_tolerances_of_one_organ_are_refused(tmp_path: Path) -> None:
     twice = ["--tolerance", "liver=3", "--tolerance", "liver=5"]
     message = refused(evaluate, tmp_path / "no-model", kits19(tmp_path / "set"), "--organ", "liver=1", *twice)
-    assert "--tolerance liver=5: liver has one already" in message
+    assert "--tolerance liver=5: liver already has a tolerance" in message
 
 
 # --- files to write -------------------------------------------------------------------------------------
@@ -72,14 +73,14 @@ def test_a_missing_folder_for_the_scores_is_told_before_the_model_is_opened(
     kits19(tmp_path / "set")
     file = tmp_path / "none/scores"
     message = refused(evaluate, tmp_path / "no-model", tmp_path / "set", "--organ", "liver=1", option, file)
-    assert message == f"{option} {file}: there is no folder {file.parent}. Make it first."
+    assert message == f"{option} {file}: the folder {file.parent} does not exist. Create it first."
 
 
 def test_a_missing_folder_for_the_sheet_is_told_before_any_case_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     message = refused(data, "check", folder, "--sheet", tmp_path / "none/sheet.html")
-    assert f"there is no folder {tmp_path / 'none'}" in message
+    assert f"the folder {tmp_path / 'none'} does not exist" in message
 
 
 # --- a range of cases -----------------------------------------------------------------------------------

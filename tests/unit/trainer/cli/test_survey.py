@@ -60,4 +60,4 @@ def test_odd_files_each_get_a_line_that_names_them() -> None:
 
 def test_a_folder_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(data, ["check", str(tmp_path)])
-    assert "has no NIfTI file" in str(done.exception)
+    assert "contains no NIfTI file" in str(done.exception)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from builders.volumes import ORGANS, WINDOWED, liver_label, ramp, write_case
-from segviz_exchange.contract.spec import OnBadCase, Preprocessing
+from segviz_exchange.contract.choices import OnBadCase
+from segviz_exchange.contract.spec import Preprocessing
 from segviz_trainer.data import cache
 from segviz_trainer.data.cache import PreparedCase, prepare, prepare_case
 from segviz_trainer.data.layouts import Case
@@ -34,8 +35,8 @@ def test_a_prepared_case_says_all_that_training_and_scoring_need(tmp_path: Path)
     np.testing.assert_array_equal(case.mapped_label()[0], liver_label() * 2)
     np.testing.assert_array_equal(case.mapped_foreground(), np.flatnonzero(liver_label()))
     np.testing.assert_array_equal(case.native_label(), liver_label() * 2)
-    assert case.native_shape == (8, 10, 6)
-    np.testing.assert_allclose(case.native_affine, np.diag([2, 2, 3, 1]))
+    assert case.native.shape == (8, 10, 6)
+    np.testing.assert_allclose(case.native.matrix, np.diag([2, 2, 3, 1]))
 
 
 def test_a_second_start_reads_the_cache(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from builders.volumes import data_set
-from segviz_exchange.contract.spec import CaseRange, Layout
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.layouts import find_cases, guess_layout
 from segviz_trainer.process.errors import BadDataSet

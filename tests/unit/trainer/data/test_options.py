@@ -9,18 +9,16 @@ import pytest
 import torch
 
 from builders.volumes import write_case
-from segviz_exchange.contract.spec import (
+from segviz_exchange.contract.choices import (
     Augmentation,
-    DataSet,
     Intensity,
-    IntensityScaling,
     Layout,
     MemoryFormat,
     OptimizerState,
     Precision,
-    Preprocessing,
-    Training,
 )
+from segviz_exchange.contract.site_spec import DataSet
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing, Training
 from segviz_trainer.batches.sampling import Batch, epoch_batches
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.labels import IGNORED
@@ -195,7 +193,8 @@ def test_the_papers_preprocessing_makes_a_case(phantom: Path, tmp_path: Path) ->
     paper = Preprocessing(
         IntensityScaling(Intensity.WINDOW, (-200.0, 200.0)), spacing=(1.5, 1.5, 2.0), resize=(256, 256, 128)
     )
-    (case, *_) = prepared(phantom, tmp_path, MERGED, paper)
+    (first, *_) = find_cases(phantom, MERGED, "spec.dataSets[0]")
+    case = prepare_case(first, paper, ORGANS, 512, tmp_path)
     assert case.grid.spacing == pytest.approx((1.5, 1.5, 2.0))
     assert (case.mapped_label() == 1).any()
 

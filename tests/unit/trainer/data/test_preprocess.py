@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from builders.volumes import ORGANS, SPACED, WINDOWED, liver_label, ramp, write_case
-from segviz_exchange.contract.spec import Intensity, IntensityScaling, Preprocessing
+from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.data.preprocess import PreparedVolumes, preprocess
 from segviz_trainer.process.errors import BadCase

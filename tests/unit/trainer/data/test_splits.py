@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segviz_exchange.contract.spec import Split
+from segviz_exchange.contract.site_spec import Split
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.data.splits import split_cases
@@ -31,7 +31,12 @@ def sizes(count: int, split: Split) -> tuple[int, int, int]:
         (10, USUAL, (7, 1, 2)),
         (7, USUAL, (5, 1, 1)),
         (3, USUAL, (1, 1, 1)),
+        (1000, USUAL, (700, 100, 200)),
         (5, Split(train=98, validation=1, test=1), (3, 1, 1)),
+        (5, Split(train=1, validation=1, test=98), (1, 1, 3)),  # the largest part gives, whichever it is
+        (5, Split(train=1, validation=98, test=1), (1, 3, 1)),
+        (5, Split(train=45, validation=45, test=10), (2, 2, 1)),  # the largest remainder first
+        (5, Split(train=50, validation=50, test=0), (3, 2, 0)),  # and of equal ones the first part's
         (5, Split(train=0, validation=0, test=100), (0, 0, 5)),
         (10, Split(train=80, validation=0, test=20), (8, 0, 2)),
     ],
@@ -64,7 +69,9 @@ def test_another_seed_or_data_set_splits_otherwise() -> None:
 
 
 def test_the_split_is_the_same_tomorrow() -> None:
-    assert [case.id for case in split_cases(cases(10), USUAL, seed=0).test] == ["004", "006"]
+    parts = split_cases(cases(20), USUAL, seed=0)
+    assert [case.id for case in parts.validation] == ["005", "018"]
+    assert [case.id for case in parts.test] == ["004", "006", "008", "019"]
 
 
 def test_each_data_set_is_in_each_part() -> None:
@@ -76,3 +83,16 @@ def test_each_data_set_is_in_each_part() -> None:
 def test_too_few_cases_are_refused_with_their_number() -> None:
     with pytest.raises(Refusal, match=r"'liver' has 2 case\(s\) for 3 parts"):
         split_cases(cases(2), USUAL, seed=0)
+
+
+def test_a_part_with_the_smallest_share_wants_a_case_and_one_without_a_share_wants_none() -> None:
+    with pytest.raises(Refusal, match=r"2 case\(s\) for 3 parts"):
+        split_cases(cases(2), Split(train=98, validation=1, test=1), seed=0)
+    assert sizes(2, Split(train=99, validation=0, test=1)) == (1, 0, 1)
+
+
+def test_a_part_is_sorted_by_data_set_and_id() -> None:
+    parts = split_cases(cases(40, "spleen") + cases(40), USUAL, seed=0)
+    for part in (parts.train, parts.validation, parts.test):
+        named = [(case.data_set, case.id) for case in part]
+        assert named == sorted(named)

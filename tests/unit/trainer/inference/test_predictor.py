@@ -17,7 +17,7 @@ from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.overlap import dice
-from segviz_trainer.training.trainer import Device
+from segviz_trainer.network.device import Device
 
 ORGANS = ("kidneys", "liver", "spleen")
 SHAPE = (26, 22, 18)
@@ -104,7 +104,7 @@ def test_a_prediction_lies_where_the_truth_is(
 @pytest.mark.parametrize("preprocessing", [FINER, COARSER], ids=["finer", "coarser"])
 def test_the_prepared_grid_is_another_than_the_native_one(tmp_path: Path, preprocessing: object) -> None:
     case = prepared(tmp_path / "case", "IPL", preprocessing)
-    assert case.image().shape[1:] != case.native_shape == (18, 22, 26)
+    assert case.image().shape[1:] != case.native.shape == (18, 22, 26)
 
 
 @pytest.fixture(scope="module")

@@ -36,14 +36,9 @@ def slow_surface(mask: Mask) -> list[tuple[int, int, int]]:
 
 def slow_agreement(prediction: Mask, truth: Mask, spacing: tuple[float, ...], tolerance: float) -> Agreement:
     """Of two masks that are not empty."""
-    scale = np.array(spacing)
-    there = [np.array(voxel) * scale for voxel in slow_surface(truth)]
-    found = [np.array(voxel) * scale for voxel in slow_surface(prediction)]
-
-    def nearest(ones: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
-        return np.float32([min(float(np.sqrt(((a - b) ** 2).sum())) for b in others) for a in ones])
-
-    one_way, other_way = nearest(found, there), nearest(there, found)
+    there, found = (np.array(slow_surface(mask)) * np.array(spacing) for mask in (truth, prediction))
+    every = np.sqrt(((found[:, None] - there[None]) ** 2).sum(axis=2))
+    one_way, other_way = every.min(axis=1).astype(np.float32), every.min(axis=0).astype(np.float32)
     within = (one_way <= np.float32(tolerance)).sum() + (other_way <= np.float32(tolerance)).sum()
     both = int((prediction & truth).sum())
     return Agreement(

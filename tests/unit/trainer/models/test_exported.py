@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from builders.rig import small_federation
+from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.records import Exported, Variant
 from segviz_exchange.contract.sharing import (
     COUNTER,
     NORM,
@@ -12,7 +15,8 @@ from segviz_exchange.contract.sharing import (
     SHARED_HEAD,
     TensorGroup,
 )
-from segviz_trainer.models.exported import assemble, averaged_norm, for_organ, is_complete, mean
+from segviz_exchange.contract.spec import Evaluation
+from segviz_trainer.models.exported import as_evaluated, assemble, averaged_norm, for_organ, is_complete, mean
 
 GROUPS = {
     "body.conv": TensorGroup(REPRESENTATION, PARAMETER),
@@ -62,6 +66,27 @@ def test_the_averaged_norm_leaves_out_an_organ_that_is_not_exported() -> None:
 
 def test_the_averaged_norm_is_empty_where_norm_is_shared() -> None:
     assert averaged_norm(tensors(body_norm=1), ("liver", "spleen"), GROUPS) == {}
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"),
+    [
+        (EvaluationNorm.AVERAGED, (2.5, 2.5)),
+        (EvaluationNorm.OWN_SITE, (1, 4)),
+        (EvaluationNorm.ADAPTED, (1, 4)),
+    ],
+)
+def test_external_sets_are_scored_with_the_mean_norm_where_it_is_averaged(
+    norm: EvaluationNorm, expected: tuple[float, float]
+) -> None:
+    spec = small_federation(evaluation=Evaluation((), norm, 0.5))
+    organs = ("liver", "spleen")
+    exported = Exported(Variant.BASE, 1, "", 0, organs, organs, spec)
+    held = tensors(body_conv=7, organ__liver__body_norm=1, organ__spleen__body_norm=4)
+    liver, spleen = expected
+    assert as_evaluated(exported, held, GROUPS) == tensors(
+        body_conv=7, organ__liver__body_norm=liver, organ__spleen__body_norm=spleen
+    )
 
 
 def test_an_owners_representation_is_put_under_its_organ() -> None:

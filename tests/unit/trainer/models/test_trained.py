@@ -14,9 +14,10 @@ from monai.bundle import ConfigParser, load, verify_net_in_out
 
 from builders.rig import small_federation
 from segviz_exchange.contract import codec
-from segviz_exchange.contract.records import Exported, encode
+from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.spec import AlgorithmName, Objective
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.model import evaluate, predict
 from segviz_trainer.data.dicom import series_to_nifti
@@ -273,7 +274,7 @@ def test_a_model_without_organs_is_refused(tmp_path: Path) -> None:
     folder = export(tmp_path / "model")
     record = msgspec.json.decode((folder / "model.json").read_bytes(), type=Exported)
     (folder / "model.json").write_bytes(encode(msgspec.structs.replace(record, organs=(), all_organs=())))
-    with pytest.raises(Refusal, match=r"model\.json: names no organ.* HeadsAndNorm"):
+    with pytest.raises(Refusal, match=r"model\.json: lists no organs.* HeadsAndNorm"):
         TrainedModel.open(folder)
 
 

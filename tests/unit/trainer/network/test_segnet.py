@@ -10,6 +10,7 @@ from monai.networks.nets.unet import UNet
 from torch import nn
 
 from builders.rig import small_federation
+from segviz_exchange.contract.choices import Norm, Objective
 from segviz_exchange.contract.sharing import (
     COUNTER,
     NORM,
@@ -18,7 +19,7 @@ from segviz_exchange.contract.sharing import (
     SHARED_HEAD,
     TensorGroup,
 )
-from segviz_exchange.contract.spec import Model, Norm, Objective
+from segviz_exchange.contract.spec import Model
 from segviz_trainer.network.segnet import SegNet, build, groups_of, initialise
 
 DEFAULT = Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, Norm.BATCH, 1)

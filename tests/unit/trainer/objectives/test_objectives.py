@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,9 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, nn
 
 from builders.rig import algorithm, small_federation
+from segviz_exchange.contract.choices import AlgorithmName, Norm, Objective
 from segviz_exchange.contract.sharing import SHARED_HEAD
-from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Objective
+from segviz_exchange.contract.spec import Distillation, Model
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import SegNet, build
 from segviz_trainer.objectives.by_name import Setting, build_loss
@@ -29,6 +31,7 @@ from segviz_trainer.objectives.partial_labels import merge_unannotated
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.objectives.pooled import Pooled
 from segviz_trainer.objectives.proximal import proximal_term
+from segviz_trainer.objectives.soft_dice import dice_coefficient
 from segviz_trainer.objectives.soft_dice import soft_dice as fast_soft_dice
 
 ALL = ("kidneys", "liver", "pancreas", "spleen")
@@ -248,6 +251,57 @@ def test_a_mask_of_ones_is_no_mask(build) -> None:
     torch.testing.assert_close(plain, masked)
 
 
+class Turned:
+    """A teacher that takes each organ for the next one."""
+
+    def features(self, image: Tensor) -> Tensor:
+        return image.roll(1, dims=1)
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        return features
+
+
+PER_CASE = OBJECTIVES | {
+    "ConditionalDistillation": lambda: ConditionalDistillation(("liver", "spleen"), ALL, Turned(), 0.5)
+}
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all known", "half known"])
+@pytest.mark.parametrize("build", PER_CASE.values(), ids=PER_CASE)
+def test_the_loss_of_a_batch_is_the_mean_of_its_cases(build, masked: bool) -> None:
+    logits, label = random(3, 5, SIDE, SIDE, SIDE), labels(2, rows=3)
+    known = None if not masked else half_known().repeat(3, 1, 1, 1, 1)
+    if known is not None:
+        label[known == 0] = 0
+        known[0] = 1
+    whole = Batch(logits, label, (frozenset({0, 1}),) * 3, known)
+    single = [
+        Batch(
+            logits[row][None],
+            label[row][None],
+            (frozenset({0, 1}),),
+            None if known is None else known[row][None],
+        )
+        for row in range(3)
+    ]
+    loss = build()
+    expected = torch.stack([loss(Given(), each) for each in single]).mean()
+    torch.testing.assert_close(loss(Given(), whole), expected)
+
+
+def test_cross_entropy_is_a_mean_over_known_voxels_alone() -> None:
+    """One voxel of two is known, and there p = (3/4, 1/4): Dice (1/2·(1 − 6/7) + 1/2·1), and −log 3/4."""
+    probabilities = torch.tensor([[0.75, 0.5], [0.25, 0.5]]).double().reshape(2, 2, 1, 1)
+    label, known = torch.zeros(2, 1, 1), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    found = float(marginal_loss(probabilities, label, {1: 1}, known))
+    assert found == pytest.approx((1 / 7 + 1) / 2 - math.log(0.75), abs=1e-4)
+
+
+def test_where_nothing_is_known_marginal_costs_nothing() -> None:
+    probabilities = torch.full((2, 2, 1, 1), 0.5)
+    assert float(marginal_loss(probabilities, torch.zeros(2, 1, 1), {1: 1}, torch.zeros(1, 2, 1, 1))) == 0.0
+
+
 # --- MarginalExclusion ----------------------------------------------------------------------------------
 
 
@@ -308,6 +362,14 @@ def test_exclusion_grows_with_another_organs_probability_where_an_organ_is_drawn
     assert losses[0] < losses[-1]
 
 
+def test_exclusion_looks_at_known_voxels_alone() -> None:
+    """As by hand, after a third voxel, drawn and all the other's, that nobody knows."""
+    probabilities = torch.tensor([[0.5, 0.25, 0.9], [0.5, 0.75, 0.1]]).reshape(2, 3, 1, 1)
+    label, known = torch.tensor([1, 0, 1]).reshape(1, 3, 1, 1), torch.tensor([1.0, 1, 0]).reshape(1, 3, 1, 1)
+    expected = 1.0 / 1.75 + math.log(1.5)
+    assert float(exclusion_loss(probabilities, label, [0], known)) == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_gradient_of_exclusion_is_right() -> None:
     label = labels(2)[0, :, :2, :2, :2]
 
@@ -365,6 +427,20 @@ def test_distillation_by_hand() -> None:
 def test_conditioned_probabilities_sum_to_one_nearly() -> None:
     given_rest = conditioned(torch.softmax(random(5, SIDE, SIDE, SIDE), dim=0), [2, 4])
     torch.testing.assert_close(given_rest.sum(dim=0), torch.ones(SIDE, SIDE, SIDE), rtol=0, atol=1e-3)
+
+
+def test_where_an_annotated_organ_is_all_but_sure_the_rest_is_smoothed() -> None:
+    """The rest has 1e-5 in all: 1e-5 / (1e-5 + 1e-5)."""
+    probabilities = torch.tensor([1e-5, 1 - 1e-5], dtype=torch.float64).reshape(2, 1, 1, 1)
+    assert float(conditioned(probabilities, [1])) == pytest.approx(0.5)
+
+
+def test_the_temperature_is_the_manifests_or_two() -> None:
+    federation = small_federation(objective=Objective.CONDITIONAL_DISTILLATION)
+    warm = msgspec.structs.replace(federation, distillation=Distillation(temperature=3.0))
+    losses = [build_loss(Setting(each, ("spleen",), ALL, 0, build(each, ALL))) for each in (federation, warm)]
+    assert [loss.temperature for loss in losses] == [2.0, 3.0]
+    assert ConditionalDistillation(("spleen",), ALL, Taught(), 1.0).temperature == 2.0
 
 
 def test_where_label_or_teacher_say_organ_nothing_is_distilled() -> None:
@@ -453,6 +529,23 @@ def test_per_organ_head_is_the_mean_of_the_organs_soft_dice(net: SegNet) -> None
     assert float(loss.detach()) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
+def test_per_organ_head_looks_at_known_voxels_of_each_organs_own_cases(net: SegNet) -> None:
+    image, label = random(2, 1, SIDE, SIDE, SIDE), labels(2, rows=2)
+    known = torch.cat([half_known(), 1 - half_known()])
+    seen = Batch(image, label, (frozenset({0}), frozenset({0, 1})), known)
+    loss = PerOrganHead(("liver", "spleen"))(net, seen)
+    expected = []
+    for value, organ, rows in ((1, "liver", (0, 1)), (2, "spleen", (1,))):
+        of_rows = []
+        for row in rows:
+            p = softmax(net(image[row][None])[organ][0].detach().double().numpy())
+            inside = label[row, 0].numpy() == value
+            here = known[row].numpy()
+            of_rows.append(soft_dice(p * here, np.stack([~inside, inside]) * here))
+        expected.append(np.mean(of_rows))
+    assert float(loss.detach()) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
 def gradients(module: nn.Module) -> Iterator[Tensor | None]:
     return (parameter.grad for parameter in module.parameters())
 
@@ -503,6 +596,14 @@ def test_no_objective_is_left_out() -> None:
 def test_soft_dice_is_monais(shape: tuple[int, int]) -> None:
     prediction, truth = torch.sigmoid(random(*shape, 4, 4, 4)), (random(*shape, 4, 4, 4, seed=1) > 0).float()
     torch.testing.assert_close(fast_soft_dice(prediction, truth), DiceLoss()(prediction, truth))
+
+
+def test_soft_dice_is_smoothed_above_and_below_the_line() -> None:
+    """Nothing is there, and 3e-5 is found: 1e-5 / (3e-5 + 1e-5)."""
+    prediction = torch.full((1, 1, 1, 1, 3), 1e-5, dtype=torch.float64)
+    coefficient = dice_coefficient(prediction, torch.zeros_like(prediction))
+    assert coefficient.shape == (1, 1)
+    assert float(coefficient) == pytest.approx(0.25)
 
 
 @pytest.fixture

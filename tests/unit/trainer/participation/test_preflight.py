@@ -11,8 +11,12 @@ import pytest
 
 from builders.rig import algorithm, site_spec, small_federation, write_cases
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.records import Control, Member, Preflight, Severity, read
-from segviz_exchange.contract.spec import AlgorithmName, Model, Norm, Participation, Resources
+from segviz_exchange.contract.choices import AlgorithmName, Norm
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.progress import Preflight, Severity
+from segviz_exchange.contract.records import Control, Member
+from segviz_exchange.contract.site_spec import Resources
+from segviz_exchange.contract.spec import Model, Participation
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.participation.preflight import PROBE_BYTES, examine
@@ -163,7 +167,7 @@ class Altering(FolderStore):
 
 
 def test_a_store_that_alters_objects_refuses_the_site(tmp_path: Path, site: Site) -> None:
-    with pytest.raises(Refusal, match="Bandwidth: an object came back from the store changed"):
+    with pytest.raises(Refusal, match="Bandwidth: an object came back changed from the store"):
         examine(Altering(tmp_path / "bucket"), site, control_of(), 7)
 
 

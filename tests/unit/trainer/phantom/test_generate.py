@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from builders.volumes import WINDOWED
-from segviz_exchange.contract.spec import DataSet, OnBadCase
+from segviz_exchange.contract.choices import OnBadCase
+from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import data
 from segviz_trainer.data.cache import Prepared, prepare
@@ -112,10 +113,10 @@ def test_scanners_differ_in_spacing_and_stored_axes(folder: Path) -> None:
 
 
 def test_a_finer_phantom_covers_the_same_field(tmp_path: Path) -> None:
-    generate(tmp_path, seed=0, cases=1, external_cases=1, size=(96, 96, 64))
+    generate(tmp_path, seed=0, cases=1, external_cases=1, size=(72, 80, 48))
     header = check_header(tmp_path / "liver/imagesTr/liver_000.nii.gz", 64)
-    assert header.shape == (96, 96, 64)
-    assert header.spacing == pytest.approx((344 / 96, 336 / 96, 224 / 64))
+    assert header.shape == (72, 80, 48)
+    assert header.spacing == pytest.approx((344 / 72, 336 / 80, 224 / 48))
 
 
 def test_the_command_writes_and_says_where(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import kstest
 
 from builders.synthetic import BASEL, deliver
+from segviz_exchange.contract.codec import open_tensors
 from segviz_exchange.contract.records import Spent
-from segviz_exchange.contract.spec import Privacy
+from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.stores.folder import FolderStore
+from segviz_trainer.network.tensors import to_tensors
 from segviz_trainer.privacy.budget import epsilon_of
 from segviz_trainer.privacy.noise import gaussian, noise_secret
 from segviz_trainer.privacy.updates import PrivateUpdates, clip_scale
@@ -116,7 +118,8 @@ PUBLIC = {"var": np.float32([0.0, 0.0]), "w": np.zeros(1000, np.float32)}
 
 
 def protect(made: PrivateUpdates, round_: int = 1, attempt: int = 1, trained=None) -> tuple[dict, Spent]:
-    return made.protect((round_, attempt), lambda: trained or TRAINED, lambda: PUBLIC, {"var"})
+    file, spent = made.protect((round_, attempt), lambda: trained or TRAINED, lambda: PUBLIC, {"var"})
+    return to_tensors(open_tensors(file).read_all()), spent
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from builders.volumes import WINDOWED, liver_label, write_case
-from segviz_exchange.contract.records import CaseScore, Dice, Surface, decode, encode
-from segviz_exchange.contract.spec import Scores
+from segviz_exchange.contract.choices import Scores
+from segviz_exchange.contract.ledger import decode, encode
+from segviz_exchange.contract.records import CaseScore, Dice, Surface
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.overlap import Mask, dice
-from segviz_trainer.scoring.cases import case_name, may_leave, salted, score, summary, surface_summary
+from segviz_trainer.scoring.case_ids import case_name, may_leave, salted
+from segviz_trainer.scoring.cases import score, summary, surface_summary
 
 ORGANS = ("liver", "spleen")
 ROWS = (CaseScore("a", "liver", 0.5), CaseScore("b", "liver", 1.0), CaseScore("a", "spleen", 0.25))

@@ -11,9 +11,10 @@ from rich.console import Console
 from builders.cubes import write_cases
 from builders.rig import site_spec, small_federation
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.records import Exported, ExternalScores, commit, read
+from segviz_exchange.contract.choices import EvaluationNorm
+from segviz_exchange.contract.ledger import commit, read
+from segviz_exchange.contract.records import Exported, ExternalScores
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.spec import EvaluationNorm
 from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
@@ -25,7 +26,7 @@ from segviz_trainer.process.heartbeat import Heartbeat, take_lease
 from segviz_trainer.process.site import Site
 from segviz_trainer.study import command
 from segviz_trainer.study.pictures import draw_worst_cases, worst_columns
-from segviz_trainer.study.results import IN_FEDERATION, Case, Cost, Results
+from segviz_trainer.study.results import IN_FEDERATION, Cost, Results, ScoredCase
 from segviz_trainer.study.tables import build_tables
 
 ORGANS = ("liver", "spleen")
@@ -84,9 +85,9 @@ def study(tmp_path: Path) -> Study:
     return Study(tmp_path)
 
 
-def scored(organ: str, case: str, dice: float = 0.5, table: str = IN_FEDERATION) -> Case:
+def scored(organ: str, case: str, dice: float = 0.5, table: str = IN_FEDERATION) -> ScoredCase:
     site = "basel" if table == IN_FEDERATION else table
-    return Case(table, "FedBN", site, organ, case, {"Dice": dice}, missed=False)
+    return ScoredCase(table, "FedBN", site, organ, case, {"Dice": dice}, missed=False)
 
 
 def evaluated(study: Study, organs: tuple[str, ...] = ORGANS, **evaluation: object) -> dict[str, float]:

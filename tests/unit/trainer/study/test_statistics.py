@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from segviz_trainer.study.statistics import TooFewCases, UnequalCases, compare, holm
+from segviz_trainer.study.statistics import Paired, TooFewCases, UnequalCases, compare, holm
 
 METHOD = {"a": 0.91, "b": 0.88, "c": 0.95, "d": 0.79, "e": 0.93, "f": 0.90}
 REFERENCE = {"f": 0.87, "e": 0.91, "d": 0.80, "c": 0.90, "b": 0.83, "a": 0.85}
@@ -44,7 +44,30 @@ def test_the_direction_is_the_sign_of_a_difference_that_is_significant() -> None
 
 def test_equal_values_are_no_difference() -> None:
     paired = compare(METHOD, dict(METHOD))
-    assert (paired.difference, paired.p, paired.p_wilcoxon, paired.direction) == (0.0, 1.0, 1.0, 0)
+    assert paired == Paired(cases=6, difference=0.0, t=0.0, p=1.0, p_wilcoxon=1.0)
+    assert paired.direction == 0
+
+
+def test_a_p_value_of_a_twentieth_is_not_below_it() -> None:
+    assert [Paired(9, -0.2, -2.0, p, p).direction for p in (0.0499, 0.05, 0.051)] == [-1, 0, 0]
+
+
+def test_two_cases_are_enough() -> None:
+    assert compare({"a": 0.5, "b": 0.7}, {"a": 0.4, "b": 0.3}).cases == 2
+
+
+def test_differences_that_are_all_alike_are_beyond_doubt() -> None:
+    """And nobody is warned of the division by a deviation of zero."""
+    with np.errstate(divide="raise", invalid="raise"):
+        paired = compare({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 0.5, "b": 1.5, "c": 2.5})
+    assert (paired.difference, paired.t, paired.p) == (0.5, math.inf, 0.0)
+
+
+def test_five_missing_cases_are_named_and_there_are_no_more() -> None:
+    theirs = {**REFERENCE, **{f"y{i}": 0.1 for i in range(5)}}
+    with pytest.raises(UnequalCases, match=r"first lacks y0, y1, y2, y3, y4\. ") as refusal:
+        compare(METHOD, theirs)
+    assert "second lacks none;" in str(refusal.value)
 
 
 def test_unequal_cases_are_refused_and_both_sides_are_named() -> None:

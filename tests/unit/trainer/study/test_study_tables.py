@@ -13,7 +13,7 @@ from segviz_exchange.contract.records import Dice, Surface, VariantOutcome
 from segviz_trainer.study import charts, page
 from segviz_trainer.study.files import write_files
 from segviz_trainer.study.pictures import Slice, WorstCase
-from segviz_trainer.study.results import IN_FEDERATION, Case, Cost, Overlap, Point, Results, Summary
+from segviz_trainer.study.results import IN_FEDERATION, Cost, Overlap, Point, Results, ScoredCase, Summary
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import Table, build_tables, text
 
@@ -24,14 +24,14 @@ POOLED = (0.90, 0.91, 0.88, 0.93, 0.90, 0.89)
 
 def cases(
     method: str, organ: str, values: tuple[float, ...], table: str = IN_FEDERATION, first: int = 0
-) -> list[Case]:
+) -> list[ScoredCase]:
     return [
-        Case(table, method, "basel", organ, f"case{number}", {"Dice": value}, value == 0.0)
+        ScoredCase(table, method, "basel", organ, f"case{number}", {"Dice": value}, value == 0.0)
         for number, value in enumerate(values, first)
     ]
 
 
-def build(*found: Case, **changes: object) -> Results:
+def build(*found: ScoredCase, **changes: object) -> Results:
     results = Results("default/paper", baseline="Local", central="CentralMarginal")
     results.methods = ["Local", "CentralMarginal", "FedBN", "FedBN+FT"]
     results.organs = ["liver", "spleen"]
@@ -100,7 +100,7 @@ def test_a_mark_that_does_not_survive_holm_says_so() -> None:
     shift = {"a": 0.81, "b": 0.826, "c": 0.792, "d": 0.813}  # p = 0.030
     others = ("CentralMarginal", "FedBN")
     found = [
-        Case(IN_FEDERATION, method, "basel", "liver", case, {"Dice": value}, False)
+        ScoredCase(IN_FEDERATION, method, "basel", "liver", case, {"Dice": value}, False)
         for method, values in (
             ("Local", noisy),
             ("FedBN+FT", shift),
@@ -119,7 +119,7 @@ def test_a_mark_that_does_not_survive_holm_says_so() -> None:
 
 def test_a_lower_hd95_is_better() -> None:
     found = [
-        Case(IN_FEDERATION, method, "basel", "liver", f"c{i}", {"Dice": 0.9, "HD95": value}, False)
+        ScoredCase(IN_FEDERATION, method, "basel", "liver", f"c{i}", {"Dice": 0.9, "HD95": value}, False)
         for method, values in (("Local", (9.0, 8.0, 8.5, 9.5)), ("FedBN", (3.0, 2.9, 3.3, 3.1)))
         for i, value in enumerate(values)
     ]
@@ -151,10 +151,12 @@ def test_a_site_that_keeps_its_rows_is_in_the_mean_and_in_no_test() -> None:
     assert (cell.mean, cell.sd) == pytest.approx((np.mean(everyone), np.std(everyone)))
     assert (cell.cases, cell.misses) == (4, 1)
     refused = {each.refused for each in table.tests if "FedBN" in (each.method, each.reference_method)}
-    assert refused == {"no paired test of liver: bern keeps its case rows. Ask its owner for scores PerCase."}
+    assert refused == {
+        "no paired test of liver: bern keeps its case rows. Ask its owner to set scores: PerCase."
+    }
 
 
-def with_surfaces(case: Case, hd95: float, nsd: float) -> Case:
+def with_surfaces(case: ScoredCase, hd95: float, nsd: float) -> ScoredCase:
     return replace(case, values={**case.values, "HD95": hd95, "NSD": nsd})
 
 

@@ -1,30 +1,29 @@
-"""Local training: the learning rate's path, and optimizers that go on where they were."""
+"""Local training goes on where it was, bit for bit."""
 
 import itertools
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from builders.rig import small_federation
 from builders.volumes import ORGANS, WINDOWED, write_case
-from segviz_exchange.contract.spec import Augmentation, MemoryFormat, Model, Norm, Precision, Training
+from segviz_exchange.contract.choices import Augmentation, MemoryFormat, Norm, Precision
+from segviz_exchange.contract.spec import Model, Training
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import build
 from segviz_trainer.network.tensors import load, snapshot
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.training.trainer import (
-    Device,
     Trainer,
     build_optimizer,
-    learning_rate,
     optimizer_state,
     restore_optimizer,
 )
@@ -32,31 +31,6 @@ from segviz_trainer.training.trainer import (
 SHAPE = (16, 16, 16)
 LAYOUTS = list(itertools.product(Precision, MemoryFormat))
 IDS = [f"{precision}, {layout}" for precision, layout in LAYOUTS]
-
-
-# --- the learning rate ----------------------------------------------------------------------------------
-
-
-def test_the_first_epoch_has_the_first_learning_rate() -> None:
-    assert learning_rate(1e-4, 0, 500) == pytest.approx(1e-4)
-
-
-def test_the_last_epoch_has_a_hundredth_of_it() -> None:
-    assert learning_rate(1e-4, 499, 500) == pytest.approx(1e-6)
-
-
-def test_the_middle_epoch_has_the_mean_of_both() -> None:
-    assert learning_rate(1e-4, 250, 501) == pytest.approx((1e-4 + 1e-6) / 2)
-
-
-@given(epochs=st.integers(2, 600), first=st.floats(1e-6, 1.0))
-def test_the_learning_rate_never_rises(epochs: int, first: float) -> None:
-    rates = [learning_rate(first, epoch, epochs) for epoch in range(epochs)]
-    assert all(before > after for before, after in itertools.pairwise(rates))
-
-
-def test_a_single_epoch_has_the_first_learning_rate() -> None:
-    assert learning_rate(1e-4, 0, 1) == 1e-4
 
 
 # --- going on -------------------------------------------------------------------------------------------
@@ -90,7 +64,7 @@ def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
     training: Training = msgspec.structs.replace(
         federation.training, precision=precision, memory_format=layout, augmentation=Augmentation.DEFAULT
     )
-    device = Device.choose(training)
+    device = Device.choose(training).settle()
     net = device.move(build(federation, ORGANS))
     parameters = dict(sorted(net.named_parameters()))
     loss = PerOrganHead(ORGANS)
@@ -98,12 +72,13 @@ def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
 
 
 def train(trainer: Trainer, cases: tuple[PreparedCase, ...], first_step: int = 0, last_step: int = 3) -> None:
-    def on_step(at: Position, loss: float, patches: int) -> None:
+    def on_step(at: Position, loss: Tensor, patches: int) -> None:
         if at.step == last_step:
             raise Stopped
 
-    with pytest.raises(Stopped):
-        trainer.train_epoch(cases, Position(1, 1, 0, first_step), rate=1e-2, on_step=on_step)
+    start = Position(1, 1, 0, first_step)
+    with closing(trainer.batches(cases, start, epochs=1)) as batches, pytest.raises(Stopped):
+        trainer.train_epoch(batches, start, rate=1e-2, on_step=on_step)
 
 
 def state_of(trainer: Trainer) -> dict[str, Tensor]:
@@ -204,11 +179,12 @@ def test_the_proximal_term_takes_part_in_the_steps(cases: tuple[PreparedCase, ..
         name = next(iter(trainer.parameters))
         trainer.anchor, trainer.proximal_mu = {name: trainer.parameters[name].detach() + 1}, mu
         seen: list[float] = []
+        start = Position(1, 1, 0, 2)
         trainer.train_epoch(
-            cases,
-            Position(1, 1, 0, 2),
+            trainer.batches(cases, start, epochs=1),
+            start,
             rate=0.0,
-            on_step=lambda at, loss, patches, seen=seen: seen.append(loss),
+            on_step=lambda at, loss, patches, seen=seen: seen.append(float(loss)),
         )
         losses.append(seen[0])
     assert losses[1] - losses[0] == pytest.approx(trainer.parameters[name].numel(), rel=1e-5)

@@ -1,0 +1,124 @@
+"""A SegVizSite as typed values, after validation and defaulting."""
+
+from typing import Any
+
+from segviz_exchange.contract.choices import ImagePullPolicy, Layout, OnBadCase, Release, Role, Scores
+from segviz_exchange.contract.spec import Part
+
+
+class ClaimSource(Part, frozen=True):
+    claim_name: str
+
+
+class HostPathSource(Part, frozen=True):
+    path: str
+
+
+class Volume(Part, frozen=True):
+    """Exactly one of the two, as in a Pod."""
+
+    persistent_volume_claim: ClaimSource | None = None
+    host_path: HostPathSource | None = None
+
+
+class CaseRange(Part, frozen=True):
+    """A half-open range of the sorted case ids, read as Python reads a slice."""
+
+    start: int | None = None
+    stop: int | None = None
+
+
+class DataSet(Part, frozen=True):
+    name: str
+    path: str
+    """Folder below the volume's root."""
+    layout: Layout
+    organs: dict[str, tuple[int, ...]]
+    """Label ids of each annotated organ, {"kidneys": [2, 3]}."""
+    background: tuple[int, ...]
+    """Further label ids that may occur and count as background; any other id refuses the case."""
+    cases: CaseRange | None = None
+    ignored: tuple[int, ...] = ()
+    """Label ids whose voxels neither train nor score, such as tumours that are not to count as organ."""
+    window: tuple[float, float] | None = None
+    """In place of the federation's, where that allows it."""
+
+
+class Split(Part, frozen=True):
+    """Shares of the cases in percent; together 100."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class State(Part, frozen=True):
+    persistent_volume_claim: ClaimSource
+
+
+Quantities = dict[str, int | str]
+
+
+class Resources(Part, frozen=True):
+    requests: Quantities | None = None
+    limits: Quantities | None = None
+
+
+class Toleration(Part, frozen=True, omit_defaults=True):
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+    toleration_seconds: int | None = None
+
+
+class TrainerPod(Part, frozen=True):
+    """What the site says of the Pod that runs there."""
+
+    image_pull_policy: ImagePullPolicy
+    image: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    service_account_name: str | None = None
+    resources: Resources | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] = ()
+    affinity: dict[str, Any] | None = None
+    priority_class_name: str | None = None
+    runtime_class_name: str | None = None
+    queue_name: str | None = None
+
+
+class Privacy(Part, frozen=True):
+    """What a site does to its updates before they leave it (docs/reference/methods.md)."""
+
+    clip_norm: float
+    """L2 norm that the change of all that is uploaded is cut down to."""
+    delta: float
+    noise_multiplier: float | None = None
+    """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
+
+
+class SiteSpec(Part, frozen=True):
+    role: Role
+    volume: Volume
+    data_sets: tuple[DataSet, ...]
+    split: Split
+    on_bad_case: OnBadCase
+    max_case_mebibytes: int
+    """A case whose header declares more than this, decompressed as float32, is refused unread."""
+    allowed_federations: tuple[str, ...]
+    """namespace/name of each federation this site takes part in."""
+    release: Release
+    scores: Scores
+    suspend: bool
+    remote: bool
+    trainer: TrainerPod
+    state: State | None = None
+    store_secret: str | None = None
+    privacy: Privacy | None = None
+    """Clipping and noise; none where it is left out."""
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Every organ that some data set annotates, sorted."""
+        return tuple(sorted({organ for data_set in self.data_sets for organ in data_set.organs}))

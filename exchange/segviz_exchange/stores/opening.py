@@ -1,0 +1,35 @@
+"""A store by its URL: a folder or an S3 bucket."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import CredentialsFile
+from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.store import Store
+
+
+def open_store(
+    url: str, *, credentials: Path | None = None, ca: Path | None = None, region: str | None = None
+) -> Store:
+    """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
+
+    S3 credentials come from the file `credentials`, else from the one that SEGVIZ_STORE_CREDENTIALS names
+    (both are read again whenever they change), else from AWS_* in the environment or an AWS credentials file.
+    `ca`, else SEGVIZ_STORE_CA, names a CA bundle.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme in ("s3", "s3+http"):
+        provider = None if credentials is None else CredentialsFile(credentials)
+        return S3Store.from_url(url, provider, ca_file=ca, region=region)
+    if scheme in ("", "file"):
+        folder = url.removeprefix("file://")
+        if not folder.strip():
+            raise Refusal(
+                f"store {url!r} is empty. Give a folder (. is this one), s3://HOST/BUCKET or s3+http://HOST/BUCKET."
+            )
+        return FolderStore(Path(folder))
+    raise Refusal(
+        f"store {url!r}: {scheme!r} is not a kind of store. Use a folder, s3://HOST/BUCKET or s3+http://HOST/BUCKET."
+    )

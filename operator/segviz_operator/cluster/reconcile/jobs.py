@@ -1,0 +1,81 @@
+"""The Jobs that `decide` asks for: made once, and again without harm. 404 and 409 mean that it is done."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segviz_exchange.contract.spec import FederationSpec, StoreSpec
+from segviz_operator.cluster.api.client import JOBS, Forbidden
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.cluster.objects.federation_job import build_federation_job
+from segviz_operator.cluster.objects.hosting import Host
+from segviz_operator.cluster.objects.jobs import JobSeen
+from segviz_operator.cluster.objects.site_job import build_site_job
+from segviz_operator.cluster.reconcile.secrets import Secrets
+from segviz_operator.cluster.reconcile.settings import Images
+from segviz_operator.cluster.reconcile.troubles import Troubles
+from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload
+from segviz_operator.plan.workload import WorkloadRole
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    secrets: Secrets
+    images: Images
+    spec: FederationSpec
+    """As it is in force."""
+    seen: tuple[JobSeen, ...]
+    troubles: Troubles
+
+    def create(self, action: CreateWorkload) -> None:
+        with self.troubles.kept(action.role, action.site):
+            self.secrets.prepare(action.role, action.site)
+            self.secrets.cluster.apply(JOBS, self._build(action))
+
+    def delete(self, action: DeleteWorkload) -> None:
+        for job in self.seen:
+            if (job.role, job.site, job.attempt) == (action.role, action.site, action.attempt):
+                # In the foreground: the Job stays to be seen until its Pod is gone, and nothing new begins.
+                if not job.deleting:
+                    self.remove(job, "Foreground")
+                if job.site is not None and job.site not in self._hosts:
+                    self.secrets.drop(job)
+
+    def retire(self, job: JobSeen) -> None:
+        """It makes way for an attempt that has nothing to do with it."""
+        if job.finished_at is None:
+            self.remove(job, "Foreground")
+        else:
+            self.remove(job, "Background")
+            # The watch may show it for a while yet, and its failure must not count again.
+            self.secrets.memory.forgotten.add(job.uid)
+
+    def remove(self, job: JobSeen, propagation: str) -> None:
+        try:
+            self.secrets.cluster.delete(JOBS, job.namespace, job.name, propagation, job.uid)
+        except Forbidden as error:
+            # Without the site's consent its Jobs are the garbage collector's.
+            log.info("%s: %s", self._subject.key, error)
+
+    @property
+    def _subject(self) -> Subject:
+        return self.secrets.memory.subject
+
+    @property
+    def _hosts(self) -> Mapping[str, Host]:
+        return self.secrets.hosts
+
+    @property
+    def _store(self) -> StoreSpec:
+        return self.secrets.access.spec
+
+    def _build(self, action: CreateWorkload) -> dict[str, Any]:
+        threads = self.spec.training.threads
+        if action.site is not None:
+            return build_site_job(self._subject, action, self._store, self._hosts[action.site], threads)
+        aggregates = action.role is WorkloadRole.AGGREGATOR
+        pod = self.images.aggregator if aggregates else self.images.export
+        return build_federation_job(self._subject, action, self._store, self.secrets.owner, pod, threads)

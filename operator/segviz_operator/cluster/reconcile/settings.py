@@ -1,0 +1,21 @@
+"""What the operator is told when it starts, the same for all federations."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from segviz_exchange.contract.site_spec import TrainerPod
+
+
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the operator's own settings say of the Pods beside it, in the words of a site's manifest."""
+
+    aggregator: TrainerPod
+    export: TrainerPod
+
+
+@dataclass(frozen=True)
+class Settings:
+    images: Images
+    poll_seconds: float = 10.0
+    """How often the bucket of a federation at work is read."""

@@ -1,0 +1,103 @@
+"""Options of the commands that read a labelled data set: from what people type to what is meant."""
+
+import math
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import click
+
+from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.site_spec import CaseRange
+from segviz_exchange.process.errors import Refusal
+
+cases_option = click.option(
+    "--cases",
+    metavar="START:STOP",
+    help="A range of the sorted cases, like a Python slice.  [default: all]",
+)
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise Refusal(f"{option} {text}: write it as NAME=VALUE.")
+    return name, value
+
+
+def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The ids of an organ that is named twice add up."""
+    organs: dict[str, tuple[int, ...]] = {}
+    for name, value in (_pair(text, "--organ") for text in texts):
+        organs[name] = organs.get(name, ()) + _ids(value, f"--organ {name}")
+    return organs
+
+
+def case_range(text: str | None) -> CaseRange | None:
+    if text is None:
+        return None
+    start, sign, stop = text.partition(":")
+    try:
+        bounds = [int(each) if each else None for each in (start, stop)]
+    except ValueError:
+        bounds = []
+    if not sign or not any(bound is not None for bound in bounds):
+        raise Refusal(f"--cases {text}: write it as START:STOP, one of which may be left out, such as :210.")
+    return CaseRange(*bounds)
+
+
+def check_writable(file: Path | None, option: str) -> None:
+    """Raises Refusal for a file that could not be written once the work is done."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        raise Refusal(f"{option} {file}: the folder {file.parent} does not exist. Create it first.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise Refusal(f"{option} {file}: no permission to write there. Choose another path.")
+
+
+def tolerances_of(texts: Sequence[str], organs: Collection[str]) -> dict[str, float]:
+    tolerances: dict[str, float] = {}
+    for name, value in (_pair(text, "--tolerance") for text in texts):
+        place = f"--tolerance {name}={value}"
+        if name not in organs:
+            raise Refusal(f"{place}: no --organ is named {name!r}, only {', '.join(organs)}.")
+        if name in tolerances:
+            raise Refusal(
+                f"{place}: {name} already has a tolerance, {tolerances[name]:g}. Give each organ only one."
+            )
+        try:
+            millimetres = float(value)
+        except ValueError:
+            millimetres = math.nan
+        # The range of a manifest's toleranceMillimetres; NaN is in none.
+        if not 0 <= millimetres <= 1000:
+            raise Refusal(f"{place}: {value!r} is not a length between 0 and 1000 mm. Write it as {name}=5.")
+        tolerances[name] = millimetres
+    return tolerances
+
+
+def background_ids(text: str, organs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if text == "rest":
+        named = {each for ids in organs.values() for each in ids}
+        return tuple(each for each in range(1, 2**16) if each not in named)
+    return _ids(text, "--background") if text else ()
+
+
+def _ids(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError as error:
+        raise Refusal(f"{option}: {text!r} is not a list of label ids. Write them as 2,3.") from error
+
+
+def layout_of(folder: Path) -> Layout:
+    from segviz_trainer.data.layouts import guess_layout
+
+    layout = guess_layout(folder)
+    if layout is None:
+        raise Refusal(
+            f"{folder}: has no dataset.json, case_* folders, img/ and label/, or cases.csv. "
+            "Give --layout, or list its cases in a cases.csv."
+        )
+    return layout

@@ -1,0 +1,60 @@
+"""Where and how the arithmetic of a model runs."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segviz_exchange.contract import choices, spec
+from segviz_exchange.contract.records import Environment
+from segviz_trainer.network.segnet import SegNet
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how the arithmetic runs: part of what an update's bits depend on."""
+
+    place_at: torch.device
+    training: spec.Training
+
+    @classmethod
+    def choose(cls, training: spec.Training) -> "Device":
+        """A GPU where there is one."""
+        return cls(torch.device("cuda" if torch.cuda.is_available() else "cpu"), training)
+
+    def settle(self) -> "Device":
+        """Make torch compute so, in this whole process."""
+        torch.set_num_threads(self.training.threads)
+        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+        # A debugging aid of that mode: it fills fresh memory with NaN, a tenth of a step (bench/train.py).
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        return self
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        channels_last = self.training.memory_format is choices.MemoryFormat.CHANNELS_LAST_3D
+        return torch.channels_last_3d if channels_last else torch.contiguous_format
+
+    def autocast(self) -> torch.autocast:
+        bf16 = self.training.precision is choices.Precision.BF16
+        return torch.autocast(self.place_at.type, dtype=torch.bfloat16, enabled=bf16)
+
+    def move(self, net: SegNet) -> SegNet:
+        return net.to(self.place_at).to(memory_format=self.memory_format)
+
+    def stage(self, tensor: Tensor) -> Tensor:
+        """Where a GPU fetches it from by itself, while the processor goes on; on a CPU it stays."""
+        return tensor.pin_memory() if self.place_at.type == "cuda" else tensor
+
+    def place(self, image: Tensor) -> Tensor:
+        placed = image.to(self.place_at, non_blocking=True)
+        return placed.contiguous(memory_format=self.memory_format)
+
+    def environment(self) -> Environment:
+        return Environment(
+            torch=str(torch.__version__),
+            device=torch.cuda.get_device_name() if self.place_at.type == "cuda" else "cpu",
+            precision=self.training.precision,
+            memory_format=self.training.memory_format,
+            threads=self.training.threads,
+        )
