@@ -163,10 +163,10 @@ MISTAKES: dict[str, Mistake] = {
         '"FedBn" is not a valid choice. Did you mean FedBN?',
     ),
     "an objective that is none": federation(
-        {"spec.objective": "xyz"}, "spec.objective", "Choose PerOrganHead or Marginal or"
+        {"spec.objective": "xyz"}, "spec.objective", "Choose one of PerOrganHead, Marginal,"
     ),
     "a choice that YAML takes for a boolean": federation(
-        {"spec.selection": True}, "spec.selection", "booleans", "Choose Best or Last."
+        {"spec.selection": True}, "spec.selection", "booleans", "Choose one of Best, Last."
     ),
     # Durations.
     "a duration with a fraction": federation(

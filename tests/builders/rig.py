@@ -174,7 +174,7 @@ class Rig:
         if alias not in self.data:
             self.data[alias] = load_training_data(site, control.spec, lambda done, cases, case: None)
         heartbeat = Heartbeat(store, alias, take_lease(store, alias))
-        me = Participant(store, site, self.data[alias], heartbeat, stop or Patience(), control)
+        me = Participant(store, site, self.data[alias], heartbeat, stop or Patience())
         return RoundLoop(me, poll_seconds=0.0)
 
     def aggregator(self, store: Store | None = None) -> Aggregator:

@@ -8,8 +8,8 @@ import torch
 
 from builders.rig import Rig, small_federation
 from segviz_exchange.contract import keys, spec
-from segviz_exchange.contract.ledger import newest_round, read
-from segviz_exchange.contract.records import Final, Outcome, RoundScores
+from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.records import Control, Final, Outcome, RoundScores
 from segviz_exchange.contract.sharing import COUNTER, NORM, REPRESENTATION
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import build, groups_of
@@ -70,7 +70,7 @@ def test_fault_3_every_site_starts_from_the_one_round_0_record(tmp_path: Path) -
         with torch.no_grad():
             for parameter in site.me.model.net.parameters():
                 parameter.fill_(123.0)  # whatever it had is to go
-        site._enter(newest_round(rig.store))
+        site._enter(rig.round(0), read(rig.store, keys.control(1), Control))
         for name, value in site.me.model.net.state_dict().items():
             assert np.array_equal(value.numpy(), initial[name]), name
 
@@ -100,7 +100,7 @@ def test_fault_5_fine_tuning_leaves_the_representation_as_it_was(tmp_path: Path)
     net = me.model.net
     kept = {name: value.clone() for name, value in net.representation.state_dict().items()}
     head = {name: value.clone() for name, value in net.heads.state_dict().items()}
-    fine_tune(me, spec.FineTuning(2, 1e-2), final.round)
+    fine_tune(me, rig.spec, spec.FineTuning(2, 1e-2), final.round)
     assert all(torch.equal(kept[name], value) for name, value in net.representation.state_dict().items())
     assert any(not torch.equal(head[name], value) for name, value in net.heads.state_dict().items())
     rig.conclude(sites)

@@ -12,11 +12,22 @@ from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract import choices, codec, keys, spec
 from segviz_exchange.contract.choices import AlgorithmName, Objective
 from segviz_exchange.contract.ledger import encode, find, newest_round, read
-from segviz_exchange.contract.records import Closing, Dice, Exported, Outcome, Rejection, RoundScores, Update
+from segviz_exchange.contract.records import (
+    Closing,
+    Control,
+    Dice,
+    Exported,
+    Outcome,
+    Rejection,
+    Round,
+    RoundScores,
+    Spent,
+    Update,
+    Variant,
+)
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
 from segviz_trainer.models.exported import assemble
 from segviz_trainer.network.segnet import build, groups_of
-from segviz_trainer.participation import outcome
 from segviz_trainer.participation import rounds as participate
 from segviz_trainer.participation.rounds import RoundLoop
 from segviz_trainer.training.epochs import EpochRun
@@ -79,18 +90,18 @@ def test_a_nan_update_is_rejected_and_the_next_attempt_closes_the_round(
     rig.control()
     sites = {alias: rig.site(alias) for alias in TWO}
     poisoned = []
-    original = RoundLoop._upload
+    original = RoundLoop._leaving
 
-    def poison(
-        loop: RoundLoop, round_: int, attempt: int, state: dict, metadata: dict, **rest: object
-    ) -> None:
-        if loop.me.alias == "basel" and round_ == 1 and attempt == 1:
+    def poison(loop: RoundLoop, latest: Round, attempt: int, control: Control) -> tuple[Path, Spent | None]:
+        blob, spent = original(loop, latest, attempt, control)
+        if loop.me.alias == "basel" and latest.round == 0 and attempt == 1:
+            state = codec.open_tensors(blob).read_all()
             name = sorted(state)[0]
-            state = {**state, name: torch.full_like(state[name], torch.nan)}
+            codec.save(blob, {**state, name: np.full_like(state[name], np.nan)})
             poisoned.append(name)
-        original(loop, round_, attempt, state, metadata, **rest)
+        return blob, spent
 
-    monkeypatch.setattr(RoundLoop, "_upload", poison)
+    monkeypatch.setattr(RoundLoop, "_leaving", poison)
     rig.drive(sites, rig.aggregator())
     rejection = read(rig.store, keys.rejection("basel", 1, 1), Rejection)
     assert poisoned
@@ -134,14 +145,13 @@ def test_what_a_site_does_not_release_stays(tmp_path: Path) -> None:
     rig.control()
     sites = {alias: rig.site(alias) for alias in TWO}
     rig.drive(sites, rig.aggregator())
-    me = sites["basel"].me
-    me.site = dataclasses.replace(
-        me.site, spec=msgspec.structs.replace(me.site.spec, release=choices.Release.HEADS)
-    )
+    careful = sites["basel"]
+    policy = msgspec.structs.replace(careful.me.site.spec, release=choices.Release.HEADS)
+    careful.me = dataclasses.replace(careful.me, site=dataclasses.replace(careful.me.site, spec=policy))
     rig.conclude(sites)
     assert all(name.startswith("heads.liver.") for name in rig.released("basel"))
     assert any(name.startswith("representation.") for name in rig.released("bern"))
-    assert outcome.BASE in read(rig.store, keys.outcome("basel"), Outcome).variants
+    assert Variant.BASE in read(rig.store, keys.outcome("basel"), Outcome).variants
 
 
 def test_owners_of_an_organ_are_averaged_in_the_export() -> None:
@@ -175,7 +185,7 @@ def test_a_joiner_after_the_first_round_estimates_its_statistics_too(tmp_path: P
     rig.control("basel", "bern", "chur")
     rig.drive(sites, aggregator, until_round=1)
     joiner = rig.site("chur")
-    joiner._enter(newest_round(rig.store))
+    joiner._enter(rig.round(1), read(rig.store, keys.control(2), Control))
     means = [
         v for n, v in joiner.me.model.net.representation.state_dict().items() if n.endswith("running_mean")
     ]
@@ -191,12 +201,12 @@ def test_the_first_model_of_a_joiner_has_the_seeded_head_again(tmp_path: Path) -
     rig.drive(sites, rig.aggregator(), until_round=0)
     rig.control("basel", "bern", "chur")
     model = rig.site("chur").me.model
-    model.load_initial()
+    model.load(rig.round(0), {})
     first = {name: value.clone() for name, value in model.net.state_dict().items()}
     with torch.no_grad():
         for parameter in model.net.parameters():
             parameter.fill_(torch.nan)
-    model.load_initial()
+    model.load(rig.round(0), {})
     assert all(torch.equal(value, first[name]) for name, value in model.net.state_dict().items())
 
 
@@ -244,7 +254,7 @@ def test_a_site_that_leaves_moves_no_channel_of_the_shared_head(tmp_path: Path) 
     rig.conclude(sites)
     for site in sites.values():
         assert site.me.organs == ("liver", "pancreas", "spleen")
-        loss = site.me.build_trainer(3).loss
+        loss = site.me.build_trainer(rig.spec, 3).loss
         assert loss.channels.annotated(frozenset({0})) == {
             1: 1 + site.me.organs.index(site.me.site.organs[0])
         }

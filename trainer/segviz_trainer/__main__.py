@@ -87,9 +87,7 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
             control = process.await_control(poll_seconds)
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
-        me = Participant(
-            process.store, process.site, data, process.heartbeat, process.stop, control, process.pulse
-        )
+        me = Participant(process.store, process.site, data, process.heartbeat, process.stop, process.pulse)
         return RoundLoop(me, poll_seconds).run()
 
     run_site(work, **options)

@@ -47,7 +47,8 @@ class Fault:
 
     @property
     def meaning(self) -> str:
-        return str(self.schema.get("description", ""))
+        said = str(self.schema.get("description", ""))
+        return said and f"Meaning: {said}"
 
 
 def explain(error: ValidationError, root: Schema, subject: str) -> Problem:
@@ -141,7 +142,7 @@ def _paths_of(name: str, schema: Schema, path: str = "") -> Iterator[str]:
 def _not_a_choice(fault: Fault, _: Schema) -> tuple[str, str]:
     choices = [str(each) for each in fault.schema["enum"]]
     guess = nearest(str(fault.value), choices)
-    listed = f"Choose {' or '.join(choices)}."
+    listed = f"Choose {choices[0]}." if len(choices) == 1 else f"Choose one of {', '.join(choices)}."
     if isinstance(fault.value, bool):
         return "is not a valid choice", f"YAML reads yes, no, on and off as booleans. {listed}"
     return "is not a valid choice", f"Did you mean {guess}? {listed}" if guess else listed
@@ -158,7 +159,7 @@ def _too_large(fault: Fault, _: Schema) -> tuple[str, str]:
 
 
 def _mismatch(fault: Fault, _: Schema) -> tuple[str, str]:
-    return "has the wrong form", f"It must match {fault.detail} ({fault.meaning.rstrip('.')})."
+    return "has the wrong form", f"It must match {fault.detail}. {fault.meaning}".rstrip()
 
 
 def _count(fault: Fault, _: Schema) -> tuple[str, str]:

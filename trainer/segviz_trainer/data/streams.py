@@ -38,7 +38,9 @@ def open_stream(path: Path) -> Iterator[BinaryIO]:
         if gzipped != marked:
             found = "gzip-compressed" if marked else "not gzip-compressed"
             wanted = ".nii.gz" if marked else ".nii"
-            raise BadCase(path, f"is {found}, against its name", f"Rename it to {wanted} or export it again")
+            raise BadCase(
+                path, f"is {found}, but its name says otherwise", f"Rename it to {wanted} or export it again"
+            )
         yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if gzipped else file
 
 

@@ -1,21 +1,22 @@
 """A site's model between the bucket and its own disk: what is global, what is private, and both together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.ledger import read
 from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.segnet import SegNet
-from segviz_trainer.network.tensors import State, load, save_whole, to_arrays, to_tensors
+from segviz_trainer.network.tensors import State, save_whole, snapshot, to_arrays, to_tensors
 
 
 @dataclass
@@ -29,43 +30,42 @@ class FederatedModel:
     store: Store
     site: str
     net: SegNet
+    """As it is seeded."""
+    initial: Round
+    """The record of round 0."""
     scratch: Path
     private: Path
 
     def __post_init__(self) -> None:
         self.groups = network.groups_of(self.net)
         self.private.mkdir(parents=True, exist_ok=True)
-        self._blobs: dict[int, str] = {}
-        self._seeded = {name: value.clone() for name, value in self.net.state_dict().items()}
+        self._seeded = snapshot(self.net)
 
     def shared_names(self, control: Control) -> tuple[str, ...]:
         return shared_by(self.site, self.groups, control)
 
-    def load_initial(self) -> None:
-        """Round 0's model, heads and BN included; a head for an organ that joined later keeps its seed."""
-        load(self.net, self._seeded)
-        self.load_global(read(self.store, keys.round_record(0), Round))
+    def load(self, record: Round, own: Mapping[str, Tensor]) -> set[str]:
+        """Put a round's whole model together and load it.
 
-    def load_global(self, record: Round) -> set[str]:
-        """Replace what a round's global model holds, and return what it does not."""
-        path = download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
-        file = codec.open_tensors(path)
-        names = self.net.state_dict().keys() & file.infos.keys()
-        load(self.net, to_tensors({name: file.read(name) for name in sorted(names)}))
-        self._blobs[record.round] = record.blob
-        kept = {self._blobs.get(0), record.blob}  # round 0 is read again for every round
+        Args:
+            record: the round whose global model goes before everything else.
+            own: what this site holds of the rest. What is missing there too is round 0's, and a head for an
+                organ that joined later has its seed.
+
+        Returns:
+            The names that the global model does not hold.
+        """
+        shared = self._global(record)
+        self.net.load_state_dict({**self._seeded, **to_tensors(self._first), **own, **to_tensors(shared)})
+        kept = {self.initial.blob, record.blob}  # the next process starts from round 0 again
         for old in self.scratch.iterdir():
             if old.name not in kept:
                 old.unlink(missing_ok=True)
-        return set(self.groups) - names
+        return set(self.groups) - shared.keys()
 
     def public_state(self, record: Round, names: Iterable[str]) -> dict[str, Array]:
         """What everybody knows of these tensors: this round's values, else round 0's, else zeros."""
-        known: dict[str, Array] = {}
-        for each in (read(self.store, keys.round_record(0), Round), record):
-            path = download(self.store, keys.global_blob(each.blob), each.blob, self.scratch)
-            file = codec.open_tensors(path)
-            known |= {name: file.read(name) for name in names if name in file.infos}
+        known = self._first | self._global(record)
         state = self.net.state_dict()
         return {name: known.get(name, np.zeros(tuple(state[name].shape), np.float32)) for name in names}
 
@@ -91,18 +91,30 @@ class FederatedModel:
 
     def load_final(self, record: Round) -> set[str]:
         """A finished round's model, as it was when this site scored it; returns what of it is private."""
-        self.load_initial()
         held = sorted(int(path.stem) for path in self.private.glob("*.safetensors"))
+        if not held:
+            return self.load(record, {})
         # A site that missed this very round pairs it with what it had before, or else with its first.
-        before = [round_ for round_ in held if round_ <= record.round]
-        if held:
-            nearest = before[-1] if before else held[0]
-            load(self.net, to_tensors(codec.open_tensors(self._private_file(nearest)).read_all()))
-        return self.load_global(record)
+        nearest = max((round_ for round_ in held if round_ <= record.round), default=held[0])
+        return self.load(record, to_tensors(codec.open_tensors(self._private_file(nearest)).read_all()))
 
     def shared_state(self, control: Control) -> State:
         state = self.net.state_dict()
         return {name: state[name] for name in self.shared_names(control)}
+
+    @cached_property
+    def _first(self) -> dict[str, Array]:
+        """Round 0's global model, read and verified once."""
+        return self._read(self.initial)
+
+    def _global(self, record: Round) -> dict[str, Array]:
+        return self._first if record.round == 0 else self._read(record)
+
+    def _read(self, record: Round) -> dict[str, Array]:
+        """The tensors of this network that a round's global model holds."""
+        path = download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
+        file = codec.open_tensors(path)
+        return {name: file.read(name) for name in sorted(self.groups.keys() & file.infos.keys())}
 
     def _private_file(self, round_: int) -> Path:
         return self.private / f"{round_:04d}.safetensors"

@@ -8,7 +8,7 @@ from segviz_exchange.contract.ledger import commit, find, read
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Final, Outcome, Round, Variant, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.contract.spec import FineTuning
+from segviz_exchange.contract.spec import FederationSpec, FineTuning
 from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
@@ -22,34 +22,34 @@ from segviz_trainer.training.learning_rate import learning_rate
 def conclude(me: Participant, final: Final) -> None:
     """Test the final model; if asked, tune the heads and test again; release; say so in one record."""
     if find(me.store, keys.outcome(me.alias), Outcome) is None:
-        me.control = read(me.store, keys.control(final.control), Control)
-        variants = _variants(me, final) if me.alias in me.control.active else {}
+        control = read(me.store, keys.control(final.control), Control)
+        variants = _variants(me, control.spec, final.round) if me.alias in control.active else {}
         check_lease(me.store, me.alias, me.heartbeat.lease)
         commit(me.store, keys.outcome(me.alias), Outcome(me.alias, final.round, variants))
         me.model.forget()
     me.heartbeat.beat(Phase.DONE, round=final.round)
 
 
-def _variants(me: Participant, final: Final) -> dict[Variant, VariantOutcome]:
+def _variants(me: Participant, spec: FederationSpec, round_: int) -> dict[Variant, VariantOutcome]:
     with me.stop.interrupting():
-        private = me.model.load_final(read(me.store, keys.round_record(final.round), Round))
-        variants = {Variant.BASE: _variant(me, private)}
-    if me.control.spec.fine_tuning is not None:
-        fine_tune(me, me.control.spec.fine_tuning, final.round)
+        private = me.model.load_final(read(me.store, keys.round_record(round_), Round))
+        variants = {Variant.BASE: _variant(me, spec, private)}
+    if spec.fine_tuning is not None:
+        fine_tune(me, spec, spec.fine_tuning, round_)
         heads = {name for name, group in me.model.groups.items() if group.block != REPRESENTATION}
         with me.stop.interrupting():
-            variants[Variant.TUNED] = _variant(me, private | heads)
+            variants[Variant.TUNED] = _variant(me, spec, private | heads)
     return variants
 
 
-def fine_tune(me: Participant, tuning: FineTuning, round_: int) -> None:
+def fine_tune(me: Participant, spec: FederationSpec, tuning: FineTuning, round_: int) -> None:
     """Train the heads of round `round_` with the representation frozen, its BatchNorm in eval mode (+FT)."""
     me.model.net.representation.requires_grad_(False)
     run = EpochRun(
-        trainer=me.build_trainer(round_),
+        trainer=me.build_trainer(spec, round_),
         cases=me.data.train,
         checkpoints=Checkpoints(me.site.state / "fine-tuning"),
-        round=me.control.spec.rounds + 1,  # random numbers that no round has used
+        round=spec.rounds + 1,  # random numbers that no round has used
         attempt=1,
         epochs=tuning.epochs,
         rate=lambda epoch: learning_rate(tuning.learning_rate, epoch, tuning.epochs),
@@ -60,7 +60,7 @@ def fine_tune(me: Participant, tuning: FineTuning, round_: int) -> None:
     run.finish()
 
 
-def _variant(me: Participant, own: set[str]) -> VariantOutcome:
+def _variant(me: Participant, spec: FederationSpec, own: set[str]) -> VariantOutcome:
     cases = me.data.test
     rows = score(
         me.predictor,
@@ -68,7 +68,7 @@ def _variant(me: Participant, own: set[str]) -> VariantOutcome:
         me.site.organs,
         me.site.organs,
         lambda done: me.heartbeat.beat(Phase.TESTING, step=done, steps=len(cases)),
-        me.control.spec.evaluation.tolerance_millimetres or {},
+        spec.evaluation.tolerance_millimetres or {},
     )
     return VariantOutcome(
         test=summary(rows),

@@ -7,6 +7,7 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import read
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Round
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.store import Store
@@ -25,20 +26,37 @@ from segviz_trainer.training.epochs import EpochSoFar
 from segviz_trainer.training.trainer import Trainer, build_optimizer
 
 
-@dataclass
+@dataclass(frozen=True)
 class Participant:
+    """What it holds of the federation is what round 0 was made for, and never changes.
+
+    What may change, a round's control, is handed to those who need it.
+    """
+
     store: Store
     site: Site
     data: SiteData
     heartbeat: Heartbeat
     stop: Stop
-    control: Control
-    """The control that the newest round record names."""
     pulse: Pulse = field(default_factory=Pulse)
 
-    def __post_init__(self) -> None:
-        self.device = Device.choose(self.control.spec.training).settle()
-        self.checkpoints = Checkpoints(self.site.state / "checkpoints")
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.site.state / "checkpoints")
+
+    @cached_property
+    def initial(self) -> Round:
+        """The record of round 0. Before it is there, only what needs no network can be asked for."""
+        return read(self.store, keys.round_record(0), Round)
+
+    @cached_property
+    def founding(self) -> Control:
+        """The control of round 0: until then the model may be edited, from then on it is this one's."""
+        return read(self.store, keys.control(self.initial.control), Control)
+
+    @cached_property
+    def device(self) -> Device:
+        return Device.choose(self.founding.spec.training).settle()
 
     @cached_property
     def organs(self) -> tuple[str, ...]:
@@ -49,10 +67,9 @@ class Participant:
         Raises:
             Refusal: an organ of this site has no channel.
         """
-        if not self.control.shared_head:
+        if not self.founding.shared_head:
             return self.site.organs
-        founding = read(self.store, keys.round_record(0), Round)
-        organs = read(self.store, keys.control(founding.control), Control).organs
+        organs = self.founding.organs
         if unknown := sorted(set(self.site.organs) - set(organs)):
             raise Refusal(
                 f"{self.alias}: spec.dataSets: the shared head was made for {', '.join(organs)}, not for "
@@ -62,14 +79,13 @@ class Participant:
 
     @cached_property
     def model(self) -> FederatedModel:
-        """Built when round 0 is there."""
-        net = self.device.move(network.build(self.control.spec, self.organs))
+        net = self.device.move(network.build(self.founding.spec, self.organs))
         state = self.site.state
-        return FederatedModel(self.store, self.alias, net, state / "global", state / "private")
+        return FederatedModel(self.store, self.alias, net, self.initial, state / "global", state / "private")
 
     @cached_property
     def predictor(self) -> Predictor:
-        return Predictor(self.model.net, self.organs, self.device, self.control.spec.evaluation.overlap)
+        return Predictor(self.model.net, self.organs, self.device, self.founding.spec.evaluation.overlap)
 
     @cached_property
     def private_updates(self) -> PrivateUpdates | None:
@@ -86,9 +102,8 @@ class Participant:
     def alias(self) -> str:
         return self.site.alias
 
-    def build_trainer(self, round_: int) -> Trainer:
+    def build_trainer(self, spec: FederationSpec, round_: int) -> Trainer:
         """A fresh optimizer over what is not frozen; the model holds the global model of `round_`."""
-        spec = self.control.spec
         named = sorted(self.model.net.named_parameters())
         parameters = {name: value for name, value in named if value.requires_grad}
         return Trainer(

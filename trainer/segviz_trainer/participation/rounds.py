@@ -22,7 +22,8 @@ from segviz_exchange.contract.records import Control, Final, Round, RoundScores,
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
 from segviz_exchange.process.exits import Exit
 from segviz_trainer.network import segnet as network
-from segviz_trainer.network.tensors import load, to_arrays
+from segviz_trainer.network.device import Device
+from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.outcome import conclude
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
@@ -68,50 +69,50 @@ class RoundLoop:
         with me.stop.interrupting():
             latest = newest_round(me.store)
             if latest is None:
-                me.control = newest_control(me.store) or me.control
-                return self._offer_initial()
-            me.control = read(me.store, keys.control(latest.control), Control)
-            if me.alias not in me.control.active:
+                newest = newest_control(me.store)
+                return newest is not None and self._offer_initial(newest)
+            control = read(me.store, keys.control(latest.control), Control)
+            if me.alias not in control.active:
                 me.heartbeat.beat(
                     Phase.WAITING, round=latest.round, message="joins when this round has closed"
                 )
                 return False
             if self._entered != latest.round:
-                self._enter(latest)
-        if latest.round == me.control.spec.rounds:
+                self._enter(latest, control)
+        if latest.round == control.spec.rounds:
             me.heartbeat.beat(Phase.WAITING, round=latest.round, message="for the last scores of all sites")
             return False
-        return self._contribute(latest)
+        return self._contribute(latest, control)
 
-    def _offer_initial(self) -> bool:
+    def _offer_initial(self, control: Control) -> bool:
         """Round 0: every site offers the seeded model, whole; the first one by alias becomes everyone's."""
         me = self.me
         attempt = self._next_attempt(0)
-        if me.control.spec.model.start is Start.PRETRAINED:
+        if control.spec.model.start is Start.PRETRAINED:
             message = "for the initial model: segviz init --from MODEL"
             me.heartbeat.beat(Phase.WAITING, round=0, message=message)
             return False
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
             return False
-        whole = network.build(me.control.spec, me.control.organs)
+        device = Device.choose(control.spec.training).settle()
+        whole = network.build(control.spec, control.organs)
         groups = encode_groups(network.groups_of(whole))
-        self._upload(0, attempt, self._written(whole.state_dict(), {GROUPS: groups}), loss=None, seconds=0.0)
+        blob = self._written(whole.state_dict(), {GROUPS: groups})
+        self._upload(control, device, 0, attempt, blob, loss=None, seconds=0.0)
         return True
 
-    def _enter(self, latest: Round) -> None:
+    def _enter(self, latest: Round, control: Control) -> None:
         """Merge the newest global model with what is private here, and score it."""
         me = self.me
         me.heartbeat.beat(Phase.SCORING, round=latest.round)
         # What was rejected, nothing later may start from.
         me.checkpoints.drop(latest.round, attempts=self._rejections(latest.round))
         base = me.checkpoints.before(latest.round + 1)
-        me.model.load_initial()
-        if base is not None:
-            load(me.model.net, base.model)
-        me.model.load_global(latest)
-        self._adapt_norm(latest, base)
-        me.model.save_private(latest.round, me.control)
+        me.model.load(latest, {} if base is None else base.model)
+        if control.spec.algorithm.name is AlgorithmName.FED_BN:
+            self._adapt_norm(latest, base)
+        me.model.save_private(latest.round, control)
         key = keys.scores(me.alias, latest.round)
         if find(me.store, key, RoundScores) is None:
             cases = me.data.validation
@@ -132,38 +133,38 @@ class RoundLoop:
 
         That is a joiner, a site that skipped more than one round, and one that lost its state.
         """
-        if self.me.control.spec.algorithm.name is not AlgorithmName.FED_BN or latest.round == 0:
-            return
-        if base is None or latest.round - base.position.round > 1:
+        if latest.round and (base is None or latest.round - base.position.round > 1):
             log.info("round %d: not trained in the one before; re-estimating BatchNorm", latest.round)
             self.me.predictor.reestimate_norm(self.me.data.train)
 
-    def _contribute(self, latest: Round) -> bool:
+    def _contribute(self, latest: Round, control: Control) -> bool:
         me, target = self.me, latest.round + 1
         attempt = self._next_attempt(target)
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=target, message="for the round to close")
             return False
         try:
-            done = self._train(latest, attempt)
+            done = self._train(latest, attempt, control)
         except Overtaken:
             log.info("round %d closed without this site; going on from the newest model", target)
             return True
         with me.stop.interrupting():
-            shared, spent = self._leaving(latest, attempt)
+            shared, spent = self._leaving(latest, attempt, control)
             loss = done.loss if me.tells_loss else None
-            self._upload(target, attempt, shared, loss=loss, seconds=done.seconds, privacy=spent)
+            self._upload(
+                control, me.device, target, attempt, shared, loss=loss, seconds=done.seconds, privacy=spent
+            )
         return True
 
-    def _leaving(self, latest: Round, attempt: int) -> tuple[Path, Spent | None]:
+    def _leaving(self, latest: Round, attempt: int, control: Control) -> tuple[Path, Spent | None]:
         """A file of the tensors that are shared, clipped and noisy where the site wants that."""
         me = self.me
-        names = me.model.shared_names(me.control)
+        names = me.model.shared_names(control)
         if me.private_updates is None or not names:
-            return self._written(me.model.shared_state(me.control), {}), None
+            return self._written(me.model.shared_state(control), {}), None
         return me.private_updates.protect(
             (latest.round + 1, attempt),
-            trained=lambda: me.model.shared_state(me.control),
+            trained=lambda: me.model.shared_state(control),
             public=lambda: me.model.public_state(latest, names),
             variances=me.model.variances,
         )
@@ -177,16 +178,16 @@ class RoundLoop:
     def _rejections(self, round_: int) -> int:
         return len(self.me.store.list(keys.rejections(self.me.alias, round_)))
 
-    def _train(self, latest: Round, attempt: int) -> Checkpoint:
-        me, spec, target = self.me, self.me.control.spec, latest.round + 1
+    def _train(self, latest: Round, attempt: int, control: Control) -> Checkpoint:
+        me, spec, target = self.me, control.spec, latest.round + 1
         if attempt > 1:
             with me.stop.interrupting():
-                self._enter(latest)  # what an earlier attempt made of the model is void
+                self._enter(latest, control)  # what an earlier attempt made of the model is void
         base = me.checkpoints.before(target)
         keep_moments = spec.training.optimizer_state is OptimizerState.KEEP
-        trainer = me.build_trainer(latest.round)
+        trainer = me.build_trainer(spec, latest.round)
         if spec.algorithm.name is AlgorithmName.FED_PROX:
-            shared = set(me.model.shared_names(me.control)) & trainer.parameters.keys()
+            shared = set(me.model.shared_names(control)) & trainer.parameters.keys()
             trainer.anchor = {name: trainer.parameters[name].detach().clone() for name in sorted(shared)}
             trainer.proximal_mu = spec.algorithm.proximal_mu or 0.0
         run = EpochRun(
@@ -213,6 +214,8 @@ class RoundLoop:
 
     def _upload(
         self,
+        control: Control,
+        device: Device,
         round_: int,
         attempt: int,
         blob: Path,
@@ -234,13 +237,13 @@ class RoundLoop:
             round=round_,
             attempt=attempt,
             lease=me.heartbeat.lease,
-            control=me.control.number,
+            control=control.number,
             blob=digest,
             size_bytes=blob.stat().st_size,
             cases=len(me.data.train),
             loss=loss,
             seconds=seconds,
-            environment=me.device.environment(),
+            environment=device.environment(),
             upload_seconds=upload_seconds,
             privacy=privacy,
         )

@@ -152,7 +152,9 @@ def test_a_stream_that_holds_more_than_declared_is_refused(tmp_path: Path) -> No
 
 
 def test_a_name_that_hides_its_compression_is_refused(tmp_path: Path) -> None:
-    assert "gzip-compressed, against its name" in refusal(written(tmp_path, gzip.compress(stored(ramp()))))
+    assert "gzip-compressed, but its name says otherwise" in refusal(
+        written(tmp_path, gzip.compress(stored(ramp())))
+    )
     assert "not gzip-compressed" in refusal(written(tmp_path, stored(ramp()), "case.nii.gz"))
 
 
