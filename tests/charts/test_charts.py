@@ -80,7 +80,7 @@ def test_a_value_without_a_comment_is_refused(generator: ModuleType, tmp_path: P
 def test_a_value_that_is_there_twice_is_refused(generator: ModuleType, tmp_path: Path):
     values = tmp_path / "values.yaml"
     values.write_text("# -- said\na: {}\n# -- said again\na: {}\n", encoding="utf-8")
-    with pytest.raises(InvalidManifest, match=r"values\.yaml:4:1: the key a is here twice"):
+    with pytest.raises(InvalidManifest, match=r"values\.yaml:4:1: the key a appears twice"):
         generator.described_values(values)
 
 
