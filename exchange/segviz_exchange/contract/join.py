@@ -8,6 +8,7 @@ import msgspec
 
 from segviz_exchange.contract import keys
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.malformed import malformation
 from segviz_exchange.stores.credentials import Credentials
 
 Label = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", max_length=63)]
@@ -51,4 +52,6 @@ def read_invitation(path: Path) -> Invitation:
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror}. Name the join file that the coordinator sent.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: not a join file: {error}. Ask the coordinator to send it again.") from error
+        raise Refusal(
+            f"{path}: not a join file: {malformation(error)}. Ask the coordinator to send it again."
+        ) from error

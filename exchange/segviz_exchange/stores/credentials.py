@@ -13,6 +13,7 @@ from minio.credentials.credentials import Credentials as MinioCredentials
 from minio.credentials.providers import Provider
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.malformed import malformation
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -45,7 +46,7 @@ def decode_credentials(data: bytes, name: str) -> Credentials:
         return msgspec.json.decode(data, type=Credentials)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(
-            f"{name}: not a credentials file: {error}. It must hold "
+            f"{name}: not a credentials file: {malformation(error)}. It must hold "
             '{"accessKey", "secretKey", "sessionToken", "expiration"}, as the operator writes it.'
         ) from error
 

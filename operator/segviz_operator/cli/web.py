@@ -72,7 +72,7 @@ def serve_page(workdir: WorkDir, port: int, bind: str, prometheus: str | None, s
     try:
         pages = Pages({"/": page, "/metrics": view.metrics}, port, bind)
     except OSError as error:
-        raise Refusal(f"--port {port}: {error.strerror}. Choose another.") from error
+        raise Refusal(f"--port {port}: {error.strerror}. Choose another port.") from error
     host = f"[{bind}]" if ":" in bind else bind
     click.echo(f"http://{host}:{pages.port}/  (Ctrl-C ends it)")
     while not stop.wait(3600):

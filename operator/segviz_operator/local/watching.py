@@ -39,7 +39,7 @@ class Watching:
                 {"/metrics": self.metrics.page, "/": StatusPage(self.metrics.federations.watched)}, self._port
             )
         except OSError as error:
-            raise Refusal(f"--metrics-port {self._port}: {error.strerror}. Choose another.") from error
+            raise Refusal(f"--metrics-port {self._port}: {error.strerror}. Choose another port.") from error
         self._write_targets()
 
     def show(

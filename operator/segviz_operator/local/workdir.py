@@ -23,6 +23,7 @@ from typing import IO
 import msgspec
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.malformed import malformation
 from segviz_operator.local.identity import Identity
 from segviz_operator.machine.writing import write_whole
 
@@ -67,7 +68,8 @@ class WorkDir:
             identity = msgspec.json.decode(data, type=Identity)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise Refusal(
-                f"{self._identity}: not a run of this version of segviz: {error}. Choose another --workdir."
+                f"{self._identity}: not a run of this version of segviz: {malformation(error)}. "
+                "Choose another --workdir."
             ) from error
         own = identity.store == _OWN_BUCKET
         return msgspec.structs.replace(identity, store=str(self.bucket)) if own else identity
@@ -91,7 +93,9 @@ class WorkDir:
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / "lock").open("ab")
         except OSError as error:
-            raise Refusal(f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another.") from error
+            raise Refusal(
+                f"{self.root}: cannot be a --workdir: {error.strerror}. Name a folder that you may write to."
+            ) from error
         with file:
             if not _take(file):
                 raise Refusal(

@@ -47,7 +47,9 @@ class StudyFolder:
             for alias in row.accepted.everyone:
                 self._prepare_state(self.workdir(row).state(alias), alias)
         except OSError as error:
-            raise Refusal(f"{self.root}: cannot be a --workdir: {error.strerror}. Choose another.") from error
+            raise Refusal(
+                f"{self.root}: cannot be a --workdir: {error.strerror}. Name a folder that you may write to."
+            ) from error
         return manifests
 
     def write_index(self, study: Study, rows: Iterable[Row], volumes: Volumes) -> None:

@@ -78,7 +78,7 @@ def predict(
     """
     for image in images:
         if not image.exists():
-            raise Refusal(f"{image}: no such file or folder.")
+            raise Refusal(f"{image}: no such file or folder. Name a NIfTI file or a folder with DICOM files.")
     from segviz_trainer.models.predict import predict_files
 
     loaded = _open(model, device, threads)

@@ -17,6 +17,7 @@ from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.malformed import malformation
 from segviz_trainer.inference.predictor import Placed, Predictor, to_native
 from segviz_trainer.inference.windows import Report
 from segviz_trainer.metrics.overlap import Mask
@@ -46,7 +47,9 @@ class TrainedModel:
         try:
             exported = msgspec.json.decode((folder / RECORD).read_bytes(), type=Exported)
         except msgspec.DecodeError as error:
-            raise Refusal(f"{folder / RECORD}: is not a model record: {error}. Export it again.") from error
+            raise Refusal(
+                f"{folder / RECORD}: is not a model record: {malformation(error)}. Export it again."
+            ) from error
         if not exported.organs:
             raise Refusal(
                 f"{folder / RECORD}: lists no organs: the sites released too little to predict any. Train "

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from segviz_exchange.contract.study import StudyIndex
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.malformed import malformation
 from segviz_trainer.study import page
 from segviz_trainer.study.files import write_files, write_whole
 from segviz_trainer.study.pictures import WorstCase, draw_worst_cases, worst_columns
@@ -77,7 +78,9 @@ def read_index(path: Path) -> StudyIndex:
             f"{path}: cannot be read ({error.strerror}). Name the {path.name} of a `segviz study`."
         ) from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise Refusal(f"{path}: is not a study of this version of segviz: {error}.") from error
+        raise Refusal(
+            f"{path}: is not a study of this version of segviz: {malformation(error)}. Run the study again."
+        ) from error
 
 
 def _printed(table: Table) -> RichTable:
