@@ -212,6 +212,7 @@ def test_fed_avg_m_without_momentum_is_fed_avg(previous: Array, merged: Array) -
 
 def test_left_out_settings_are_those_of_the_papers() -> None:
     assert FedAvgM() == FedAvgM(rate=1.0, momentum=0.9)
+    assert FedAvgM.of(build_algorithm(AlgorithmName.FED_AVG_M)) == FedAvgM()
     assert FedAdam() == FedAdam(rate=0.01, beta1=0.9, beta2=0.99, tau=0.001)
 
 

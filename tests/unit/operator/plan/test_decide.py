@@ -68,6 +68,14 @@ CASES = {
         Observed(), [WriteControl(build_control(1)), *START]
     ),
     "a control without workloads gets them": Case(seen(), START),
+    "a first attempt notes how far its role has come": Case(
+        seen(milestones={"basel": 3}, newest_round=1),
+        [
+            create("Aggregator", milestone=2),
+            create("Trainer", "basel", milestone=3),
+            create("Trainer", "bern"),
+        ],
+    ),
     "while everything runs there is nothing to do": Case(seen(AGGREGATOR, BASEL, BERN), []),
     "members are written sorted, in whatever order the manifest has them": Case(
         Observed(), [WriteControl(build_control(1, ("bern", "basel"))), *START], wanted("bern", "basel")
@@ -237,6 +245,17 @@ CASES = {
     "a lost export is made again": Case(
         seen(ended("Export", code=KILLED, ago=5), final=True, outcomes=BOTH),
         [create("Export", attempt=2, failures=1)],
+    ),
+    "a model that was exported counts as progress of the export": Case(
+        seen(
+            ended("Export", code=1, failures=5, ago=3600),
+            control=build_control(fineTuning=FINE_TUNING),
+            final=True,
+            outcomes=BOTH,
+            exports=("base",),
+        ),
+        [create("Export", attempt=2, failures=1, milestone=1)],
+        wanted(fineTuning=FINE_TUNING),
     ),
     "an exported model is evaluated on each external set": Case(
         seen(control=build_control(evaluation_sites=("btcv",)), final=True, outcomes=BOTH, exports=("base",)),

@@ -37,6 +37,8 @@ def sizes(count: int, split: Split) -> tuple[int, int, int]:
         (5, Split(train=1, validation=98, test=1), (1, 3, 1)),
         (5, Split(train=45, validation=45, test=10), (2, 2, 1)),  # the largest remainder first
         (5, Split(train=50, validation=50, test=0), (3, 2, 0)),  # and of equal ones the first part's
+        (10, Split(train=61, validation=25, test=14), (6, 3, 1)),  # in percent of a case: 10, 50 and 40
+        (10, Split(train=65, validation=25, test=10), (7, 2, 1)),  # 50, 50 and 0
         (5, Split(train=0, validation=0, test=100), (0, 0, 5)),
         (10, Split(train=80, validation=0, test=20), (8, 0, 2)),
     ],

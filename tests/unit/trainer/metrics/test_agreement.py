@@ -232,3 +232,12 @@ def test_tolerances_are_the_manifests_or_the_usual() -> None:
         tolerance_of("spleen", {}) == tolerance_of("kidneys", {}) == tolerance_of("gall-bladder", {}) == 3.0
     )
     assert tolerance_of("liver", {"liver": 2.0}) == 2.0
+
+
+def test_distances_are_float32_so_that_a_distance_meets_its_tolerance() -> None:
+    """0.1 + 0.2 is above 0.3 in float64, and equal to it in float32."""
+    prediction, truth = np.zeros((4, 1, 1), bool), np.zeros((4, 1, 1), bool)
+    prediction[0], truth[3] = True, True
+    assert [distances.dtype for distances in surface_distances(prediction, truth, (0.1, 1, 1))] == [
+        np.float32
+    ] * 2

@@ -557,6 +557,13 @@ def test_an_organ_absent_from_every_case_gives_its_head_no_gradient(net: SegNet)
     assert all(gradient is not None for gradient in gradients(net.heads["liver"]))
 
 
+def test_an_organ_after_one_that_no_case_annotates_trains_all_the_same(net: SegNet) -> None:
+    image, label = random(2, 1, SIDE, SIDE, SIDE), labels(2, rows=2)
+    PerOrganHead(("liver", "spleen"))(net, batch(image, label, {1}, {1})).backward()
+    assert all(gradient is None for gradient in gradients(net.heads["liver"]))
+    assert all(gradient is not None for gradient in gradients(net.heads["spleen"]))
+
+
 def test_a_case_that_does_not_annotate_an_organ_does_not_touch_its_head(net: SegNet) -> None:
     image, label = random(2, 1, SIDE, SIDE, SIDE), labels(1, rows=2)
     label[1] *= 2  # the second case annotates the spleen, the first the liver
