@@ -86,7 +86,9 @@ def test_each_alert_is_tested_for_firing_and_not_firing() -> None:
     tests = yaml.safe_load((ROOT / "tests/rules/alerts_test.yaml").read_text(encoding="utf-8"))["tests"]
     seen: dict[str, set[bool]] = {alert["alert"]: set() for alert in ALERTS}
     for test in tests:
-        for check in test["promql_expr_test"]:
+        for check in test.get("alert_rule_test", ()):
+            seen[check["alertname"]].add(bool(check.get("exp_alerts")))
+        for check in test.get("promql_expr_test", ()):
             name = re.search(r'alertname="(\w+)"', check["expr"])
             assert name is not None
             seen[name[1]].add(bool(check["exp_samples"]))
