@@ -121,7 +121,7 @@ def test_refused_credentials_that_are_renewed_are_awaited(server: Prepared, tmp_
     address = f"s3+http://127.0.0.1:{server.server_port}/bucket"
     server.answers, server.conditions = [(400, "ExpiredToken")], []
     store = S3Store.from_url(address, CredentialsFile(path))
-    with pytest.raises(Unavailable, match=rf"ExpiredToken.*awaited in {path}"):
+    with pytest.raises(Unavailable, match=rf"ExpiredToken.*Waiting for new ones in {path}"):
         store.create("key", b"content")
     assert len(server.conditions) == 1
     server.answers = [(403, "AccessDenied")]

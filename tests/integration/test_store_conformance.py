@@ -116,7 +116,7 @@ def test_the_command_accepts_minio(minio: Server, monkeypatch: pytest.MonkeyPatc
     [
         ("s3+http://{address}/no-such-bucket", "no-such-bucket/{}: this bucket does not exist"),
         ("s3+http://127.0.0.1:1/bucket", "The store does not answer"),
-        ("s3://{address}/bucket", "The store does not answer"),
+        ("s3://{address}/bucket", "the server speaks no TLS there"),
         ("s3+http://{address}", "needs a host and a bucket"),
         ("s3+http://{address}/Bucket_", "invalid bucket name"),
         ("s3+http://{address}/bucket/../other", "is not a valid key"),
@@ -142,7 +142,7 @@ def test_wrong_credentials_are_denied_and_never_shown(minio: Server, monkeypatch
     bucket = minio.make_bucket()
     result = CliRunner().invoke(main, ["store", "check", minio.url(bucket)])
     assert result.exit_code == 2
-    assert "The credentials must allow" in result.output
+    assert "The credentials must grant" in result.output
     assert bucket in result.output
     assert "a-wrong-secret" not in result.output
     with pytest.raises(Denied):
