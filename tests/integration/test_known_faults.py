@@ -47,9 +47,9 @@ def test_fault_2_the_last_epoch_has_the_minimum_of_the_cosine(
     rates: list[float] = []
     original = EpochRun._epoch
 
-    def spy(run: EpochRun, start: object) -> object:
+    def spy(run: EpochRun, start: object, *others: object) -> object:
         rates.append(run.rate(start.position.epoch))
-        return original(run, start)
+        return original(run, start, *others)
 
     monkeypatch.setattr(EpochRun, "_epoch", spy)
     rig = Rig(tmp_path, small_federation(rounds=2, local_epochs=2), {"basel": ("liver",)})

@@ -364,7 +364,7 @@ def test_a_new_organ_cannot_join_one_head_for_all(here: Here) -> None:
     here.describe("basel", "bern", "chur", **marginal)
     code, said = end_of(runner)
     assert (code, control_of(here).number) == (0, 1), said
-    assert 'spec.sites[2] "chur" annotates pancreas, which no site did' in said
+    assert 'spec.sites[2] "chur" annotates pancreas, which no site annotated' in said
 
 
 ANNOTATES_LIVER = {
