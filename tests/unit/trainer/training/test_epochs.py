@@ -38,14 +38,6 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
     return tuple(prepared)
 
 
-@pytest.fixture(autouse=True)
-def _settings() -> object:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
-
-
 def build_trainer() -> Trainer:
     """Another process's, as far as torch goes."""
     federation = small_federation()
