@@ -8,6 +8,7 @@ import numpy as np
 from segviz_exchange.contract.choices import Intensity, Layout
 from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
+from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.layouts import Case
 
 ORGANS = ("kidneys", "liver", "spleen")
@@ -60,3 +61,16 @@ def write_case(
 def data_set(layout: Layout, path: str = "set", **fields: object) -> DataSet:
     given: dict[str, object] = {"name": "clinic", "organs": {"liver": (1,)}, "background": ()}
     return DataSet(path=path, layout=layout, **(given | fields))
+
+
+def prepared_cases(folder: Path, shape: tuple[int, int, int], count: int) -> tuple[PreparedCase, ...]:
+    """CTs of noise, in each of which the organ lies elsewhere."""
+    chance = np.random.default_rng(0)
+    prepared = []
+    for index in range(count):
+        image = chance.integers(-200, 300, shape, dtype=np.int16)
+        label = np.zeros(shape, np.uint8)
+        label[2 + index : 6 + index, 3:9, 4:10] = 1
+        case = write_case(folder, image, label, id=f"case{index}")
+        prepared.append(prepare_case(case, WINDOWED, ORGANS, 64, folder / "cache"))
+    return tuple(prepared)

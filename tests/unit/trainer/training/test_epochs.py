@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from builders.rig import Patience, small_federation
-from builders.volumes import ORGANS, WINDOWED, write_case
+from builders.volumes import ORGANS, prepared_cases
 from segviz_exchange.process.stopping import Stopped
-from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import build
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
@@ -26,16 +25,7 @@ LAST = Position(1, 1, epoch=3, step=0)
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
-    folder = tmp_path_factory.mktemp("cases")
-    chance = np.random.default_rng(0)
-    prepared = []
-    for index in range(4):
-        image = chance.integers(-200, 300, SHAPE, dtype=np.int16)
-        label = np.zeros(SHAPE, np.uint8)
-        label[2 + index : 6 + index, 3:9, 4:10] = 1
-        case = write_case(folder, image, label, id=f"case{index}")
-        prepared.append(prepare_case(case, WINDOWED, ORGANS, 64, folder / "cache"))
-    return tuple(prepared)
+    return prepared_cases(tmp_path_factory.mktemp("cases"), SHAPE, 4)
 
 
 def build_trainer() -> Trainer:

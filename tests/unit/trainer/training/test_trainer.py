@@ -5,17 +5,16 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from builders.rig import small_federation
-from builders.volumes import ORGANS, WINDOWED, write_case
+from builders.volumes import ORGANS, prepared_cases
 from segviz_exchange.contract.choices import Augmentation, MemoryFormat, Norm, Precision
 from segviz_exchange.contract.spec import Model, Training
 from segviz_exchange.process.stopping import Stopped
-from segviz_trainer.data.cache import PreparedCase, prepare_case
+from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import build
 from segviz_trainer.network.tensors import load, snapshot
@@ -38,16 +37,7 @@ IDS = [f"{precision}, {layout}" for precision, layout in LAYOUTS]
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
-    folder = tmp_path_factory.mktemp("cases")
-    chance = np.random.default_rng(0)
-    prepared = []
-    for index in range(6):
-        image = chance.integers(-200, 300, SHAPE, dtype=np.int16)
-        label = np.zeros(SHAPE, np.uint8)
-        label[2 + index : 6 + index, 3:9, 4:10] = 1
-        case = write_case(folder, image, label, id=f"case{index}")
-        prepared.append(prepare_case(case, WINDOWED, ORGANS, 64, folder / "cache"))
-    return tuple(prepared)
+    return prepared_cases(tmp_path_factory.mktemp("cases"), SHAPE, 6)
 
 
 def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
