@@ -157,7 +157,7 @@ def test_a_secret_of_ones_own_works_where_there_is_no_sts(versitygw: Server, tmp
     file.write_bytes(encode_credentials(Credentials(versitygw.access_key, "not-yet-right")))
     url = versitygw.url(versitygw.make_bucket())
     store = S3Store.from_url(url, CredentialsFile(file)).scoped(PREFIX)
-    with pytest.raises(Unavailable, match="awaited"):
+    with pytest.raises(Unavailable, match="Waiting for new ones"):
         store.create("sites/basel/x", b"content")
     right = encode_credentials(Credentials(versitygw.access_key, versitygw.secret_key))
     threading.Timer(2, lambda: file.write_bytes(right)).start()
@@ -175,7 +175,7 @@ def test_a_token_that_has_expired_is_awaited(ministry: Ministry, tmp_path: Path)
     hasty.put("sites/basel/x", b"content")
     assert first.expiration is not None
     time.sleep((first.expiration - datetime.now(UTC)).total_seconds() + 2)
-    with pytest.raises(Unavailable, match="awaited"):
+    with pytest.raises(Unavailable, match="Waiting for new ones"):
         hasty.get("sites/basel/x")
     fresh = encode_credentials(ministry.mint(site_access("basel")))
     threading.Timer(5, lambda: file.write_bytes(fresh)).start()

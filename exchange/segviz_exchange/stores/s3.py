@@ -207,7 +207,9 @@ class S3Store:
         except (MinioException, HTTPError) as error:
             failure = meaning(error, self._name(key))
             if isinstance(failure, Rejected) and isinstance(self._credentials, CredentialsFile):
-                raise Outdated(f"{failure}. Waiting for new ones in {self._credentials.path}") from error
+                raise Outdated(
+                    f"{str(failure).rstrip('.')}. Waiting for new ones in {self._credentials.path}"
+                ) from error
             raise failure from error
 
 
