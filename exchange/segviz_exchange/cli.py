@@ -65,7 +65,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="segviz", message="segviz %(version)s")
+@click.version_option(package_name="segviz-federation", message="segviz %(version)s")
 def main() -> None:
     """Train one multi-organ CT segmentation model across sites that each annotated a different organ."""
 
@@ -82,6 +82,6 @@ def _load(entry: EntryPoint) -> click.Command:
         if role == "exchange":
             raise  # It is always there: no extra would mend this.
         raise Refusal(
-            f"segviz {entry.name}: {error.name} is not installed. Run: pip install 'segviz[{role}]'"
+            f"segviz {entry.name}: {error.name} is not installed. Run: pip install 'segviz-federation[{role}]'"
         ) from error
     return command

@@ -77,7 +77,7 @@ class OperatorMetrics:
         self._errors = m.RECONCILE_ERRORS.counter(self.registry)
         self._errors.labels("StoreError")
         m.FEDERATIONS.gauge(self.registry).set_function(lambda: len(self.federations))
-        m.BUILD_INFO.gauge(self.registry).labels(version("segviz")).set(1)
+        m.BUILD_INFO.gauge(self.registry).labels(version("segviz-federation")).set(1)
 
     def measured(self, store: Store) -> Store:
         """The same store, its requests counted and timed."""

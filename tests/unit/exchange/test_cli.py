@@ -111,7 +111,7 @@ def test_a_command_of_another_role_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(cli, "_entries", lambda: {"data": entry})
     result = _run("data")
     assert result.exit_code == 2
-    assert "pip install 'segviz[trainer]'" in result.stderr
+    assert "pip install 'segviz-federation[trainer]'" in result.stderr
 
 
 def test_the_version_is_the_distributions():
