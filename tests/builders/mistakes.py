@@ -212,7 +212,7 @@ MISTAKES: dict[str, Mistake] = {
     "a weighted median": federation(
         {"spec.algorithm": {"name": "Median", "weights": "Cases"}},
         "spec.algorithm.weights",
-        "count all sites alike",
+        "give every site the same weight",
         "weights Uniform",
     ),
     "Central with an objective": federation(
@@ -256,7 +256,7 @@ MISTAKES: dict[str, Mistake] = {
         {"spec.preprocessing.spacing": [1, 0, 1]}, "spec.preprocessing.spacing[1]", "Give more than 0."
     ),
     "strides that do not fit": federation(
-        {"spec.model.strides": [2, 2]}, "spec.model.strides", "[2, 2]: there is one stride between each two"
+        {"spec.model.strides": [2, 2]}, "spec.model.strides", "[2, 2]: strides has the wrong length"
     ),
     "a stride of three": federation(
         {"spec.model.strides": [2, 2, 2, 3]}, "spec.model.strides[3]", "3 is too large. Give at most 2."
@@ -264,18 +264,18 @@ MISTAKES: dict[str, Mistake] = {
     "a head deeper than the decoder": federation(
         {"spec.model": {"channels": [4, 8], "strides": [2], "headLevels": 2}},
         "spec.model.headLevels",
-        "Lower headLevels.",
+        "Lower headLevels,",
     ),
     "a patch that strides do not divide": federation(
         {"spec.training.patch": [128, 128, 24]},
         "spec.training.patch",
-        "[128, 128, 24]: every side of the patch must be divisible",
-        "Round the sides up",
+        "[128, 128, 24]: a side of the patch does not halve evenly",
+        "Round each side up",
     ),
     "a patch that ends as one voxel": federation(
         {"spec.training.patch": [128, 128, 16]},
         "spec.training.patch",
-        "[128, 128, 16]: every side of the patch must be at least twice",
+        "[128, 128, 16]: a side of the patch is too short",
         "Enlarge the patch",
     ),
     "FedBN without BatchNorm": federation(
@@ -321,10 +321,10 @@ MISTAKES: dict[str, Mistake] = {
         {f"{DATA_SET}.organs.spleen": [1, 2]}, f"{DATA_SET}.organs", "Give each id to one organ."
     ),
     "an id of an organ and of the background": site(
-        {f"{DATA_SET}.background": [1]}, f"{DATA_SET}.background", "Take it out of one of the two."
+        {f"{DATA_SET}.background": [1]}, f"{DATA_SET}.background", "Remove it from one of the two."
     ),
     "an id of an organ that is ignored": site(
-        {f"{DATA_SET}.ignored": [1]}, f"{DATA_SET}.ignored", "Take it out of one of them."
+        {f"{DATA_SET}.ignored": [1]}, f"{DATA_SET}.ignored", "Remove it from one of them."
     ),
     "a background id that is ignored": site(
         {f"{DATA_SET}.background": [7], f"{DATA_SET}.ignored": [7]}, f"{DATA_SET}.ignored", "ignored and"
@@ -346,7 +346,7 @@ MISTAKES: dict[str, Mistake] = {
     "a path out of the volume": site(
         {f"{DATA_SET}.path": "a/../../b"}, f"{DATA_SET}.path", 'Write it without "..".'
     ),
-    "an absolute path": site({f"{DATA_SET}.path": "/data"}, f"{DATA_SET}.path", "below the volume's root"),
+    "an absolute path": site({f"{DATA_SET}.path": "/data"}, f"{DATA_SET}.path", "Folder inside the volume"),
     "an unknown layout": site({f"{DATA_SET}.layout": "KITS19"}, f"{DATA_SET}.layout", "Did you mean KiTS19?"),
     "an empty range of cases": site(
         {f"{DATA_SET}.cases": {"start": 70, "stop": 70}}, f"{DATA_SET}.cases.stop", "stop is not after start"
