@@ -123,8 +123,8 @@ def claim(name: str) -> dict[str, Any]:
 def test_what_is_well_is_said(clinic: Clinic):
     said = clinic.ask()
     for line in (
-        "✓ the CRD segvizfederations.segviz.dev is installed, and of this version",
-        "✓ the CRD segvizsites.segviz.dev is installed, and of this version",
+        "✓ the CRD segvizfederations.segviz.dev is installed, in the version of this segviz",
+        "✓ the CRD segvizsites.segviz.dev is installed, in the version of this segviz",
         f"✓ the operator ({OPERATOR}/segviz-operator) has all the rights it needs in {FEDERATIONS}",
         "✓ Secret clinic-radiology/store holds the store's keys",
         "refuses a second create, and its STS gives expiring credentials",
@@ -164,7 +164,10 @@ def test_an_older_crd_is_told_from_this_versions(clinic: Clinic):
     extensions.patch_custom_resource_definition(name, [{"op": "replace", "path": path, "value": 7}])
     try:
         said = clinic.doctor("--operator", f"{OPERATOR}/segviz-operator")[1]
-        assert f"✗ the CRD {name} is of another version: it differs in spec.trainer.image.maxLength" in said
+        assert (
+            f"✗ the installed CRD {name} is not the one of this segviz: they differ in "
+            "spec.trainer.image.maxLength" in said
+        )
         assert "kubectl apply --server-side" in said
     finally:
         extensions.patch_custom_resource_definition(name, [{"op": "replace", "path": path, "value": 512}])
@@ -257,7 +260,7 @@ def test_what_one_may_not_know_is_no_fault(clinic: Clinic, tmp_path: Path):
     nobody = clinic.apiserver.write_kubeconfig(tmp_path / "nobody", token)
     code, said = clinic.doctor("-n", FEDERATIONS, "abdomen", "--site", f"{SITE}/basel", kubeconfig=nobody)
     assert "✗" not in said
-    assert f"? federation {FEDERATIONS}/abdomen: you may not read it" in said
+    assert f"? cannot check federation {FEDERATIONS}/abdomen: you may not read it" in said
     assert code == 0
 
 

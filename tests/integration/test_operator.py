@@ -209,7 +209,7 @@ def test_a_missing_secret_is_named(rig: Rig):
     accepted = rig.until_condition("Accepted", status="False")
     assert (accepted["reason"], accepted["message"]) == (
         "SecretNotFound",
-        f"there is no Secret {rig.tag}/bucket. Create it",
+        f"Secret {rig.tag}/bucket does not exist. Create it",
     )
 
 

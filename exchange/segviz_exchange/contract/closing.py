@@ -151,5 +151,5 @@ def _quorum_message(round_: int, needed: int, known: Mapping[str, SiteRecords], 
     reasons = "; ".join(part for part in (lost, left_out, late) if part)
     return (
         f"round {round_} can have {len(known) - len(refused)} of the {needed} sites it needs ({reasons}). "
-        "Mend the site, or lower spec.participation.minSites."
+        "Fix what keeps the others out, or lower spec.participation.minSites."
     )

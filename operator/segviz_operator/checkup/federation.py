@@ -17,7 +17,10 @@ def check_federation(
     try:
         raw = cluster.get(FEDERATIONS, namespace, name)
     except Forbidden:
-        yield unknown(f"federation {namespace}/{name}: you may not read it")
+        yield unknown(
+            f"cannot check federation {namespace}/{name}: you may not read it",
+            f"Let somebody who may read segvizfederations in {namespace} run this command.",
+        )
         return
     if raw is None:
         yield bad(
@@ -46,14 +49,14 @@ def _check_status(raw: Object, federation: Federation) -> Iterator[Finding]:
     metadata, status = raw["metadata"], raw.get("status", {})
     if "deletionTimestamp" in metadata and FINALIZER in metadata.get("finalizers", ()):
         yield bad(
-            f"{federation} is being deleted since {metadata['deletionTimestamp']} and waits for the operator",
+            f"{federation} was deleted at {metadata['deletionTimestamp']}, but is not cleaned up yet",
             'See docs/how-to/operations.md, "A federation that does not go".',
         )
     conditions = {each["type"]: each for each in status.get("conditions", ())}
     if status.get("observedGeneration") != metadata["generation"]:
         yield bad(
             f"the operator has not looked at {federation} (generation {metadata['generation']})",
-            "Check that it runs and watches this namespace: its log says.",
+            f"Check that it runs and watches namespace {federation.namespace}: its log says so.",
         )
         return
     for kind, wanted in (("Accepted", "True"), ("Failed", "False"), ("Degraded", "False")):

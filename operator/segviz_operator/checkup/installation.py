@@ -28,8 +28,8 @@ def _check_crd(cluster: Cluster, ours: Object) -> Finding:
         found = cluster.get(_CRDS, "", name)
     except Forbidden:
         return unknown(
-            f"which version of the CRD {name} is installed: you may not read it",
-            "Let somebody who may read customresourcedefinitions run this.",
+            f"cannot tell which version of the CRD {name} is installed: you may not read CRDs",
+            "Let somebody who may read customresourcedefinitions run this command.",
         )
     if found is None:
         return bad(f"the CRD {name} is not installed", _APPLY)
@@ -39,11 +39,11 @@ def _check_crd(cluster: Cluster, ours: Object) -> Finding:
     differs = sorted(_difference(_schema(ours), _schema(found), ""))
     if differs:
         return bad(
-            f"the CRD {name} is of another version: it differs in {', '.join(differs[:3])}"
+            f"the installed CRD {name} is not the one of this segviz: they differ in {', '.join(differs[:3])}"
             f"{f' and {len(differs) - 3} more' if len(differs) > 3 else ''}",
-            f"{_APPLY}   # from the release that this segviz came with",
+            f"{_APPLY}   # from the release of this segviz",
         )
-    return good(f"the CRD {name} is installed, and of this version")
+    return good(f"the CRD {name} is installed, in the version of this segviz")
 
 
 def _schema(crd: Object) -> Json:
@@ -72,19 +72,24 @@ def _check_operator(cluster: Cluster, account: Account) -> Iterator[Finding]:
     try:
         deployment = cluster.get(_DEPLOYMENTS, account.namespace, _OPERATOR)
     except Forbidden:
-        yield unknown(f"whether the operator runs: you may not read deployments in {account.namespace}")
+        yield unknown(
+            f"cannot tell whether the operator runs: you may not read deployments in {account.namespace}",
+            "Let somebody who may read them run this command, or name its namespace with --operator.",
+        )
         return
     if deployment is None:
         yield bad(
             f"the deployment {_OPERATOR} does not exist in {account.namespace}",
-            "helm install segviz charts/segviz-operator -n NAMESPACE, or say --operator NAMESPACE/ACCOUNT",
+            "Install it: helm install segviz charts/segviz-operator -n NAMESPACE. "
+            "If it runs elsewhere, add --operator NAMESPACE/ACCOUNT to this command.",
         )
         return
     runs_as = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
     if runs_as != account.name:
         yield bad(
             f"the operator runs as {account.namespace}/{runs_as}, not as {account}",
-            f"Say --operator {account.namespace}/{runs_as}; sites set operator.serviceAccountName={runs_as}.",
+            f"Add --operator {account.namespace}/{runs_as} to this command. Sites must set "
+            f"operator.serviceAccountName={runs_as}.",
         )
     if not deployment.get("status", {}).get("readyReplicas"):
         why = _why_not_ready(cluster, account.namespace)

@@ -68,8 +68,8 @@ def check_rights(
                 lacking.append(f"{' '.join(verbs)} {resource}")
     except Forbidden:
         yield unknown(
-            f"whether the operator ({account}) may work in {namespace}: you may not ask",
-            "Let somebody with the right to create subjectaccessreviews run this.",
+            f"cannot tell whether the operator ({account}) may work in {namespace}: you may not ask",
+            "Let somebody with the right to create subjectaccessreviews run this command.",
         )
         return
     if lacking:

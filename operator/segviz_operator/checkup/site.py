@@ -34,8 +34,8 @@ def check_site(
         raw = cluster.get(SITES, where.namespace, where.name)
     except Forbidden:
         yield unknown(
-            f"site {where}: you may not read it",
-            "Let the site's owner run: segviz doctor --site " + str(where),
+            f"cannot check site {where}: you may not read it",
+            f"Let the site's owner run: segviz doctor --site {where}",
         )
         return
     if raw is None:
@@ -78,7 +78,10 @@ def _check_consent(cluster: Cluster, account: Account, site: Site, federation: s
     try:
         binding = cluster.get(ROLE_BINDINGS, site.namespace, name)
     except Forbidden:
-        yield unknown(f"whether {where} consents to {federation}: you may not read its RoleBinding {name}")
+        yield unknown(
+            f"cannot tell whether {where} consents to {federation}: you may not read its RoleBinding {name}",
+            f"Let the site's owner run: segviz doctor --site {where}",
+        )
         return
     if binding is None:
         yield bad(
@@ -111,7 +114,7 @@ def _check_pod(cluster: Cluster, where: SiteName, site: Site) -> Iterator[Findin
         yield bad(f"site {where} sets no trainer image", "Its owner: set trainer.image.")
     elif "@sha256:" not in site.spec.trainer.image:
         yield unknown(
-            f"which trainer runs at {where}: {site.spec.trainer.image} is a tag, which may change",
+            f"site {where} names its trainer by a tag, which may change: {site.spec.trainer.image}",
             "Its owner: set trainer.image.digest.",
         )
     account = site.spec.trainer.service_account_name
@@ -135,7 +138,10 @@ def _check_claim(cluster: Cluster, where: SiteName, what: str, name: str) -> Fin
     try:
         claim = cluster.get(_CLAIMS, where.namespace, name)
     except Forbidden:
-        return unknown(f"the claim {name} of {where}: you may not read it")
+        return unknown(
+            f"cannot check the claim {name} of {where}: you may not read it",
+            f"Let the site's owner run: segviz doctor --site {where}",
+        )
     if claim is None:
         return bad(
             f"site {where} has no claim {name} for its {what}", f"kubectl -n {where.namespace} get pvc"

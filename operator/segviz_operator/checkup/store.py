@@ -27,7 +27,7 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
     spec = federation.spec.store
     if spec is None:
         yield bad(
-            f"{federation} has no spec.store, and a cluster needs one",
+            f"{federation} has no spec.store, which a cluster needs",
             "Add it: kubectl explain svf.spec.store",
         )
         return
@@ -36,7 +36,11 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
         access = read_access(cluster, subject, spec)
     except NoCredentials as error:
         if isinstance(error.__cause__, Forbidden):
-            yield unknown(f"the store of {federation}: {error}".replace("the operator", "you"))
+            what = str(error).partition(". ")[0].replace("the operator", "you")
+            yield unknown(
+                f"cannot check the store of {federation}: {what}",
+                "Let somebody who may read it run this command.",
+            )
         else:
             yield bad(f"the store of {federation}: {error}", _mend(federation, error))
         return
@@ -49,7 +53,8 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
     except Unavailable as error:
         yield unknown(
             f"the store does not answer from here: {error}",
-            "If its address works only in the cluster, run this in a Pod. Else fix address, CA or network.",
+            "If its address works only in the cluster, run this command in a Pod. Otherwise correct the "
+            "address, the CA or the network.",
         )
         return
     except Denied as error:
@@ -79,7 +84,10 @@ def _mend(federation: Federation, error: NoCredentials) -> str:
             f"kubectl -n {federation.namespace} create secret generic {spec.existing_secret} "
             "--from-file=accessKey=FILE --from-file=secretKey=FILE"
         )
-    return "It needs the keys accessKey and secretKey; a CA bundle needs the key set in spec.store.caBundle."
+    return (
+        "The Secret needs the keys accessKey and secretKey; the ConfigMap of a CA bundle needs the key "
+        "that spec.store.caBundle.key names."
+    )
 
 
 def _mint_remedy(source: CredentialSource) -> str:

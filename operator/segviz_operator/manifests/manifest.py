@@ -112,7 +112,7 @@ def load(paths: Iterable[Path]) -> Manifests:
 
 def read(paths: Iterable[Path]) -> Reading:
     """Files, or folders of .yaml and .yml files."""
-    objects: list[Manifest] = []
+    found: list[tuple[str, Manifest]] = []
     foreign: list[str] = []
     problems: list[Problem] = []
     for path in paths:
@@ -122,15 +122,16 @@ def read(paths: Iterable[Path]) -> Reading:
                     foreign.append(_subject(raw, source))
                     continue
                 try:
-                    objects.append(parse(raw, source))
+                    found.append((source, parse(raw, source)))
                 except InvalidManifest as error:
                     problems += error.problems
         except InvalidManifest as error:
             problems += error.problems
+    objects = [each for _, each in found]
     federations = tuple(each for each in objects if isinstance(each, Federation))
     sites = tuple(each for each in objects if isinstance(each, Site))
     studies = tuple(each for each in objects if isinstance(each, Study))
-    return Reading(Manifests(federations, sites, studies, tuple(foreign)), (*problems, *_twice(objects)))
+    return Reading(Manifests(federations, sites, studies, tuple(foreign)), (*problems, *_twice(found)))
 
 
 def parse(raw: Mapping[str, Any], source: str = "manifest", old: Mapping[str, Any] | None = None) -> Manifest:
@@ -246,9 +247,18 @@ def _is_name(value: object, pattern: re.Pattern[str], most: int) -> bool:
     return isinstance(value, str) and len(value) <= most and pattern.fullmatch(value) is not None
 
 
-def _twice(objects: list[Manifest]) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for each in map(str, objects):
-        if each in seen:
-            yield Problem(each, "metadata.name", "is used by two manifests", "Rename or remove one of them.")
-        seen.add(each)
+def _twice(found: Iterable[tuple[str, Manifest]]) -> Iterator[Problem]:
+    sources: dict[str, str] = {}
+    for source, manifest in found:
+        subject = str(manifest)
+        if subject not in sources:
+            sources[subject] = source
+        elif sources[subject] == source:
+            yield Problem(
+                subject, "", f"is read twice from {source}", "Name each file once, and each object in it."
+            )
+        else:
+            where = f"{sources[subject]} and {source}"
+            yield Problem(
+                subject, "metadata.name", f"is the same in {where}", "Rename or remove one of the two."
+            )

@@ -195,7 +195,7 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
     if case.control.suspend:
         return SitePhase.SUSPENDED, ""
     if case.heartbeat is not None and (_age_seconds(case) or 0.0) > _SILENT_SECONDS:
-        return SitePhase.SILENT, f"silent since {_utc(case.heartbeat.modified)}"
+        return SitePhase.SILENT, f"no heartbeat since {_utc(case.heartbeat.modified)}"
     if beat is None:
         return SitePhase.STARTING, "" if workload is None else workload.message
     return str(beat.phase), beat.message

@@ -287,7 +287,7 @@ def test_a_failure_names_who_can_no_longer_take_part_and_what_to_do() -> None:
         QUORUM_LOST,
         "round 1 can have 2 of the 3 sites it needs "
         "(bern: Rejected, attempt 3: NotFinite: tensor 'w' holds NaN; davos: ImagePullBackOff). "
-        "Mend the site, or lower spec.participation.minSites.",
+        "Fix what keeps the others out, or lower spec.participation.minSites.",
     )
 
 
@@ -304,7 +304,7 @@ def test_a_failure_says_who_joins_too_late_for_the_round() -> None:
     assert decision == Fail(
         QUORUM_LOST,
         "round 1 can have 0 of the 1 sites it needs (davos: joins with the next round). "
-        "Mend the site, or lower spec.participation.minSites.",
+        "Fix what keeps the others out, or lower spec.participation.minSites.",
     )
 
 

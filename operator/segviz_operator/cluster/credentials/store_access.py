@@ -74,7 +74,8 @@ class StoreAccess:
         if site.store_secret is None:
             raise NoCredentials(
                 SECRET_NOT_FOUND,
-                "spec.storeSecret is missing, which credentials ExistingSecrets need. Its owner can add it",
+                "its SegVizSite lacks spec.storeSecret, which spec.store.credentials: ExistingSecrets needs. "
+                "Its owner can add it, with keys for the site's own prefix",
             )
         return self._unending(read_secret(cluster, namespace, site.store_secret), now)
 
@@ -99,7 +100,11 @@ def read_access(cluster: Cluster, subject: Subject, spec: StoreSpec) -> StoreAcc
         found = _read(cluster, "ConfigMap", subject.namespace, name)
         ca_pem = (found.get("data") or {}).get(key)
         if not ca_pem:
-            raise NoCredentials(SECRET_INVALID, f"ConfigMap {subject.namespace}/{name} has no key {key}")
+            raise NoCredentials(
+                SECRET_INVALID,
+                f"ConfigMap {subject.namespace}/{name} has no key {key} (spec.store.caBundle.key). "
+                "Put the CA's certificates there in PEM form, or name the right key",
+            )
     return StoreAccess(subject, spec, parent, ca_pem)
 
 
@@ -117,8 +122,13 @@ def _read(cluster: Cluster, what: str, namespace: str, name: str) -> Object:
         found = cluster.get(kind, namespace, name)
     except Forbidden as error:
         raise NoCredentials(
-            SECRET_NOT_FOUND, f"the operator may not read {what} {namespace}/{name}"
+            SECRET_NOT_FOUND,
+            f"the operator may not read {what} {namespace}/{name}. "
+            "`segviz doctor` says which Role or RoleBinding is missing",
         ) from error
     if found is None:
-        raise NoCredentials(SECRET_NOT_FOUND, f"there is no {what} {namespace}/{name}. Create it")
+        raise NoCredentials(
+            SECRET_NOT_FOUND,
+            f"{what} {namespace}/{name} does not exist. Create it, or correct the name in the manifest",
+        )
     return found

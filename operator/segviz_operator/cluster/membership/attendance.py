@@ -66,7 +66,8 @@ def attend(
         if site is None:
             absent[member.alias] = Absence(
                 SITE_NOT_FOUND,
-                f"SegVizSite {ref.namespace}/{ref.name} does not exist, or the operator may not read it",
+                f"SegVizSite {ref.namespace}/{ref.name} does not exist, or the operator may not read it. "
+                "Correct siteRef, or let the site's owner install it. `segviz doctor` tells which.",
             )
         elif isinstance(site, InvalidManifest):
             absent[member.alias] = Absence(site.problems[0].reason, str(site))

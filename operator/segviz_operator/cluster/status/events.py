@@ -86,7 +86,10 @@ def _of_sites(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Eve
         elif was_left_out and not left_out:
             yield Event(SITE_REJOINED, f"{alias} takes part again")
         elif site.get("ready") and not was.get("ready"):
-            yield Event(SITE_READY, f"{alias} has reported: {site.get('phase', '')}")
+            yield Event(
+                SITE_READY,
+                f"{alias} is ready: its trainer sends heartbeats. Its phase is {site.get('phase', '')}",
+            )
         elif was.get("ready") and not site.get("ready") and site.get("message"):
             # Without a message it merely starts.
             yield Event(SITE_NOT_READY, f"{alias}: {site['message']}", warning=True)

@@ -61,7 +61,9 @@ def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:
 def _accepted(site: Site) -> Fact:
     missing = missing_fields(site)
     if missing:
-        return Fact(ACCEPTED, False, SITE_INCOMPLETE, f"{missing} is missing, and a cluster needs it")
+        return Fact(
+            ACCEPTED, False, SITE_INCOMPLETE, f"{site} lacks {missing}, which a cluster needs. Add it."
+        )
     return Fact(ACCEPTED, True, FITS)
 
 

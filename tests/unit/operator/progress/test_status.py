@@ -123,15 +123,15 @@ def test_a_site_that_has_delivered_is_awaited_by_nobody() -> None:
 
 def test_a_site_that_owes_its_test_of_the_final_model_is_awaited() -> None:
     records = replace(running(), final=Final(1, 1, {}), now=NOON + timedelta(minutes=6))
-    assert "for basel (silent since" in build_status("abdomen", records).reason
+    assert "for basel (no heartbeat since" in build_status("abdomen", records).reason
 
 
 def test_a_site_without_heartbeats_is_silent() -> None:
     late = replace(running(), now=NOON + timedelta(minutes=6))
     status = build_status("abdomen", late)
     basel = site_of(status, "basel")
-    assert (basel.phase, basel.message) == ("Silent", "silent since 2026-11-23 11:59 UTC")
-    assert "for basel (silent since 2026-11-23 11:59 UTC)" in status.reason
+    assert (basel.phase, basel.message) == ("Silent", "no heartbeat since 2026-11-23 11:59 UTC")
+    assert "for basel (no heartbeat since 2026-11-23 11:59 UTC)" in status.reason
 
 
 def test_the_picture_says_who_is_awaited() -> None:
