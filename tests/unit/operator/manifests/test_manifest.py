@@ -98,7 +98,10 @@ MISTAKES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         SITE.replace("VizSite", "vizSites"),
         ("is unknown. Write SegVizSite.",),
     ),
-    "an object twice": (SITE + "---\n" + SITE, ("SegVizSite default/liver: metadata.name is used by two",)),
+    "an object twice": (
+        SITE + "---\n" + SITE,
+        ("SegVizSite default/liver: metadata.name is the same in ", "m.yaml, document 2. Rename or remove"),
+    ),
     "a bare no": (
         SITE + "  release: no\n",
         ("spec.release false is not a valid choice. YAML reads yes, no, on and off as booleans.",),
@@ -114,6 +117,16 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, content: str | bytes, 
 
 def test_a_missing_file_is_named(tmp_path: Path):
     assert "none.yaml: cannot be read (No such file or directory)" in _refusal(tmp_path / "none.yaml")
+
+
+def test_a_file_named_twice_is_told_from_a_name_that_two_files_use(tmp_path: Path):
+    one, other = _write(tmp_path, SITE, "one.yaml"), _write(tmp_path, SITE, "other.yaml")
+    with pytest.raises(InvalidManifest, match=r"SegVizSite default/liver: is read twice from \S+one.yaml\. "):
+        load([one, one])
+    with pytest.raises(
+        InvalidManifest, match=r"metadata.name is the same in \S+one.yaml and \S+other.yaml\. "
+    ):
+        load([one, other])
 
 
 def test_a_folder_without_manifests_is_named(tmp_path: Path):
