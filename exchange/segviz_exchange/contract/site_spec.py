@@ -31,7 +31,7 @@ class CaseRange(Part, frozen=True):
 class DataSet(Part, frozen=True):
     name: str
     path: str
-    """Folder below the volume's root."""
+    """Folder inside the volume."""
     layout: Layout
     organs: dict[str, tuple[int, ...]]
     """Label ids of each annotated organ, {"kidneys": [2, 3]}."""

@@ -91,11 +91,16 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
     _check_organs(data_set, root, field)
     folder = _inside(root, root / data_set.path, f"{field}.path")
     if not folder.is_dir():
-        raise BadDataSet(f"{field}.path", folder, "is not a folder", "Check the path below the volume's root")
+        raise BadDataSet(
+            f"{field}.path", folder, "is not a folder", "Correct the path, which is relative to the volume"
+        )
     listed = sorted(_LAYOUTS[data_set.layout](folder, f"{field}.path"), key=lambda found: found.id)
     for before, after in itertools.pairwise(listed):
         if before.id == after.id:
-            raise BadDataSet(f"{field}.path", after.image, f"case {after.id!r} is listed twice", "Remove one")
+            same = before.image == after.image
+            what = "is listed twice" if same else f"and {before.image} are both case {after.id!r}"
+            fix = "Remove one of the two entries" if same else "Rename or remove one of the two files"
+            raise BadDataSet(f"{field}.path", after.image, what, fix)
     cut = data_set.cases
     chosen = listed[cut.start : cut.stop] if cut else listed
     if not chosen:
@@ -155,9 +160,7 @@ def _check_organs(data_set: DataSet, root: Path, field: str) -> None:
 def _inside(root: Path, path: Path, field: str) -> Path:
     """`path`, unless it (or what a link in it points to) lies outside `root`."""
     if not path.resolve().is_relative_to(root.resolve()):
-        raise BadDataSet(
-            field, path, f"leads out of the volume {root}", "Give a path below the volume's root"
-        )
+        raise BadDataSet(field, path, f"leads out of the volume {root}", "Give a path inside the volume")
     return path
 
 

@@ -149,7 +149,7 @@ def test_several_modalities_are_refused(tmp_path: Path) -> None:
 
 def test_a_case_listed_twice_is_refused(tmp_path: Path) -> None:
     msd(tmp_path, "a", "a")
-    assert "'a' is listed twice" in refusal(tmp_path, Layout.MSD)
+    assert "a.nii.gz: is listed twice" in refusal(tmp_path, Layout.MSD)
 
 
 def test_a_row_without_a_label_is_refused_by_number(tmp_path: Path) -> None:
