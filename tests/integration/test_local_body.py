@@ -426,7 +426,7 @@ MISTAKES: dict[str, tuple[Callable[[Here], tuple[object, ...]], str]] = {
     ),
     "a folder that is not there": (
         lambda here: (here.manifest, "--data", "bern=/nowhere"),
-        "site 'bern': /nowhere is not a folder (--data bern=/nowhere)",
+        "site 'bern': --data bern=/nowhere is not a folder. Correct the path.",
     ),
     "a working folder that is a file": (
         lambda here: (here.manifest, "--workdir", here.manifest),

@@ -47,11 +47,12 @@ class Volumes:
     def _root(self, alias: str, site: Site) -> Path:
         volume = site.spec.volume
         if alias in self.by_alias:
-            root, told_by = self.by_alias[alias], f"--data {alias}={self.by_alias[alias]}"
+            root, where = self.by_alias[alias], f"--data {alias}={self.by_alias[alias]}"
         elif volume.host_path is not None:
-            root, told_by = Path(volume.host_path.path), f"spec.volume.hostPath.path of {site}"
+            root = Path(volume.host_path.path)
+            where = f"spec.volume.hostPath.path {root} of {site}"
         elif self.common is not None:
-            root, told_by = self.common, f"--data {self.common}"
+            root, where = self.common, f"--data {self.common}"
         else:
             assert volume.persistent_volume_claim is not None, "the schema wants one of the two"
             claim = volume.persistent_volume_claim.claim_name
@@ -60,12 +61,12 @@ class Volumes:
                 f"here: --data {alias}=FOLDER, or --data FOLDER for all sites."
             )
         if not root.is_dir():
-            raise Refusal(f"site {alias!r}: {root} is not a folder ({told_by}). Correct the path.")
+            raise Refusal(f"site {alias!r}: {where} is not a folder. Correct the path.")
         for data_set in site.spec.data_sets:
             if not (root / data_set.path).exists():
                 raise Refusal(
-                    f"site {alias!r}: data set {data_set.name!r} is expected in {root / data_set.path}, "
-                    f"which does not exist ({told_by}). Correct the path, or copy the data there."
+                    f"site {alias!r}: its data set {data_set.name!r} has path {data_set.path}, which does "
+                    f"not exist in {where}. Correct one of the two, or copy the data there."
                 )
         return root.resolve()
 
