@@ -82,6 +82,7 @@ def _load(entry: EntryPoint) -> click.Command:
         if role == "exchange":
             raise  # It is always there: no extra would mend this.
         raise Refusal(
-            f"segviz {entry.name}: {error.name} is not installed. Run: pip install 'segviz-federation[{role}]'"
+            f"segviz {entry.name}: {error.name} is not installed."
+            f" Run: pip install 'segviz-federation[{role}]'"
         ) from error
     return command
