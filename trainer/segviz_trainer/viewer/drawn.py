@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from segviz_trainer.viewer.case import Mask, Modality, Triple, ViewedCase, Volume
 
 Levels = NDArray[np.uint16]
+Factors = tuple[int, int, int]
 
 _TOP = 4095
 _HU = (-1024.0, 3071.0)
@@ -46,7 +47,7 @@ class Drawn:
     prediction: NDArray[np.uint8]
     spacing: Triple
     box: Box
-    factors: tuple[int, ...]
+    factors: Factors
     """How many of the image's voxels were averaged to one, by axis."""
     jump: tuple[int, ...]
     """By axis, the slice where truth and prediction differ most, or the largest one where they do not."""
@@ -57,15 +58,15 @@ class Drawn:
         return self.levels.shape
 
     def mask(self, bits: NDArray[np.uint8], organ: int) -> Mask:
-        return (bits[organ // 8] >> (organ % 8) & 1).astype(bool)
+        return np.asarray(bits[organ // 8] >> (organ % 8) & 1, bool)
 
 
-def draw(case: ViewedCase, box: Box, coarsest: float, quantum: int) -> Drawn:
-    """`coarsest`: mm up to which voxels are averaged; `quantum`: smallest steps of a value to one level."""
-    factors = tuple(max(1, int(coarsest / each + 1e-6)) for each in case.spacing)
+def draw(case: ViewedCase, box: Box, factors: Factors, quantum: int) -> Drawn:
+    """`quantum`: how many of the smallest steps of a value make one level."""
     image = _averaged(case.image[box.slices], factors)
     low, high = _range(image, case.modality)
-    fine = 1.0 if _is_whole(image) and high - low <= _TOP else (high - low) / _TOP
+    whole = case.modality is Modality.CT or (_is_whole(image) and high - low <= _TOP)
+    fine = 1.0 if whole else (high - low) / _TOP
     step = fine * quantum
     levels = np.rint((np.clip(image, low, high) - low) / step).astype(np.uint16)
     jump, disagrees = _jump(case, box, factors)
@@ -114,13 +115,14 @@ def _others(axis: int) -> tuple[int, ...]:
     return tuple(each for each in range(3) if each != axis)
 
 
-def _averaged(image: Volume, factors: tuple[int, ...]) -> Volume:
+def _averaged(image: Volume, factors: Factors) -> Volume:
     if max(factors) == 1:
         return image
     missing = [(0, -length % factor) for length, factor in zip(image.shape, factors, strict=True)]
     padded = np.pad(image, missing, mode="edge")
     (x, y, z), (i, j, k) = padded.shape, factors
-    return padded.reshape(x // i, i, y // j, j, z // k, k).mean(axis=(1, 3, 5), dtype=np.float32)
+    blocks = padded.reshape(x // i, i, y // j, j, z // k, k)
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float64), np.float32)
 
 
 def _range(image: Volume, modality: Modality) -> tuple[float, float]:
@@ -154,7 +156,7 @@ def _bits(
     return bits
 
 
-def _jump(case: ViewedCase, box: Box, factors: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
+def _jump(case: ViewedCase, box: Box, factors: Factors) -> tuple[tuple[int, ...], bool]:
     """Counted in the image's own voxels, not in those that are drawn."""
     differing = [case.truth[name] != case.prediction[name] for name in case.compared]
     disagrees = any(each.any() for each in differing)

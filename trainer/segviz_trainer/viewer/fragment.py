@@ -120,9 +120,7 @@ def _notes(case: ViewedCase, drawn: Drawn) -> list[str]:
         size += f", cut for this page to {_by(drawn.box.shape)}: {drawn.box.keeps}"
     notes = [size]
     if max(drawn.factors) > 1:
-        notes.append(
-            f"Averaged to voxels of {_by(drawn.spacing)} mm for this page; scores are of the image itself"
-        )
+        notes.append(f"Averaged to {_by(drawn.spacing)} mm for this page; scores are of the image itself")
     top = drawn.low + drawn.step * float(drawn.levels.max())
     unit = f" {_unit(case)}" if _unit(case) else ""
     notes.append(f"Values {_number(drawn.low)} to {_number(top)}{unit} in steps of {_number(drawn.step)}")

@@ -99,5 +99,5 @@ def _runs(mask: Mask) -> Iterator[tuple[int, int, int]]:
 def _png(grey: NDArray[np.float64]) -> str:
     data = io.BytesIO()
     picture = np.repeat(np.rint(grey * 255).astype(np.uint8)[..., None], 3, axis=2)
-    matplotlib.image.imsave(data, picture, format="png", metadata={"Software": None})
+    matplotlib.image.imsave(data, picture, format="png", metadata={"Software": "SegViz"})
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

@@ -230,7 +230,10 @@
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      start(target).catch((error) => console.warn("The pictures stay: this browser cannot open the slices.", error));
+      start(target).catch((error) => {
+        target.classList.add("kept");
+        console.warn("The pictures stay: this browser cannot open the slices.", error);
+      });
     }
   }, { rootMargin: "400px" });
   for (const figure of document.querySelectorAll("figure.viewer")) near.observe(figure);

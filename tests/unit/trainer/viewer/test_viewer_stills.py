@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,6 +15,7 @@ def test_the_paths_of_a_small_mask() -> None:
     assert outline(mask) == "M1 0h2M1 1h1M2 2h1M1 0v1M2 1v1M3 0v2"
 
 
+@settings(max_examples=30, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))))
 def test_an_area_covers_each_voxel_of_its_mask_once(mask: np.ndarray) -> None:
     covered = np.zeros(mask.shape, int)
