@@ -15,6 +15,7 @@ import pytest
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage")
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element's id in WebDriver's answers, as its standard fixes it."""
+_WAIT_MS = 60_000
 KEYS = {"End": "\ue010", "Home": "\ue011", "ArrowUp": "\ue013", "PageDown": "\ue00f", "Tab": "\ue004"}
 
 
@@ -38,8 +39,10 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        look = f"() => {expression} ? done() : setTimeout(look, 20)"
-        self.evaluate(f"new Promise(done => {{ const look = {look}; look(); }})")
+        look = f"() => {expression} ? done() : Date.now() > end ? fail('late') : setTimeout(look, 20)"
+        self.evaluate(
+            f"new Promise((done, fail) => {{ const end = Date.now() + {_WAIT_MS}, look = {look}; look(); }})"
+        )
 
     def press(self, key: str) -> None:
         """To what has the focus."""

@@ -148,7 +148,7 @@ def test_without_a_script_there_are_pictures(browser: Browser, page: Path) -> No
 
 
 def test_a_browser_that_cannot_inflate_keeps_the_pictures(browser: Browser, tmp_path: Path) -> None:
-    broken = case_fragment(ramp_case()).replace('class="voxels">', 'class="voxels">AAAA')
+    broken = str(case_fragment(ramp_case())).replace('class="voxels">', 'class="voxels">AAAA')
     path = tmp_path / "broken.html"
     path.write_text(PAGE.format(script_source(), Markup(broken), viewer_assets()), encoding="utf-8")
     browser.open(path)
