@@ -6,8 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from minio.credentials.providers import StaticProvider
 
+from segviz_exchange.cli import main
 from segviz_exchange.stores import s3
 from segviz_exchange.stores.credentials import Credentials, CredentialsFile, encode_credentials
 from segviz_exchange.stores.s3 import S3Store
@@ -23,6 +25,8 @@ class Prepared(ThreadingHTTPServer):
     answers: list[Answer]
     conditions: list[str | None]
     on_request: Callable[[], object] = staticmethod(lambda: None)
+    page: bytes | None = None
+    """Given to every request with 200, as a captive portal, a console or a proxy's cache does."""
 
     def store(self, *answers: Answer) -> S3Store:
         self.answers, self.conditions = list(answers), []
@@ -35,7 +39,15 @@ class Handler(BaseHTTPRequestHandler):
     server: Prepared
 
     def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.server.page is not None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(self.server.page)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(self.server.page)
+            return
         self.server.on_request()
         self.server.conditions.append(self.headers["If-None-Match"])
         answers = self.server.answers
@@ -45,9 +57,13 @@ class Handler(BaseHTTPRequestHandler):
         )
         self.send_response(status)
         self.send_header("Content-Type", "application/xml" if code else "text/html")
+        if status == 200:
+            self.send_header("ETag", '"9a0364b9e99bb480dd25e1f0284c8555"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
+
+    do_GET = do_HEAD = do_POST = do_DELETE = do_PUT  # noqa: N815
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Stay silent."""
@@ -142,3 +158,59 @@ def test_credentials_renewed_while_a_request_was_under_way_get_another_try(
         server.on_request = lambda new=new: path.write_bytes(encode_credentials(new))
         store.create("key", b"content")
         assert len(server.conditions) == 2
+
+
+PAGES = {
+    "a login page": b"<html><body>Please log in</body></html>",
+    "a page that is no XML": b"<!doctype html><p>Please log in<br>",
+    "nothing": b"",
+    "text": b"OK",
+    "JSON": b'{"status": "ok"}',
+    "XML of something else": b'<?xml version="1.0"?><Status>up</Status>',
+}
+
+
+def uploading(store: S3Store, folder: Path, size: int) -> None:
+    path = folder / "blob"
+    path.write_bytes(bytes(size))
+    store.upload("key", path)
+
+
+ASKED: dict[str, Callable[[S3Store, Path], object]] = {
+    "create": lambda store, folder: store.create("key", b"content"),
+    "put": lambda store, folder: store.put("key", b"content"),
+    "upload": lambda store, folder: uploading(store, folder, 10),
+    "upload in parts": lambda store, folder: uploading(store, folder, s3.PART_BYTES + 1),
+    "get": lambda store, folder: store.get("key"),
+    "list": lambda store, folder: store.list("global/"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_a_page_is_never_taken_for_an_answer(
+    server: Prepared, ask: Callable[[S3Store, Path], object], page: bytes, tmp_path: Path
+) -> None:
+    store = server.store()
+    server.page = page
+    with pytest.raises(Unavailable, match="an answer that is not S3's"):
+        ask(store, tmp_path)
+
+
+def test_a_page_does_not_delete(server: Prepared) -> None:
+    store = server.store()
+    server.page = PAGES["a login page"]
+    with pytest.raises(Unavailable, match="an answer that is not S3's"):
+        store.delete("key")
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_the_check_of_a_store_says_that_it_is_none(
+    server: Prepared, page: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "word-of-eight")
+    server.page = page
+    done = CliRunner().invoke(main, ["store", "check", f"s3+http://127.0.0.1:{server.server_port}/bucket"])
+    assert done.exit_code == 2, done.output
+    assert "an answer that is not S3's" in done.output

@@ -109,11 +109,20 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         name = self._object(key)
-        self._ask(key, lambda: self._client.put_object(self._bucket, name, io.BytesIO(data), len(data)))
+        stored = self._ask(
+            key, lambda: self._client.put_object(self._bucket, name, io.BytesIO(data), len(data))
+        )
+        self._check_etag(key, stored.etag)
 
     def upload(self, key: str, path: Path) -> None:
         name = self._object(key)
-        self._ask(key, lambda: self._client.fput_object(self._bucket, name, str(path), part_size=PART_BYTES))
+        try:
+            stored = self._ask(
+                key, lambda: self._client.fput_object(self._bucket, name, str(path), part_size=PART_BYTES)
+            )
+        except ValueError as error:
+            raise self._foreign(key, str(error)) from error
+        self._check_etag(key, stored.etag)
 
     def get(self, key: str) -> bytes:
         with self.open(key) as stream:
@@ -124,6 +133,7 @@ class S3Store:
         name = self._object(key)
         response = self._ask(key, lambda: self._client.get_object(self._bucket, name))
         try:
+            self._check_etag(key, response.headers.get("ETag"))
             yield io.BufferedReader(_Body(response, self, key), CHUNK_BYTES)
         finally:
             response.close()  # what is left unread would block the connection's next user
@@ -136,9 +146,12 @@ class S3Store:
     def delete(self, key: str) -> None:
         try:
             name = self._object(key)
-            self._ask(key, lambda: self._client.remove_object(self._bucket, name))
+            # One level below the client's remove_object, which keeps the answer to itself.
+            answer = self._ask(key, lambda: self._client._execute("DELETE", self._bucket, name))
         except NotFound:
             return  # S3 itself does not tell; some gateways do
+        if answer.data:
+            raise self._foreign(key, "a page where S3 says nothing")
 
     def now(self) -> datetime:
         # Every answer carries a Date, also the one that an object is missing or out of reach.
@@ -160,7 +173,7 @@ class S3Store:
             found = list(self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True))
         except ValueError as error:
             # A page of a captive portal or a console is XML enough to parse, without what a listing has.
-            raise Unavailable(f"{self._name(prefix)}: an answer that is not S3's ({error})") from error
+            raise self._foreign(prefix, str(error)) from error
         return [
             Entry(item.object_name.removeprefix(self._prefix), item.size or 0, item.last_modified)
             for item in found
@@ -173,10 +186,19 @@ class S3Store:
         # is silently lost. One level below it, headers are sent as they are.
         headers = {"If-None-Match": "*", "Content-Type": "application/octet-stream"}
         name = self._object(key)
-        self._ask(
+        answer = self._ask(
             key,
             lambda: self._client._execute("PUT", self._bucket, name, body=data, headers={**headers}),
         )
+        self._check_etag(key, answer.headers.get("ETag"))
+
+    def _check_etag(self, key: str, etag: str | None) -> None:
+        """Every object that S3 takes or gives has one; a captive portal or a console says 200 to anything."""
+        if not etag:
+            raise self._foreign(key, "no ETag")
+
+    def _foreign(self, key: str, why: str) -> Unavailable:
+        return Unavailable(f"{self._name(key)}: an answer that is not S3's ({why})")
 
     def _object(self, key: str) -> str:
         check_key(key)
@@ -203,7 +225,7 @@ class S3Store:
         try:
             yield
         except ParseError as error:
-            raise Unavailable(f"{self._name(key)}: an answer that is not S3's (no XML)") from error
+            raise self._foreign(key, "no XML") from error
         except (MinioException, HTTPError) as error:
             failure = meaning(error, self._name(key))
             if isinstance(failure, Rejected) and isinstance(self._credentials, CredentialsFile):
