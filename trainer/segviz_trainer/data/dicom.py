@@ -16,9 +16,12 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import RLELossless
 
 from segviz_exchange.process.errors import Refusal
+from segviz_trainer.data.dicom_codestream import read_codestream
 from segviz_trainer.data.dicom_slices import Slice, count, open_dicom, slices_of
 from segviz_trainer.data.dicom_stack import Stack, stack_of
 from segviz_trainer.process.errors import BadCase
@@ -165,9 +168,10 @@ def _planes(path: Path) -> Iterator[NDArray[np.integer]]:
 
 
 def _check_length(path: Path, dataset: Dataset) -> None:
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
     frames = int(dataset.get("NumberOfFrames") or 1)
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        _check_compressed(path, dataset, frames)
+        return
     declared = dataset.Rows * dataset.Columns * frames * dataset.BitsAllocated // 8
     held = len(dataset.PixelData)
     if held not in (declared, declared + declared % 2):
@@ -176,6 +180,38 @@ def _check_length(path: Path, dataset: Dataset) -> None:
             f"holds {held} bytes of voxels where its headers declare {declared}",
             "Copy or export it again",
         )
+
+
+def _check_compressed(path: Path, dataset: Dataset, frames: int) -> None:
+    """Each frame's own header, before a decoder makes room for what it declares."""
+    offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    held = 0
+    for frame in generate_frames(
+        dataset.PixelData, number_of_frames=frames, extended_offsets=offsets if all(offsets) else None
+    ):
+        held += 1
+        if dataset.file_meta.TransferSyntaxUID == RLELossless:
+            continue  # it has no size of its own: its length is compared when it is decoded
+        inner = read_codestream(frame)
+        found, declared = (inner.columns, inner.rows), (dataset.Columns, dataset.Rows)
+        if found != declared or inner.samples != dataset.SamplesPerPixel:
+            raise BadCase(
+                path,
+                f"frame {held} is compressed as {found[0]} x {found[1]} voxels of {inner.samples} samples, "
+                f"where its headers declare {declared[0]} x {declared[1]} of {dataset.SamplesPerPixel}",
+                "Export it again",
+            )
+        if inner.bits > dataset.BitsAllocated or (
+            inner.bits < dataset.BitsStored and dataset.PixelRepresentation == 1
+        ):
+            raise BadCase(
+                path,
+                f"frame {held} is compressed in {inner.bits} bits, where its headers declare "
+                f"{dataset.BitsStored} stored in {dataset.BitsAllocated}",
+                "Export it again",
+            )
+    if held != frames:
+        raise BadCase(path, f"holds {held} compressed frames of {frames}", "Copy or export it again")
 
 
 def _meant(stored: NDArray[np.generic], bits: int, signed: bool) -> NDArray[np.integer]:
