@@ -100,6 +100,23 @@ MISTAKES: dict[str, Mistake] = {
         "spec.trainer.resources.requests.memory",
         "16 GB",
     ),
+    **{
+        f"{resource} {value!r}": site(
+            {f"spec.trainer.resources.{part}": {resource: value}},
+            f"spec.trainer.resources.{part}.{resource}",
+            "not a whole number or text",
+            *(['Put it in quotes, as "0.5" or "500m".'] if value == 0.5 else []),
+        )
+        for part, resource, value in (
+            ("limits", "cpu", 0.5),
+            ("requests", "cpu", 0.5),
+            ("limits", "nvidia.com/gpu", 0.5),
+            ("requests", "memory", 1.5),
+            ("limits", "cpu", True),
+            ("limits", "cpu", [1]),
+            ("limits", "memory", {}),
+        )
+    },
     # A federation's sites.
     "no sites": federation({"spec.sites": []}, "spec.sites", "has 0 entries", "at least 1"),
     "sites left out": federation({"spec.sites": REMOVED}, "spec.sites", "is missing", "Add it"),

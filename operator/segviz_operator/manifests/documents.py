@@ -1,5 +1,6 @@
 """Reading YAML strictly: what kubectl would read, and nothing that it would read otherwise than it looks."""
 
+import math
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -98,8 +99,17 @@ class _Loader(yaml.SafeLoader):
                 "Leave the zero out, or put it in quotes.",
             )
         value = float(node.value)
+        if math.isinf(value):
+            raise _error(node, f"{node.value} is too large for a number", "Write a smaller one.")
         # JSON has one kind of number, and Go writes 2.0 as 2: kubectl sends it so.
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+    def odd(self, node: yaml.ScalarNode) -> None:
+        raise _error(
+            node,
+            f"{node.value} is text as it looks, and kubectl would read it as a number",
+            "Write it in digits alone, or put it in quotes.",
+        )
 
     def null(self, node: yaml.ScalarNode) -> None:
         return None
@@ -114,6 +124,14 @@ _SCALARS = {
     "bool": (r"(?i:y|yes|true|on|n|no|false|off)", "yYtToOnNfF", _Loader.boolean),
     "int": (r"[-+]?(?:0|[1-9][0-9]*|0[xX][0-9a-fA-F]+|0b[01]+|0o[0-7]+)", "-+0123456789", _Loader.integer),
     "float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789", _Loader.number),
+    # Go's numbers: underscores count for nothing, and a prefix may be in capitals.
+    "odd": (
+        r"[-+]?(?:[0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?|[0-9]*\.[0-9]*_[0-9_]*)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?0[xX]_?[0-9a-fA-F]+_[0-9a-fA-F_]*|[-+]?0[xX]_[0-9a-fA-F_]+"
+        r"|[-+]?0[bB][01_]*_[01_]*|[-+]?0[oO][0-7_]*_[0-7_]*|[-+]?0B[01]+|[-+]?0O[0-7]+",
+        "-+.0123456789",
+        _Loader.odd,
+    ),
     "merge": (r"<<", "<", None),
 }
 for _name, (_pattern, _first, _construct) in _SCALARS.items():

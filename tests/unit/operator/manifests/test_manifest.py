@@ -143,6 +143,17 @@ SCALARS = {
     "2.0": 2,
     "-200": -200,
     "0x10": 16,
+    "0o17": 15,
+    "0b11": 3,
+    "0": 0,
+    "-0": 0,
+    "0.5": 0.5,
+    "010.5": 10.5,
+    "_1": "_1",
+    "1_a": "1_a",
+    "v1_0": "v1_0",
+    "1-2": "1-2",
+    "10Gi": "10Gi",
     "null": None,
     "~": None,
     "": None,
@@ -167,6 +178,42 @@ def test_anchors_and_merges_work(tmp_path: Path):
     text = "a: &a {u: 1, v: 2}\nb: {<<: *a, v: 3}\nc: *a\n"
     (document,) = read_documents(_write(tmp_path, "\ufeff" + text))
     assert document == {"a": {"u": 1, "v": 2}, "b": {"u": 1, "v": 3}, "c": {"u": 1, "v": 2}}
+
+
+OTHERWISE = {
+    # What Go's strconv.ParseInt(…, 0, 64) makes of it, after YAML has taken the underscores out: kubectl's number.
+    "010": "starts with a zero",  # 8
+    "-010": "starts with a zero",  # -8
+    "+07": "starts with a zero",  # 7
+    "00": "starts with a zero",  # 0
+    "08": "starts with a zero",  # no octal number, so 8.0
+    "0777": "starts with a zero",  # 511
+    "1_000": "kubectl would read it as a number",  # 1000
+    "-1_0": "kubectl would read it as a number",
+    "1_0.5": "kubectl would read it as a number",
+    "1.5_0": "kubectl would read it as a number",
+    "0x1_0": "kubectl would read it as a number",  # 16
+    "0_7": "kubectl would read it as a number",  # 7
+    "0B11": "kubectl would read it as a number",  # 3
+    "0O17": "kubectl would read it as a number",  # 15
+    "1e400": "is too large for a number",
+    "-1e999": "is too large for a number",
+}
+
+
+@pytest.mark.parametrize("text", OTHERWISE)
+@pytest.mark.parametrize("place", ["rounds: {}", "organs: {{liver: [{}]}}", "- {}", "{}: key"])
+def test_a_number_that_kubectl_reads_otherwise_than_it_looks_is_refused(
+    place: str, text: str, tmp_path: Path
+):
+    told = _refusal(_write(tmp_path, place.format(text) + "\n"))
+    assert f"m.yaml:1:{place.index('{}') + 1 - place.count('{{')}: {text} " in told
+    assert OTHERWISE[text] in told
+
+
+@pytest.mark.parametrize("text", [f"'{each}'" for each in OTHERWISE])
+def test_in_quotes_it_is_text(text: str, tmp_path: Path):
+    assert read_documents(_write(tmp_path, f"value: {text}\n")) == [{"value": text.strip("'")}]
 
 
 @pytest.mark.parametrize("example", ["hippocampus", "phantom"])
