@@ -140,6 +140,10 @@ CASES = {
     ),
     # The values.
     "NaN": Case(reasons.NOT_FINITE, "'body.conv'", lambda: with_element("body.conv", np.nan)),
+    "NaN in the statistics": Case(
+        reasons.NOT_FINITE, "'body.norm'", lambda: with_element("body.norm", np.nan)
+    ),
+    "an infinity above": Case(reasons.NOT_FINITE, "'body.conv'", lambda: with_element("body.conv", np.inf)),
     "an infinity": Case(reasons.NOT_FINITE, "'body.norm'", lambda: with_element("body.norm", -np.inf)),
     "too large": Case(reasons.NORM_TOO_LARGE, "at most 10 times", lambda: with_element("body.conv", 1e3)),
     "no values but an infinity in the statistics": Case(

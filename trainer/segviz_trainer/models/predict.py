@@ -87,7 +87,7 @@ def write_legend(output: Path, legend: str) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         if file.exists():
-            if file.read_bytes() != legend.encode():
+            if _meaning(file) != json.loads(legend):
                 raise Refusal(
                     f"{file}: gives label maps of an earlier prediction other numbers than this model has. "
                     "Name another folder with --output."
@@ -103,6 +103,13 @@ def write_legend(output: Path, legend: str) -> None:
         raise Refusal(
             f"{output}: cannot be written ({error.strerror}). Name another folder with --output."
         ) from error
+
+
+def _meaning(file: Path) -> object:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:
+        return None
 
 
 def plan_files(image: Path, output: Path, organs: Sequence[str]) -> Planned:
