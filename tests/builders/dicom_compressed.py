@@ -1,4 +1,4 @@
-"""The series of `builders.dicom`, compressed frame by frame: by GDCM, which is not what decodes them alone."""
+"""The series of `builders.dicom`, compressed frame by frame by GDCM."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

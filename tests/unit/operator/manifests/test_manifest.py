@@ -181,7 +181,7 @@ def test_anchors_and_merges_work(tmp_path: Path):
 
 
 OTHERWISE = {
-    # What Go's strconv.ParseInt(…, 0, 64) makes of it, after YAML has taken the underscores out: kubectl's number.
+    # kubectl's number: what Go's ParseInt(…, 0, 64) makes of it, after YAML has taken the underscores out.
     "010": "starts with a zero",  # 8
     "-010": "starts with a zero",  # -8
     "+07": "starts with a zero",  # 7

@@ -115,7 +115,8 @@ def in_four_bits(frame: bytes) -> bytes:
 
 SPOILT: dict[str, tuple[str, str, Callable[[list[bytes]], list[bytes]], str]] = {
     "colours in JPEG": (
-        "JPEGLosslessProcess14_1", "12 bits", lambda f: [in_colour(each) for each in f], "voxels of 3 samples",
+        "JPEGLosslessProcess14_1", "12 bits", lambda f: [in_colour(each) for each in f],
+        "voxels of 3 samples",
     ),
     "colours in JPEG-LS": (
         "JPEGLSLossless", "12 bits", lambda f: [in_colour(each) for each in f], "voxels of 3 samples",

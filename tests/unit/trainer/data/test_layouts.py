@@ -158,6 +158,78 @@ def test_a_row_without_a_label_is_refused_by_number(tmp_path: Path) -> None:
     assert "row 2" in refusal(tmp_path, Layout.LIST)
 
 
+LISTINGS = {
+    "semicolons": (b"image;label\na.nii;b.nii\n", "separates columns by semicolons: 'image;label'"),
+    "tabs": (b"image\tlabel\na.nii\tb.nii\n", "separates columns by tabs: 'image\\tlabel'"),
+    "capitals": (b"Image,Label\na.nii,b.nii\n", "has the columns 'Image', 'Label', which are not written as"),
+    "spaces": (b"image, label\na.nii,b.nii\n", "has the columns 'image', ' label', which are not written as"),
+    "no header": (b"a.nii,b.nii\n", "has no columns image and label, but 'a.nii', 'b.nii'"),
+    "other names": (b"ct,seg\na.nii,b.nii\n", "has no columns image and label, but 'ct', 'seg'"),
+    "one column": (b"image\na.nii\n", "has the columns 'image', which are not written as image and label"),
+    "nothing": (b"", "has no columns image and label, but nothing"),
+    "UTF-16": ("image,label\n".encode("utf-16"), "is malformed"),
+    "an open quote": (b'image,label\n"a.nii,b.nii\n', "is malformed"),
+    "an empty image": (b"image,label\n,b.nii\n", "row 2 has no image or no label"),
+    "semicolons below": (b"image,label\na.nii;b.nii\n", "row 2 has no image or no label"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), LISTINGS.values(), ids=LISTINGS)
+def test_a_listing_written_otherwise_is_told_what_it_has(content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/cases.csv").write_bytes(content)
+    message = refusal(tmp_path, Layout.LIST)
+    assert "cases.csv: " in message
+    assert told in message
+
+
+READ = {
+    "a byte order mark": b"\xef\xbb\xbfimage,label\na.nii,b.nii\n",
+    "Windows' line ends": b"image,label\r\na.nii,b.nii\r\n",
+    "no last line end": b"image,label\na.nii,b.nii",
+    "quotes": b'"image","label"\n"a.nii","b.nii"\n',
+    "the other order": b"label,image\nb.nii,a.nii\n",
+    "a further column": b"patient,image,label\n7,a.nii,b.nii\n",
+    "empty lines": b"image,label\n\na.nii,b.nii\n\n",
+}
+
+
+@pytest.mark.parametrize("content", READ.values(), ids=READ)
+def test_a_listing_is_read_as_spreadsheets_write_it(content: bytes, tmp_path: Path) -> None:
+    touch(tmp_path / "set/a.nii", tmp_path / "set/b.nii")
+    (tmp_path / "set/cases.csv").write_bytes(content)
+    (case,) = find_cases(tmp_path, data_set(Layout.LIST), FIELD)
+    assert (case.image.name, case.label.name) == ("a.nii", "b.nii")
+
+
+def test_a_listing_of_msd_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    listing = msd(tmp_path, "a") / "dataset.json"
+    listing.write_bytes(b"\xef\xbb\xbf" + listing.read_bytes())
+    assert found(tmp_path, Layout.MSD) == ["a"]
+
+
+NNUNET = {
+    "its names of channels": '{"channel_names": {"0": "CT"}, "labels": {"liver": 1}}',
+    "its number of cases": '{"numTraining": 3, "labels": {"liver": 1}}',
+}
+
+
+@pytest.mark.parametrize("listing", NNUNET.values(), ids=NNUNET)
+def test_nnunets_listing_is_told_to_list_no_cases(listing: str, tmp_path: Path) -> None:
+    folder = msd(tmp_path, "a")
+    (folder / "dataset.json").write_text(listing, encoding="utf-8")
+    assert "is from nnU-Net (version 2), which lists no cases. List them in a cases.csv" in refusal(
+        tmp_path, Layout.MSD
+    )
+
+
+@pytest.mark.parametrize("label_id", [-1, 65536, 70000, 2**31])
+def test_a_label_id_that_no_table_has_room_for_is_refused(label_id: int, tmp_path: Path) -> None:
+    msd(tmp_path, "a")
+    told = refusal(tmp_path, Layout.MSD, organs={"liver": (label_id,)})
+    assert f"label id {label_id} is given to 'liver', outside of 1 to 65535" in told
+
+
 def test_a_listing_that_is_no_text_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "set/cases.csv")
     (tmp_path / "set/cases.csv").write_bytes(b"image,label\n\xff\xfe,b\n")

@@ -1,5 +1,6 @@
 """Image and label come out in RAS, at one spacing, in one range of intensities; or not at all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,15 @@ def test_a_case_is_refused_for(fields: dict[str, np.ndarray], file: str, reason:
         prepared(case)
     assert reason in str(caught.value)
     assert caught.value.path == getattr(case, file)
+
+
+@pytest.mark.parametrize("label_id", [65536, 70000, 2**31 - 1])
+def test_an_id_that_no_table_has_room_for_is_named_though_it_is_an_organs(
+    label_id: int, tmp_path: Path
+) -> None:
+    case = write_case(tmp_path, label=liver_label().astype(np.int32) * label_id)
+    with pytest.raises(BadCase, match=rf"data set 'clinic' does not name: {label_id}\."):
+        prepared(replace(case, organs={"liver": (label_id,)}))
 
 
 def test_a_label_that_vanishes_in_resampling_is_refused(tmp_path: Path) -> None:

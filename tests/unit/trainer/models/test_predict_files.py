@@ -1,4 +1,4 @@
-"""The files of `segviz predict`: what is there keeps its meaning, and what cannot be written leaves nothing."""
+"""The files of `segviz predict`: what is there keeps its meaning; what cannot be written leaves nothing."""
 
 import json
 import resource
