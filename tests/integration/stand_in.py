@@ -37,6 +37,7 @@ from segviz_exchange.contract.sharing import (
     TensorGroup,
     encode_groups,
 )
+from segviz_exchange.process import logs
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.opening import open_store
@@ -152,6 +153,7 @@ def export(store: Store, output: Path) -> None:
 
 def end(code: Exit, message: str) -> None:
     print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} ERROR {message}", flush=True)
+    logs.tell_outside(message)
     sys.exit(code)
 
 

@@ -30,6 +30,7 @@ from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Store, StoreError
+from segviz_trainer.process.errors import outside
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.process.pulse import Pulse, PulseCollector
 from segviz_trainer.process.site import Site
@@ -173,7 +174,8 @@ class SiteProcess:
         examine(self.store, self.site, control, self.heartbeat.lease)
 
     def preparing(self, done: int, cases: int, case: str) -> None:
-        self.heartbeat.beat(Phase.PREPARING, step=done, steps=cases, message=case)
+        # Not which: a case's name may be a patient's.
+        self.heartbeat.beat(Phase.PREPARING, step=done, steps=cases)
 
 
 def run_site(
@@ -207,13 +209,17 @@ def run_site(
                 return work(SiteProcess(site, patient, heartbeat, stop, pulse))
             except Refusal as error:
                 # Also told in the bucket, where people look.
-                heartbeat.beat(Phase.FAILED, message=str(error))
+                heartbeat.beat(Phase.FAILED, message=tell(error))
                 raise
 
-    sys.exit(exit_code_of(begin_and_work))
+    def tell(error: Refusal) -> str:
+        return outside(error, (data_root, state))
+
+    sys.exit(exit_code_of(begin_and_work, tell))
 
 
-def exit_code_of(work: Callable[[], Exit]) -> Exit:
+def exit_code_of(work: Callable[[], Exit], tell: Callable[[Refusal], str] = str) -> Exit:
+    """`tell` says what of a refusal others may read."""
     try:
         return work()
     except Stopped:
@@ -222,7 +228,7 @@ def exit_code_of(work: Callable[[], Exit]) -> Exit:
         log.warning("%s; stopping", error)
         return Exit.SUPERSEDED
     except Refusal as error:
-        logs.say_why(log, str(error))
+        logs.say_why(log, str(error), tell(error))
         return Exit.REFUSED
     except StoreError as error:
         logs.say_why(log, f"the store: {type(error).__name__}: {error}")

@@ -16,8 +16,12 @@ from types import TracebackType
 
 from pythonjsonlogger.json import JsonFormatter
 
+from segviz_exchange.process.words import plain
+
 FORMAT = "SEGVIZ_LOG_FORMAT"
 TERMINATION_LOG = "/dev/termination-log"
+ENDING = "SEGVIZ_ENDING_FILE"
+"""Environment: where a process that is no Pod's says why it ends."""
 _MOST_BYTES = 4096
 """What kubelet reads."""
 
@@ -79,8 +83,7 @@ def configure(
     handler.setFormatter(_json() if json else HumanFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    if json:
-        sys.excepthook = _log_uncaught
+    sys.excepthook = _log_uncaught if json else _print_uncaught
 
 
 def as_json() -> bool:
@@ -111,21 +114,32 @@ def _json() -> logging.Formatter:
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     logging.getLogger("segviz").critical("%s: %s", kind.__name__, error, exc_info=(kind, error, traceback))
-    tell_kubelet(f"{kind.__name__}: {error}")
+    tell_outside(_outside(kind, error))
 
 
-def say_why(log: logging.Logger, message: str) -> None:
-    """The error that a process ends with: in its log, and where its Pod's status shows it."""
+def _print_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, traceback)
+    tell_outside(_outside(kind, error))
+
+
+def _outside(kind: type[BaseException], error: BaseException) -> str:
+    # What nobody foresaw may name any file, and a site's files may be called after patients.
+    return kind.__name__ if _context.site else f"{kind.__name__}: {error}"
+
+
+def say_why(log: logging.Logger, message: str, outside: str | None = None) -> None:
+    """The error that a process ends with: in its log, and where others see it, there as `outside`."""
     log.error("%s", message)
-    tell_kubelet(message)
+    tell_outside(message if outside is None else outside)
 
 
-def tell_kubelet(message: str) -> None:
-    """Say why this process ends where its Pod's status shows it, and the operator's Event repeats it."""
-    path = Path(TERMINATION_LOG)
-    if not as_json() or not path.exists():
+def tell_outside(message: str) -> None:
+    """Say why this process ends where its Pod's status or its parent shows it, and Events repeat it."""
+    named = os.environ.get(ENDING)
+    path = Path(named or TERMINATION_LOG)
+    if not named and not (as_json() and path.exists()):
         return
     try:
-        path.write_bytes(message.encode()[:_MOST_BYTES])
+        path.write_bytes(plain(message, _MOST_BYTES).encode()[:_MOST_BYTES])
     except OSError as error:
         logging.getLogger("segviz").warning("%s: %s", path, error.strerror)

@@ -23,7 +23,7 @@ from segviz_exchange.stores.store import Denied, NotFound, Store, StoreError, Un
 from segviz_operator.access.handover import newest_remote
 from segviz_operator.joining.seat import Seat, held_credentials
 from segviz_operator.joining.view import JoinView
-from segviz_operator.machine.processes import Processes
+from segviz_operator.machine.processes import Processes, last_words
 from segviz_operator.machine.writing import write_private
 from segviz_operator.plan.command_line import (
     AS_A_CHILD,
@@ -109,7 +109,7 @@ class Joining:
                     return code
                 following, wait = self.after(workload)
                 not_before = time.monotonic() + wait
-                self._view.say(f"the trainer ended: {workload.message}. It starts again in {wait:g} s.")
+                self._view.say(f"the trainer ended: {self._why(workload)}. It starts again in {wait:g} s.")
             elif workload is None and time.monotonic() >= not_before and self._may_start():
                 self._start(following)
             self._show()
@@ -166,7 +166,7 @@ class Joining:
                 return 0
             case Exit.REFUSED:
                 raise Refusal(
-                    f"{workload.message}\nCorrect that and run the same command again; the site "
+                    f"{self._why(workload)}\nCorrect that and run the same command again; the site "
                     "then takes part again."
                 )
             case Exit.SUPERSEDED:
@@ -174,6 +174,10 @@ class Joining:
                 return int(Exit.SUPERSEDED)
             case _:
                 return None
+
+    def _why(self, workload: Workload) -> str:
+        """All of it: this is the site's own terminal."""
+        return last_words(self._processes.log(workload.role, workload.site), 0) or workload.message
 
     # --- credentials ------------------------------------------------------------------------------
 

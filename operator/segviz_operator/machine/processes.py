@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 
+from segviz_exchange.process.logs import ENDING
+from segviz_exchange.process.words import plain
 from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState, workload_name
 
@@ -32,6 +34,8 @@ class Child:
     log: Path
     log_start: int
     """Where this attempt's lines begin."""
+    ending: Path
+    """Where it says why it ends."""
 
     def ended(self, code: int) -> Workload:
         return replace(
@@ -39,8 +43,14 @@ class Child:
             state=WorkloadState.FAILED if code else WorkloadState.SUCCEEDED,
             exit_code=code,
             finished_at=datetime.now(UTC),
-            message=last_words(self.log, self.log_start),
+            message=self._why(),
         )
+
+    def _why(self) -> str:
+        """A site's log is its own, and may name patients' files: of it only what it says for others."""
+        if self.ending.exists():
+            return plain(self.ending.read_text(encoding="utf-8", errors="replace"))
+        return "" if self.workload.site else plain(last_words(self.log, self.log_start))
 
 
 class Processes:
@@ -61,6 +71,8 @@ class Processes:
     def create(self, action: CreateWorkload, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self.log(action.role, action.site)
+        ending = log.with_suffix(".ending").resolve()
+        ending.unlink(missing_ok=True)
         with log.open("ab") as stream:
             start = stream.tell()
             process = subprocess.Popen(
@@ -68,7 +80,7 @@ class Processes:
                 stdin=subprocess.PIPE,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, ENDING: str(ending)},
                 process_group=0,
             )
         workload = Workload(
@@ -79,7 +91,7 @@ class Processes:
             action.milestone,
             started_at=datetime.now(UTC),
         )
-        self._children[action.role, action.site] = Child(workload, process, log, start)
+        self._children[action.role, action.site] = Child(workload, process, log, start, ending)
 
     def delete(self, actions: Sequence[DeleteWorkload]) -> None:
         keys = [(action.role, action.site) for action in actions]

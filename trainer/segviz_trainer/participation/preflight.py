@@ -16,18 +16,21 @@ from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 
+import msgspec
+
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
 from segviz_exchange.contract.progress import Finding, Preflight, Severity
 from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import find_all
 from segviz_trainer.data.headers import check_header
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.network import segnet as network
-from segviz_trainer.process.errors import BadCase
+from segviz_trainer.process.errors import BadCase, Unfit, outside
 from segviz_trainer.process.site import Site
 
 log = logging.getLogger(__name__)
@@ -57,40 +60,60 @@ class Facts:
     model_bytes: int
     private_bytes: int
     """Of the model, what is not shared: it is kept for every round."""
+    found: tuple[Case, ...] | Refusal
+    """Every case of the site, or why there are none."""
 
 
 def examine(store: Store, site: Site, control: Control, lease: int) -> None:
     """Check, leave the findings as a record, warn in the log.
 
     Raises:
-        Refusal: there is an error among them.
+        Unfit: there is an error among them.
     """
-    facts = Facts(store, site, control, *_model_bytes(control, site))
-    findings = tuple(finding for check in CHECKS for finding in check(facts))
+    facts = Facts(store, site, control, *_model_bytes(control, site), _find(site))
+    findings = tuple(
+        msgspec.structs.replace(finding, message=plain(finding.message))
+        for check in CHECKS
+        for finding in check(facts)
+    )
     commit(store, keys.preflight(site.alias, lease), Preflight(lease, findings))
     for finding in findings:
         if finding.severity is not Severity.ERROR:
             level = logging.WARNING if finding.severity is Severity.WARNING else logging.INFO
             log.log(level, "preflight: %s: %s", finding.check, finding.message)
     if errors := [finding for finding in findings if finding.severity is Severity.ERROR]:
-        raise Refusal("; ".join(f"{finding.check}: {finding.message}" for finding in errors))
+        told = [f"{finding.check}: {finding.message}" for finding in errors]
+        # At the site itself, with the files' names.
+        named = [
+            f"Data: {facts.found}" if finding.check == "Data" and isinstance(facts.found, Refusal) else said
+            for finding, said in zip(errors, told, strict=True)
+        ]
+        raise Unfit("; ".join(named), "; ".join(told))
+
+
+def _find(site: Site) -> tuple[Case, ...] | Refusal:
+    try:
+        return find_all(site)
+    except Refusal as refusal:
+        return refusal
 
 
 def check_data(facts: Facts) -> Iterator[Finding]:
-    try:
-        cases = find_all(facts.site)
-    except Refusal as refusal:
-        yield Finding("Data", Severity.ERROR, str(refusal))
+    if isinstance(facts.found, Refusal):
+        told = outside(facts.found, (facts.site.data_root, facts.site.state))
+        yield Finding("Data", Severity.ERROR, told)
         return
-    size = sum(path.stat().st_size for case in cases for path in (case.image, case.label))
-    yield Finding("Data", Severity.INFO, f"{len(cases)} cases, {_gib(size)}")
+    size = sum(path.stat().st_size for case in facts.found for path in (case.image, case.label))
+    yield Finding("Data", Severity.INFO, f"{len(facts.found)} cases, {_gib(size)}")
 
 
 def check_disk(facts: Facts) -> Iterator[Finding]:
     state = facts.site.state
     free = shutil.disk_usage(state).free
     needed = _needed_bytes(facts)
-    said = f"{state} has {_gib(free)} free; cache and checkpoints will need about {_gib(needed)} more"
+    said = (
+        f"the state folder has {_gib(free)} free; cache and checkpoints will need about {_gib(needed)} more"
+    )
     if free < needed:
         yield Finding("Disk", Severity.ERROR, f"{said}. Give it more room (spec.state), or fewer cases")
     elif free < 1.25 * needed:
@@ -99,7 +122,9 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
         yield Finding("Disk", Severity.INFO, said)
     scratch = Path(tempfile.gettempdir())
     if (left := shutil.disk_usage(scratch).free) < _SCRATCH_BYTES:
-        what = f"{scratch} has {left >> 20} MiB free; {_SCRATCH_BYTES >> 20} MiB are needed"
+        what = (
+            f"the folder for temporary files has {left >> 20} MiB free; {_SCRATCH_BYTES >> 20} MiB are needed"
+        )
         yield Finding("Disk", Severity.WARNING, what)
 
 
@@ -176,10 +201,7 @@ CHECKS = (check_data, check_clock, check_disk, check_bandwidth, check_gpu)
 def _needed_bytes(facts: Facts) -> int:
     """What this federation will still write to the site's state, roughly."""
     model = facts.model_bytes * _MODELS_ON_DISK + facts.private_bytes * facts.control.spec.rounds
-    try:
-        cases = find_all(facts.site)
-    except Refusal:
-        cases = ()  # said already
+    cases = () if isinstance(facts.found, Refusal) else facts.found
     cache = _CACHE_BYTES_PER_VOXEL * sum(_prepared_voxels(facts, cases))
     # The rows of a study share a cache, to which state/cache is a link.
     folders = {facts.site.state, (facts.site.state / "cache").resolve()}

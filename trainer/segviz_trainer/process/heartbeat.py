@@ -8,6 +8,7 @@ from segviz_exchange.contract.ledger import encode, newest, newest_round
 from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.contract.records import Lease
 from segviz_exchange.process import logs
+from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import AlreadyExists, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class Heartbeat:
         if not self.is_due(phase):
             return False
         self._sent, self._phase = time.monotonic(), phase
+        if isinstance(message := fields.get("message"), str):
+            fields["message"] = plain(message)
         progress = Progress(lease=self.lease, phase=phase, **fields)  # type: ignore[arg-type]
         try:
             self.store.put(keys.progress(self.site), encode(progress))

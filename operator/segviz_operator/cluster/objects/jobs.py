@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from segviz_exchange.process.words import plain
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
@@ -176,7 +177,7 @@ def _owner(references: Iterable[Mapping[str, Any]]) -> Owner | None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+    return plain(text, _MESSAGE_LENGTH)
 
 
 def _moment(text: str | None) -> datetime | None:

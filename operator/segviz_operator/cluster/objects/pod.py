@@ -156,8 +156,9 @@ def _container(draft: Draft, mounts: tuple[Mount, ...]) -> Json:
         "args": list(draft.arguments),
         "env": [{"name": name, "value": value} for name, value in _environment(draft).items()],
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
-        # An exit code and the last words are all that `decide` asks of a Pod that has ended.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        # An exit code and the last words are all that `decide` asks of a Pod that has ended. A site's log is
+        # its own, and may name patients' files: of it only what the trainer itself says for others.
+        "terminationMessagePolicy": "File" if draft.action.site else "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

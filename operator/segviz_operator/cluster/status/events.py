@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from segviz_exchange.process.words import plain
 from segviz_operator.cluster.api.names import MANAGER, Subject
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.plan.phase import SitePhase
@@ -115,7 +116,7 @@ def build_event(subject: Subject, event: Event) -> dict[str, Any]:
             "uid": subject.uid,
         },
         "reason": event.reason,
-        "message": event.message[:_MESSAGE_LENGTH],
+        "message": plain(event.message, _MESSAGE_LENGTH),
         "type": "Warning" if event.warning else "Normal",
         "source": {"component": MANAGER},
         "reportingComponent": MANAGER,

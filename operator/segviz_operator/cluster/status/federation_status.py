@@ -1,17 +1,21 @@
 """A federation's status in the cluster, from records, Jobs and manifests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from segviz_exchange.contract import sharing
 from segviz_exchange.contract.choices import AlgorithmName, Norm
+from segviz_exchange.contract.progress import Finding, Severity
 from segviz_exchange.contract.records import Control, Spent, Variant
 from segviz_exchange.contract.spec import FederationSpec
+from segviz_exchange.process.words import plain
 from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status import conditions as c
+from segviz_operator.cluster.status.bounds import within_bounds
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
+from segviz_operator.manifests.schema import FEDERATION
 from segviz_operator.plan.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.progress.observe import FederationRecords
 from segviz_operator.progress.status import FederationStatus, SiteStatus
@@ -20,8 +24,8 @@ Status = dict[str, Any]
 
 HEARTBEAT_SECONDS = 60
 """A status in which only times have moved on is written once in so long."""
-_MESSAGE_LENGTH = 4000
-_PREFLIGHT_LENGTH = 1000
+_MOST_FINDINGS = 12
+_SEVEREST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _NOT_READY = (*BROKEN, *HELD_UP, SitePhase.STARTING)
 
 
@@ -58,7 +62,8 @@ def build_federation_status(picture: Picture, before: Mapping[str, Any]) -> Stat
         status |= _progress(records, summary, picture)
     elif picture.spec is not None and picture.absent and not before.get("sites"):
         status["sites"] = [_absent_site(alias, each) for alias, each in sorted(picture.absent.items())]
-    return {name: value for name, value in status.items() if value not in (None, [], {})}
+    known = {name: value for name, value in status.items() if value not in (None, [], {})}
+    return within_bounds(FEDERATION, known)
 
 
 _STAYING = (
@@ -150,14 +155,15 @@ def _degraded(picture: Picture, begun: bool) -> Fact:
         found.append((c.EDIT_NOT_USED, picture.refused[1]))
     if picture.summary is None or picture.summary.phase != FederationPhase.COMPLETE:
         found += [
-            (c.SITE_ABSENT, f"{alias}: {each.message}") for alias, each in sorted(picture.absent.items())
+            (c.SITE_ABSENT, f"{alias}: {plain(each.message)}")
+            for alias, each in sorted(picture.absent.items())
         ]
         for site in picture.summary.sites if picture.summary else ():
             if site.phase == SitePhase.LEFT_OUT:
-                found.append((c.SITE_LEFT_OUT, f"{site.alias}: {site.message}"))
+                found.append((c.SITE_LEFT_OUT, f"{site.alias}: {plain(site.message)}"))
             elif site.phase == SitePhase.SILENT:
                 found.append((c.SITE_SILENT, f"{site.alias}: {site.message}"))
-        found += [(c.POD_WAITING, f"{who}: {why}") for who, why in sorted(picture.troubles.items())]
+        found += [(c.POD_WAITING, f"{who}: {plain(why)}") for who, why in sorted(picture.troubles.items())]
     if not found:
         return Fact(c.DEGRADED, False, c.AS_WANTED)
     return Fact(c.DEGRADED, True, found[0][0], "; ".join(message for _, message in found))
@@ -179,7 +185,7 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
     ready = sum(1 for site in sites if site.get("ready"))
     evaluation = [_evaluation(site, records, picture) for site in summary.sites if site.external]
     evaluation += [
-        {"alias": alias, "message": each.message[:_MESSAGE_LENGTH]}
+        {"alias": alias, "message": plain(each.message)}
         for alias, each in absent
         if alias in evaluators and alias not in external
     ]
@@ -214,14 +220,25 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "dice": {organ: f"{value:.4f}" for organ, value in sorted(site.dice.items())} or None,
         "rejections": rejections or None,
         "privacy": None if site.privacy is None else _privacy(site.privacy),
-        "preflight": [
-            {"check": each.check, "severity": str(each.severity), "message": each.message[:_PREFLIGHT_LENGTH]}
-            for each in site.preflight
-        ]
-        or None,
-        "message": message[:_MESSAGE_LENGTH] or None,
+        "preflight": _findings(site.preflight) or None,
+        "message": plain(message) or None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _findings(found: Sequence[Finding]) -> list[Status]:
+    """In their order, where there is room for all; else the severest, and how many more there are."""
+    shown = list(found)
+    if more := max(0, len(shown) - _MOST_FINDINGS):
+        shown = sorted(shown, key=lambda each: _SEVEREST_FIRST.index(each.severity))[:_MOST_FINDINGS]
+    findings = [
+        {"check": each.check, "severity": str(each.severity), "message": plain(each.message)}
+        for each in shown
+    ]
+    if more:
+        message = f"{more} more; the site's own log has all"
+        findings.append({"check": "Further", "severity": str(shown[-1].severity), "message": message})
+    return findings
 
 
 def _privacy(spent: Spent) -> Status:
@@ -231,7 +248,7 @@ def _privacy(spent: Spent) -> Status:
 
 
 def _absent_site(alias: str, absence: Absence) -> Status:
-    return {"alias": alias, "phase": "Absent", "ready": False, "message": absence.message[:_MESSAGE_LENGTH]}
+    return {"alias": alias, "phase": "Absent", "ready": False, "message": plain(absence.message)}
 
 
 def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) -> Status:
@@ -240,7 +257,7 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
     if scores is None:
         absence = picture.absent.get(site.alias)
         message = absence.message if absence else picture.troubles.get(site.alias) or site.message
-        return {"alias": site.alias, "message": (message or site.phase)[:_MESSAGE_LENGTH]}
+        return {"alias": site.alias, "message": plain(message or site.phase)}
     variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
     dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
     return {"alias": site.alias, "dice": dice}

@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from segviz_operator.cluster.membership.attendance import SITE_INCOMPLETE, missing_fields
+from segviz_operator.cluster.status.bounds import within_bounds
 from segviz_operator.cluster.status.conditions import ACCEPTED, DEGRADED, FITS, Fact, build_conditions
 from segviz_operator.manifests.manifest import Site
+from segviz_operator.manifests.schema import SITE
 from segviz_operator.plan.phase import SitePhase
 
 TAKES_PART = "TakesPart"
@@ -28,11 +30,12 @@ def build_site_status(
     uses = sorted((use for raw in federations for use in _uses(site, raw)), key=lambda use: use["federation"])
     generation = site.raw["metadata"].get("generation", 0)
     facts = (_accepted(site), _degraded(uses))
-    return {
+    status = {
         "observedGeneration": generation,
         "conditions": build_conditions(facts, before.get("conditions") or (), generation, now),
         "federations": uses,
     }
+    return within_bounds(SITE, status)
 
 
 def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:

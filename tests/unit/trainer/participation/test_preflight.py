@@ -60,7 +60,9 @@ def test_missing_data_refuse_the_site_and_are_named(store: FolderStore, site: Si
     with pytest.raises(Refusal, match=r"Data: .*label01\.nii\.gz"):
         examine(store, site, control_of(), 7)
     record = read(store, keys.preflight("basel", 7), Preflight)
-    assert [each.check for each in record.findings if each.severity is Severity.ERROR] == ["Data"]
+    (error,) = (each for each in record.findings if each.severity is Severity.ERROR)
+    assert (error.check, "label01" in error.message) == ("Data", False)
+    assert error.message.startswith("spec.dataSets[0].path: the data set cannot be used. The log of the")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_a_full_disk_refuses_the_site(
         SimpleNamespace(disk_usage=lambda path: usage, which=shutil.which),
     )
     if severity is Severity.ERROR:
-        with pytest.raises(Refusal, match=r"Disk: .*state has 0 MiB free; cache and checkpoints"):
+        with pytest.raises(Refusal, match=r"Disk: the state folder has 0 MiB free; cache and checkpoints"):
             examine(store, site, control_of(), 7)
     else:
         assert findings(store, site)["Disk"][0] is severity

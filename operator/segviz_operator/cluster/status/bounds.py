@@ -1,0 +1,60 @@
+"""A status cut to what its CRD allows: one text too long, and the API server refuses all of it, for ever."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from segviz_operator.manifests.defaulting import Schema
+from segviz_operator.manifests.schema import schemas
+
+_MOST_INTEGER = 2**63 - 1
+_MOST_KEY = 253
+_DROPPED = object()
+
+
+def within_bounds(kind: str, status: Mapping[str, Any]) -> dict[str, Any]:
+    """`status` as the CRD of `kind` takes it.
+
+    Texts are cut, lists and maps end early, numbers stay in range. What is no choice, or an entry
+    without a field that it needs, is left out.
+    """
+    fitted: dict[str, Any] = _fit(status, _schema(kind))
+    return fitted
+
+
+@cache
+def _schema(kind: str) -> Schema:
+    schema: Schema = schemas()[kind]["properties"]["status"]
+    return schema
+
+
+def _fit(value: Any, schema: Schema) -> Any:  # noqa: ANN401 - JSON
+    match value:
+        case bool() | None:
+            return value
+        case str():
+            if "enum" in schema and value not in schema["enum"]:
+                return _DROPPED
+            most = schema.get("maxLength", len(value))
+            return value if len(value) <= most else f"{value[: most - 1]}…"
+        case int():
+            return min(max(value, schema.get("minimum", value)), _MOST_INTEGER)
+        case list() | tuple():
+            entries = [_fit(each, schema.get("items", {})) for each in value]
+            return [each for each in entries if each is not _DROPPED][: schema.get("maxItems")]
+        case Mapping():
+            return _fit_map(value, schema)
+    return value
+
+
+def _fit_map(value: Mapping[str, Any], schema: Schema) -> Any:  # noqa: ANN401 - JSON
+    known = schema.get("properties")
+    others = schema.get("additionalProperties") or {}
+    fitted = {
+        name: each
+        for name, given in value.items()
+        if len(name) <= _MOST_KEY and (each := _fit(given, (known or {}).get(name, others))) is not _DROPPED
+    }
+    if any(name not in fitted for name in schema.get("required", ())):
+        return _DROPPED
+    return dict(list(fitted.items())[: schema.get("maxProperties")])
