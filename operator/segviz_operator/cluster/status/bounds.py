@@ -48,12 +48,12 @@ def _fit(value: Any, schema: Schema) -> Any:  # noqa: ANN401 - JSON
 
 
 def _fit_map(value: Mapping[str, Any], schema: Schema) -> Any:  # noqa: ANN401 - JSON
-    known = schema.get("properties")
-    others = schema.get("additionalProperties") or {}
+    known: Mapping[str, Schema] = schema.get("properties") or {}
+    others: Schema = schema.get("additionalProperties") or {}
     fitted = {
         name: each
         for name, given in value.items()
-        if len(name) <= _MOST_KEY and (each := _fit(given, (known or {}).get(name, others))) is not _DROPPED
+        if len(name) <= _MOST_KEY and (each := _fit(given, known.get(name, others))) is not _DROPPED
     }
     if any(name not in fitted for name in schema.get("required", ())):
         return _DROPPED

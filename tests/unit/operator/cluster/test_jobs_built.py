@@ -133,6 +133,14 @@ def test_a_job_is_read_back_as_it_was_meant(build):
     assert seen.owner == (FEDERATION if seen.site is None else CONSENT)
 
 
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_the_log_of_a_site_is_never_taken_for_why_its_pod_ended(build):
+    """It may name patients' files; the operator repeats a termination message in status and Events."""
+    (container,) = pod_of(build())["containers"]
+    of_site = build in (trainer, evaluation)
+    assert container["terminationMessagePolicy"] == ("File" if of_site else "FallbackToLogsOnError")
+
+
 def test_a_trainer_runs_where_and_as_its_site_says():
     pod = pod_of(trainer())
     assert pod["nodeSelector"] == {"gpu": "a100"}
