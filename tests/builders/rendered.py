@@ -1,5 +1,6 @@
 """The charts as a cluster would get them: every variant of values, rendered by the real Helm."""
 
+import json
 import subprocess
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -179,7 +180,8 @@ class Refused(Exception):
 
 
 def helm(*arguments: str, values: Mapping[str, Any]) -> str:
-    return _helm(arguments, yaml.safe_dump(dict(values)))
+    # As JSON: PyYAML leaves 1e3 without quotes, which is a number to Helm.
+    return _helm(arguments, json.dumps(dict(values)))
 
 
 class UniqueKeys(yaml.CSafeLoader):
