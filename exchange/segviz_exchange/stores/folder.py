@@ -39,6 +39,9 @@ _AWAY = {
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _LONGER_THAN_A_WRITE_SECONDS = 24 * 3600
 
+Settle = Callable[[int], None]
+"""What a written file goes through, by its descriptor, before it has its name: `os.fsync`, or nothing."""
+
 # Half-written files wait under this name; no key may have it as a part, and listings never show it.
 _STAGING = ".staging"
 
@@ -56,9 +59,10 @@ class FolderStore:
 
     def create(self, key: str, data: bytes) -> None:
         target = self._path(key)
-        with _errors(target), self._staged(data) as staged:
+        with _errors(target), self._staged(data, os.fsync) as staged:
             try:
                 _place(os.link, staged, target)
+                _sync_folder(target.parent)
             except FileExistsError as error:
                 if target.is_dir():
                     raise StoreError(
@@ -67,11 +71,15 @@ class FolderStore:
                 raise AlreadyExists(key) from error
 
     def put(self, key: str, data: bytes) -> None:
-        self._replace(key, data)
+        # A heartbeat is old in seconds: a power cut may take it, so nobody waits for the disk.
+        self._replace(key, data, _leave)
 
     def upload(self, key: str, path: Path) -> None:
         with path.open("rb") as source:
-            self._replace(key, source)
+            self._replace(key, source, os.fsync)
+        target = self._path(key)
+        with _errors(target):
+            _sync_folder(target.parent)
         with _errors(self._staging):
             self._sweep()
 
@@ -116,7 +124,7 @@ class FolderStore:
 
     def now(self) -> datetime:
         # A file's own timestamp, not the process's clock: a network file system has a clock of its own.
-        with _errors(self._staging), self._staged(b"") as staged:
+        with _errors(self._staging), self._staged(b"", _leave) as staged:
             return _modified(staged)
 
     def scoped(self, prefix: str) -> "FolderStore":
@@ -133,8 +141,8 @@ class FolderStore:
         return self._top / _STAGING
 
     @contextmanager
-    def _staged(self, data: bytes | BinaryIO) -> Iterator[Path]:
-        """A file that is whole and on disk, until it is placed or this ends."""
+    def _staged(self, data: bytes | BinaryIO, settle: Settle) -> Iterator[Path]:
+        """A file that is whole and has settled, until it is placed or this ends."""
         _make_folder(self._staging)
         staged = self._staging / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
@@ -145,14 +153,14 @@ class FolderStore:
                     while chunk := data.read(CHUNK_BYTES):
                         file.write(chunk)
                 file.flush()
-                os.fsync(file.fileno())
+                settle(file.fileno())
             yield staged
         finally:
             staged.unlink(missing_ok=True)
 
-    def _replace(self, key: str, data: bytes | BinaryIO) -> None:
+    def _replace(self, key: str, data: bytes | BinaryIO, settle: Settle) -> None:
         target = self._path(key)
-        with _errors(target), self._staged(data) as staged:
+        with _errors(target), self._staged(data, settle) as staged:
             try:
                 _place(os.replace, staged, target)
             except IsADirectoryError as error:
@@ -197,6 +205,10 @@ def _errors(path: Path) -> Iterator[None]:
         raise StoreError(said) from error
 
 
+def _leave(_: int) -> None:
+    """To the kernel, when this is written to the disk."""
+
+
 def _unless_absent(error: OSError) -> None:
     """A prefix below which nothing is, or not any more, lists nothing; all else must not look so."""
     if not isinstance(error, _ABSENT):
@@ -220,7 +232,7 @@ def _place(move: Callable[[Path, Path], None], staged: Path, target: Path) -> No
             if not staged.exists():
                 raise
             continue  # a delete took the folder when it became empty
-        return _sync_folder(target.parent)
+        return
 
 
 def _make_folder(folder: Path) -> None:

@@ -135,16 +135,36 @@ def error(request: pytest.FixtureRequest) -> tuple[int, type[StoreError]]:
 def test_a_write_that_fails_says_what_to_do_about_it(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: tuple[int, type[StoreError]]
 ) -> None:
-    number, kind = error
     (tmp_path / "blob").write_bytes(b"blob")
     store.create("there", b"")
-    monkeypatch.setattr(os, "fsync", failing(number))
+    monkeypatch.setattr(os, "fsync", failing(error[0]))
     writes: list[Callable[[], object]] = [
         lambda: store.create("a/key", b"content"),
-        lambda: store.put("a/key", b"content"),
         lambda: store.upload("a/key", tmp_path / "blob"),
-        store.now,
     ]
+    _expect_failures(store, writes, error)
+
+
+def test_a_heartbeat_or_a_clock_that_fails_says_what_to_do_about_it(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, error: tuple[int, type[StoreError]]
+) -> None:
+    store.create("there", b"")
+    monkeypatch.setattr(folder, "_leave", failing(error[0]))
+    _expect_failures(store, [lambda: store.put("a/key", b"content"), store.now], error)
+
+
+def test_a_heartbeat_does_not_wait_for_the_disk(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("sites/basel/progress.json", b"first")
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    store.put("sites/basel/progress.json", b"second")
+    assert store.get("sites/basel/progress.json") == b"second"
+    store.now()
+
+
+def _expect_failures(
+    store: FolderStore, writes: list[Callable[[], object]], error: tuple[int, type[StoreError]]
+) -> None:
+    number, kind = error
     for write in writes:
         with pytest.raises(StoreError, match=os.strerror(number)) as raised:
             write()
