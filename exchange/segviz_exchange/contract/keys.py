@@ -7,6 +7,7 @@
 import re
 
 CONTROLS = "control/"
+GLOBAL = "global/"
 CLOSINGS = "global/closings/"
 ROUNDS = "global/rounds/"
 FAILURES = "global/failures/"
@@ -136,6 +137,11 @@ def exported(variant: str) -> str:
 
 def exported_blob(digest: str) -> str:
     return f"export/blobs/{digest}"
+
+
+def is_news(key: str) -> bool:
+    """Whether a change of this object may be what somebody waits for: any but a heartbeat's."""
+    return not key.endswith("/progress.json")
 
 
 def number_of(key: str) -> int:
