@@ -16,7 +16,10 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.http_pages import serve_metrics
 from segviz_exchange.process.lock import lock
+from segviz_exchange.process.pace import MOST_SECONDS, Pace
 from segviz_exchange.process.stopping import Stop, Stopped
+from segviz_exchange.process.waiting import Waiting
+from segviz_exchange.stores.changes import alarm_of
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
@@ -32,7 +35,13 @@ log = logging.getLogger("segviz_aggregator")
 @click.option("--store", "url", required=True, help="Folder, s3://HOST/BUCKET or s3+http://HOST/BUCKET.")
 @click.option("--prefix", required=True, help="The federation's prefix in the store, with a final slash.")
 @click.option("--scratch", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--poll-seconds", default=1.0, show_default=True, type=click.FloatRange(min=0.01))
+@click.option(
+    "--poll-seconds",
+    default=MOST_SECONDS,
+    show_default=True,
+    type=click.FloatRange(min=0.01),
+    help="The longest it waits before it looks again.",
+)
 @click.option(
     "--stop-on-stdin-eof", is_flag=True, help="Stop when the parent process, which holds stdin, dies."
 )
@@ -48,14 +57,18 @@ def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdi
     registry = CollectorRegistry()
     stop = Stop(watch_stdin=stop_on_stdin_eof)
     try:
-        hasty = MeasuredStore(open_store(url).scoped(prefix), StoreMetrics(registry))
+        opened = open_store(url).scoped(prefix)
+        hasty = MeasuredStore(opened, StoreMetrics(registry))
         store = PatientStore(hasty, PATIENCE_SECONDS)
         serve_metrics(registry)
         with stop.interrupting():
             store.now()  # a store that is away is waited for here, where a stop need not wait for threads
             probe(hasty.scoped("global/"))  # no other place is sure to be the aggregator's
         with lock(scratch, stop, "another aggregator"):
-            code = run(Aggregator(store, scratch, Pulse(namespace, name, registry)), stop, poll_seconds)
+            # Its own records in global/ are no news to it.
+            alarm = alarm_of(opened, (keys.SITES, keys.CONTROLS), keys.is_news, stop)
+            waiting = Waiting(Pace(poll_seconds), stop, alarm)
+            code = run(Aggregator(store, scratch, Pulse(namespace, name, registry)), stop, waiting)
     except Stopped:
         code = Exit.STOPPED
     except Refusal as refusal:

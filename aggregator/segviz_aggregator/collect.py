@@ -16,7 +16,7 @@ from segviz_exchange.contract.closing import (
     close_round,
     expected_sites,
 )
-from segviz_exchange.contract.ledger import InvalidRecord, commit, numbered, read
+from segviz_exchange.contract.ledger import InvalidRecord, numbered, read
 from segviz_exchange.contract.records import Closing, Rejection, Update
 from segviz_exchange.stores.store import Entry, Store
 
@@ -48,14 +48,15 @@ class Collector:
 
     def _site(self, site: str, situation: Situation) -> SiteRecords:
         """Attempts in their order: one counts only when those before it were rejected."""
-        entries = numbered(self._store, keys.updates(site, situation.round))
+        ledger = self._observer.ledger
+        entries = ledger.numbered(keys.updates(site, situation.round))
         if not entries:
             return SiteRecords()
-        rejected = numbered(self._store, keys.rejections(site, situation.round))
+        rejected = ledger.numbered(keys.rejections(site, situation.round))
         rejections: list[Rejection] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             if attempt in rejected:
-                rejections.append(read(self._store, rejected[attempt].key, Rejection))
+                rejections.append(ledger.read(rejected[attempt].key, Rejection))
             elif attempt not in entries:
                 break
             else:
@@ -72,6 +73,7 @@ class Collector:
             update = read(self._store, entry.key, Update)
         except InvalidRecord as error:
             return Fault(reasons.INVALID_RECORD, str(error))
+        # Listed now, once an update: the step's listing may be older than what the update was made with.
         leases = numbered(self._store, keys.leases(site))
         blob = keys.site_blob(site, update.blob)
         known = update.control in situation.controls
@@ -102,7 +104,7 @@ class Collector:
             "round %d: rejected %s's attempt %d: %s: %s", round_, site, attempt, fault.reason, fault.message
         )
         rejection = Rejection(site, round_, attempt, fault.reason, fault.message)
-        return commit(self._store, keys.rejection(site, round_, attempt), rejection)
+        return self._observer.ledger.commit(keys.rejection(site, round_, attempt), rejection)
 
     def _compare_schemas(self, first: Update, sites: dict[str, SiteRecords], situation: Situation) -> None:
         """Round 0: the first participant by alias says what a model is."""

@@ -4,16 +4,16 @@ import logging
 
 from segviz_aggregator.scratch import Blob
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.ledger import Ledger
 from segviz_exchange.contract.records import Closing, Failure, Final, Round
 from segviz_exchange.stores.store import Store
 
 log = logging.getLogger(__name__)
 
 
-def commit_closing(store: Store, closing: Closing) -> Closing:
+def commit_closing(ledger: Ledger, closing: Closing) -> Closing:
     """From here on the round's model is decided."""
-    committed = commit(store, keys.closing(closing.round), closing)
+    committed = ledger.commit(keys.closing(closing.round), closing)
     excluded = ", ".join(f"{exclusion.site} ({exclusion.reason})" for exclusion in committed.exclusions)
     log.info(
         "round %d closed with %s%s",
@@ -24,7 +24,9 @@ def commit_closing(store: Store, closing: Closing) -> Closing:
     return committed
 
 
-def commit_round(store: Store, closing: Closing, model: Blob, state: Blob | None = None) -> Round:
+def commit_round(
+    store: Store, ledger: Ledger, closing: Closing, model: Blob, state: Blob | None = None
+) -> Round:
     """The blobs first: a record never names one that is not there. `state` is the server optimiser's."""
     for path, digest in filter(None, (model, state)):
         store.upload(keys.global_blob(digest), path)
@@ -38,7 +40,7 @@ def commit_round(store: Store, closing: Closing, model: Blob, state: Blob | None
         state=None if state is None else state.digest,
         state_bytes=0 if state is None else state.path.stat().st_size,
     )
-    committed = commit(store, keys.round_record(record.round), record)
+    committed = ledger.commit(keys.round_record(record.round), record)
     if committed.blob != digest:
         log.error(
             "round %d: another aggregator committed %s…, this one computed %s…; theirs counts",
@@ -50,13 +52,13 @@ def commit_round(store: Store, closing: Closing, model: Blob, state: Blob | None
     return committed
 
 
-def commit_failure(store: Store, failure: Failure) -> Failure:
-    committed = commit(store, keys.failure(failure.round, failure.control), failure)
+def commit_failure(ledger: Ledger, failure: Failure) -> Failure:
+    committed = ledger.commit(keys.failure(failure.round, failure.control), failure)
     log.error("round %d failed: %s: %s", committed.round, committed.reason, committed.message)
     return committed
 
 
-def commit_final(store: Store, final: Final) -> Final:
-    committed = commit(store, keys.FINAL, final)
+def commit_final(ledger: Ledger, final: Final) -> Final:
+    committed = ledger.commit(keys.FINAL, final)
     log.info("training is over; round %d is the federation's model", committed.round)
     return committed

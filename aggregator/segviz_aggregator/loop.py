@@ -24,13 +24,13 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round
 from segviz_exchange.contract.codec import TensorFile, open_tensors
-from segviz_exchange.contract.ledger import find, read
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Closing, Control, Failure, Round
 from segviz_exchange.contract.sharing import PARAMETER
 from segviz_exchange.process import logs
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop, Stopped
+from segviz_exchange.process.waiting import Waiting
 from segviz_exchange.stores.store import Corrupt, NotFound, Store
 
 
@@ -43,7 +43,7 @@ class Step(Enum):
     """The final record exists."""
 
 
-def run(aggregator: "Aggregator", stop: Stop, poll_seconds: float) -> Exit:
+def run(aggregator: "Aggregator", stop: Stop, waiting: Waiting) -> Exit:
     """Step until training is over or somebody asks to stop.
 
     A stop may interrupt a step anywhere: every commit is one create, so it is as if the process were killed.
@@ -55,7 +55,9 @@ def run(aggregator: "Aggregator", stop: Stop, poll_seconds: float) -> Exit:
             if step is Step.DONE:
                 return Exit.DONE
             if step is Step.WAITING:
-                stop.wait(poll_seconds)
+                waiting.pause(aggregator.due_seconds)
+            else:
+                waiting.moved()
     except Stopped:
         pass
     return Exit.STOPPED
@@ -68,13 +70,17 @@ class Aggregator:
         self._store = store
         self._scratch = Scratch(scratch)
         self._observer = Observer(store)
+        self._ledger = self._observer.ledger
         self._models = GlobalModels(store, self._scratch)
         self._collector = Collector(store, self._scratch, self._observer, self._models)
         self._heartbeat = Heartbeat(store)
         self._pulse = pulse or Pulse("", "", CollectorRegistry())
+        self.due_seconds: float | None = None
+        """After a step: when the clock alone makes another one worth while."""
 
     def step(self) -> Step:
         situation = self._observer.observe()
+        self.due_seconds = None if situation is None else situation.due_seconds
         if situation is None:
             return self._wait(Phase.PREPARING, None, "waiting for the first control record")
         logs.enter_round(min(situation.round, situation.control.spec.rounds))
@@ -88,8 +94,8 @@ class Aggregator:
             return self._wait(Phase.WAITING, 0, message)
         if situation.previous and situation.previous.round >= situation.control.spec.rounds:
             return self._finish(situation, situation.previous)
-        closing = find(self._store, keys.closing(situation.round), Closing)
-        failure = find(self._store, keys.failure(situation.round, situation.control.number), Failure)
+        closing = self._ledger.find(keys.closing(situation.round), Closing)
+        failure = self._ledger.find(keys.failure(situation.round, situation.control.number), Failure)
         # A failure holds until there is a newer control; only one about blobs can follow a closing.
         if failure and (closing is None or failure.reason in (reasons.BLOB_MISSING, reasons.BLOB_CORRUPT)):
             return self._wait(Phase.FAILED, situation.round, f"{failure.reason}: {failure.message}")
@@ -106,9 +112,9 @@ class Aggregator:
                 return self._wait(Phase.WAITING, situation.round, message)
             case Fail(reason, message):
                 failure = Failure(situation.round, situation.control.number, reason, message)
-                commit_failure(self._store, failure)
+                commit_failure(self._ledger, failure)
             case Closing() as closing:
-                commit_closing(self._store, closing)
+                commit_closing(self._ledger, closing)
         return Step.MOVED
 
     def _merge(self, situation: Situation, closing: Closing) -> Step:
@@ -128,7 +134,7 @@ class Aggregator:
         """Round 0 is the first participant's model, byte for byte."""
         first = closing.participants[0]
         file = self._fetch(first.site, first.blob)
-        return commit_round(self._store, closing, Blob(file.path, first.blob))
+        return commit_round(self._store, self._ledger, closing, Blob(file.path, first.blob))
 
     def _commit_merged(self, closing: Closing, previous: Round) -> Round:
         model = self._models.load(previous)
@@ -142,7 +148,9 @@ class Aggregator:
             digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
         if optimizer := optimizer_of(control.spec.algorithm):
             return self._commit_stepped(optimizer, control, closing, previous, files)
-        return commit_round(self._store, closing, self._scratch.adopt(self._scratch.merging, digest))
+        return commit_round(
+            self._store, self._ledger, closing, self._scratch.adopt(self._scratch.merging, digest)
+        )
 
     def _commit_stepped(
         self,
@@ -167,6 +175,7 @@ class Aggregator:
         )
         return commit_round(
             self._store,
+            self._ledger,
             closing,
             self._scratch.adopt(self._scratch.stepping, digest),
             self._scratch.adopt(self._scratch.state, state),
@@ -185,7 +194,7 @@ class Aggregator:
         """A blob that a committed record pins is gone or changed. Nobody but its writer can bring it back."""
         reason = reasons.BLOB_CORRUPT if isinstance(error, Corrupt) else reasons.BLOB_MISSING
         message = f"{error}. Put the object back, then edit the federation so that it is tried again."
-        commit_failure(self._store, Failure(situation.round, situation.control.number, reason, message))
+        commit_failure(self._ledger, Failure(situation.round, situation.control.number, reason, message))
         return Step.MOVED
 
     def _finish(self, situation: Situation, last: Round) -> Step:
@@ -196,22 +205,21 @@ class Aggregator:
         }
         control = replace(situation.control, members=members)
         missing = tuple(
-            alias for alias in control.active if not self._store.list(keys.scores(alias, last.round))
+            alias for alias in control.active if not self._ledger.holds(keys.scores(alias, last.round))
         )
         needed = min(control.quorum, len(control.active))
         enough = situation.overdue and len(control.active) - len(missing) >= needed
         if missing and not enough:
             message = f"scores: {_still_missing(missing, situation)}"
             return self._wait(Phase.SCORING, last.round, message)
-        scores = read_scores(self._store, control.active, range(last.round + 1))
-        commit_final(self._store, choose_final(control, scores, last, self._gone(last)))
+        scores = read_scores(self._ledger, control.active, range(last.round + 1))
+        commit_final(self._ledger, choose_final(control, scores, last, self._gone(last)))
         return Step.MOVED
 
     def _gone(self, last: Round) -> frozenset[int]:
         """Rounds whose models the retention has deleted."""
-        there = {entry.key for entry in self._store.list(keys.global_blob(""))}
-        rounds = (read(self._store, keys.round_record(number), Round) for number in range(last.round + 1))
-        return frozenset(each.round for each in rounds if keys.global_blob(each.blob) not in there)
+        rounds = (self._ledger.read(keys.round_record(number), Round) for number in range(last.round + 1))
+        return frozenset(each.round for each in rounds if not self._ledger.holds(keys.global_blob(each.blob)))
 
     def _wait(self, phase: Phase, round_: int | None, message: str) -> Step:
         self._heartbeat.beat(phase, round_, message)

@@ -41,8 +41,10 @@ class Scratch:
         return self._folder / "state"
 
     def adopt(self, written: Path, digest: str) -> Blob:
-        """Give a file at one of these places its name."""
-        return Blob(written.rename(self._folder / digest), digest)
+        """Give a file at one of these places its name; it was hashed as it was written."""
+        path = written.rename(self._folder / digest)
+        self._files[digest] = open_tensors(path)
+        return Blob(path, digest)
 
     def fetch(self, store: Store, key: str, digest: str, max_bytes: int = MAX_BLOB_BYTES) -> TensorFile:
         """Raises NotFound, Corrupt or InvalidTensors."""

@@ -1,4 +1,4 @@
-"""Where a federation stands, as the store says: read anew at every step, so no memory can be wrong."""
+"""Where a federation stands, as the store says: listed anew at every step, so no memory can be wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import deadline_of
-from segviz_exchange.contract.ledger import find, numbered, read
+from segviz_exchange.contract.ledger import Ledger
 from segviz_exchange.contract.records import Control, Final, Round
 from segviz_exchange.stores.store import Store
 
@@ -43,23 +43,30 @@ class Situation:
     def overdue(self) -> bool:
         return self.deadline is not None and self.now >= self.deadline
 
+    @property
+    def due_seconds(self) -> float | None:
+        """Until the deadline; none where there is none, or it has passed."""
+        return None if self.deadline is None or self.overdue else (self.deadline - self.now).total_seconds()
+
 
 class Observer:
-    """Reads situations. Controls never change, so each is read once."""
+    """Reads situations: one listing of each folder a step, and no record twice."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._controls: dict[int, Control] = {}
+        # The controls after the sites' updates: one that an update names is then there.
+        self.ledger = Ledger(store, (keys.SITES, keys.CONTROLS, keys.GLOBAL))
 
     def observe(self) -> Situation | None:
         """None before the first control."""
         now = self._store.now()
-        controls = numbered(self._store, keys.CONTROLS)
+        self.ledger.look()
+        controls = self.ledger.numbered(keys.CONTROLS)
         if not controls:
             return None
         newest = self.control(max(controls))
-        rounds = numbered(self._store, keys.ROUNDS)
-        previous = read(self._store, rounds[max(rounds)].key, Round) if rounds else None
+        rounds = self.ledger.numbered(keys.ROUNDS)
+        previous = self.ledger.newest(keys.ROUNDS, Round)
         opened = rounds[max(rounds)].modified if rounds else controls[min(controls)].modified
         closed_under = self.control(previous.control) if previous else newest
         return Situation(
@@ -74,13 +81,11 @@ class Observer:
                 now,
             ),
             joined=frozenset(closed_under.active),
-            final=find(self._store, keys.FINAL, Final),
+            final=self.ledger.find(keys.FINAL, Final),
         )
 
     def control(self, number: int) -> Control:
-        if number not in self._controls:
-            self._controls[number] = read(self._store, keys.control(number), Control)
-        return self._controls[number]
+        return self.ledger.read(keys.control(number), Control)
 
 
 def suspended_time(switches: Sequence[tuple[datetime, bool]], since: datetime, until: datetime) -> timedelta:

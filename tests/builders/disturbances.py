@@ -90,3 +90,31 @@ class Shifted(Around):
 
     def now(self) -> datetime:
         return self.inner.now() + self.later
+
+
+class Recorded(Around):
+    """Keeps the calls that look: they are what a store on the network charges for."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.listed: list[str] = []
+        """Prefixes."""
+        self.read: list[str] = []
+        """Keys, of blobs too."""
+        self.asked_time = 0
+
+    def get(self, key: str) -> bytes:
+        self.read.append(key)
+        return super().get(key)
+
+    def open(self, key: str) -> AbstractContextManager[BinaryIO]:
+        self.read.append(key)
+        return super().open(key)
+
+    def list(self, prefix: str) -> list[Entry]:
+        self.listed.append(prefix)
+        return super().list(prefix)
+
+    def now(self) -> datetime:
+        self.asked_time += 1
+        return super().now()

@@ -28,6 +28,8 @@ from segviz_exchange.contract.records import (
 )
 from segviz_exchange.contract.site_spec import DataSet, HostPathSource, SiteSpec, Split, TrainerPod, Volume
 from segviz_exchange.contract.spec import FederationSpec
+from segviz_exchange.process.pace import Pace
+from segviz_exchange.process.waiting import Silence, Waiting
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import SiteData, load_evaluation_data, load_training_data
@@ -175,7 +177,7 @@ class Rig:
             self.data[alias] = load_training_data(site, control.spec, lambda done, cases, case: None)
         heartbeat = Heartbeat(store, alias, take_lease(store, alias))
         me = Participant(store, site, self.data[alias], heartbeat, stop or Patience())
-        return RoundLoop(me, poll_seconds=0.0)
+        return RoundLoop(me, Waiting(Pace(0.0), me.stop, Silence(me.stop)))
 
     def aggregator(self, store: Store | None = None) -> Aggregator:
         return Aggregator(store or self.store, self.folder / "scratch")

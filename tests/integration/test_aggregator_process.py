@@ -21,7 +21,9 @@ from segviz_exchange.contract.ledger import encode, find
 from segviz_exchange.contract.progress import Progress
 from segviz_exchange.contract.records import Final
 from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.pace import Pace
 from segviz_exchange.process.stopping import Stop
+from segviz_exchange.process.waiting import Silence, Waiting
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Store, Unavailable
@@ -117,7 +119,8 @@ def test_a_stop_does_not_wait_for_a_store_that_is_away(tmp_path: Path) -> None:
     try:
         stop = Stop()
         store = PatientStore(Away(FolderStore(tmp_path / "store")), patience_seconds=3600)
-        assert run(Aggregator(store, tmp_path / "scratch"), stop, poll_seconds=60) is Exit.STOPPED
+        waiting = Waiting(Pace(60), stop, Silence(stop))
+        assert run(Aggregator(store, tmp_path / "scratch"), stop, waiting) is Exit.STOPPED
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])

@@ -25,7 +25,10 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.http_pages import serve_metrics
 from segviz_exchange.process.lock import lock
+from segviz_exchange.process.pace import MOST_SECONDS, Pace
 from segviz_exchange.process.stopping import Stop, Stopped
+from segviz_exchange.process.waiting import Waiting
+from segviz_exchange.stores.changes import alarm_of
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
@@ -75,7 +78,12 @@ def main() -> None:
 @main.command()
 @store_options
 @site_options
-@click.option("--poll-seconds", default=1.0, show_default=True)
+@click.option(
+    "--poll-seconds",
+    default=MOST_SECONDS,
+    show_default=True,
+    help="The longest it waits before it looks again.",
+)
 def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - click's, by name
     """Train for a federation until it is over."""
 
@@ -84,12 +92,13 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
         from segviz_trainer.participation.participant import Participant
         from segviz_trainer.participation.rounds import RoundLoop
 
+        waiting = process.waiting(poll_seconds)
         with process.stop.interrupting():
-            control = process.await_control(poll_seconds)
+            control = process.await_control(waiting)
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
         me = Participant(process.store, process.site, data, process.heartbeat, process.stop, process.pulse)
-        return RoundLoop(me, poll_seconds).run()
+        return RoundLoop(me, waiting).run()
 
     run_site(work, **options)
 
@@ -105,7 +114,7 @@ def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, by name
         from segviz_trainer.participation.external import Evaluator
 
         with process.stop.interrupting():
-            control = process.await_control(poll_seconds=1.0)
+            control = process.await_control(process.waiting())
             process.examine(control)
             cases = load_evaluation_data(process.site, control.spec, process.preparing)
             Evaluator(process.store, process.site, cases, process.heartbeat).run()
@@ -158,13 +167,21 @@ class SiteProcess:
     site: Site
     store: Store
     """Waits for a store that is away."""
+    opened: Store
+    """The same, as it was opened."""
     heartbeat: Heartbeat
     stop: Stop
     pulse: Pulse
 
-    def await_control(self, poll_seconds: float) -> Control:
+    def waiting(self, most_seconds: float = MOST_SECONDS) -> Waiting:
+        """For what others write: controls, and what the aggregator makes of the rounds."""
+        alarm = alarm_of(self.opened, (keys.GLOBAL, keys.CONTROLS), keys.is_news, self.stop)
+        return Waiting(Pace(most_seconds), self.stop, alarm)
+
+    def await_control(self, waiting: Waiting) -> Control:
         while (control := newest_control(self.store)) is None:
-            self.stop.wait(poll_seconds)
+            waiting.pause()
+        waiting.moved()
         return control
 
     def examine(self, control: Control) -> None:
@@ -196,7 +213,8 @@ def run_site(
     def begin_and_work() -> Exit:
         with stop.interrupting():
             registry = CollectorRegistry()
-            raw = MeasuredStore(open_store(store).scoped(prefix), StoreMetrics(registry))
+            opened = open_store(store).scoped(prefix)
+            raw = MeasuredStore(opened, StoreMetrics(registry))
             patient = PatientStore(raw, PATIENCE_SECONDS)
             site = Site(alias, read_site_spec(site_spec), data_root, state)
             held = lock(state, stop, "an earlier process")
@@ -206,7 +224,7 @@ def run_site(
         serve_metrics(registry)
         with held:
             try:
-                return work(SiteProcess(site, patient, heartbeat, stop, pulse))
+                return work(SiteProcess(site, patient, opened, heartbeat, stop, pulse))
             except Refusal as error:
                 # Also told in the bucket, where people look.
                 heartbeat.beat(Phase.FAILED, message=tell(error))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.codec import Array
+from segviz_exchange.contract.codec import Array, TensorFile
 from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.stores.store import Store, download
@@ -40,6 +40,8 @@ class FederatedModel:
         self.groups = network.groups_of(self.net)
         self.private.mkdir(parents=True, exist_ok=True)
         self._seeded = snapshot(self.net)
+        self._files: dict[str, TensorFile] = {}
+        """Global models on disk that this process has verified, by digest."""
 
     def shared_names(self, control: Control) -> tuple[str, ...]:
         return shared_by(self.site, self.groups, control)
@@ -56,11 +58,15 @@ class FederatedModel:
             The names that the global model does not hold.
         """
         shared = self._global(record)
-        self.net.load_state_dict({**self._seeded, **to_tensors(self._first), **own, **to_tensors(shared)})
+        # One of each tensor is copied, the one that counts.
+        first = {name: value for name, value in self._first.items() if name not in {*own, *shared}}
+        known = {**to_tensors(first), **own, **to_tensors(shared)}
+        self.net.load_state_dict({**self._seeded, **known})
         kept = {self.initial.blob, record.blob}  # the next process starts from round 0 again
         for old in self.scratch.iterdir():
             if old.name not in kept:
                 old.unlink(missing_ok=True)
+                self._files.pop(old.name, None)
         return set(self.groups) - shared.keys()
 
     def public_state(self, record: Round, names: Iterable[str]) -> dict[str, Array]:
@@ -88,6 +94,7 @@ class FederatedModel:
         for folder in (self.private, self.scratch):
             for file in folder.iterdir():
                 file.unlink(missing_ok=True)
+        self._files.clear()
 
     def load_final(self, record: Round) -> set[str]:
         """A finished round's model, as it was when this site scored it; returns what of it is private."""
@@ -112,8 +119,10 @@ class FederatedModel:
 
     def _read(self, record: Round) -> dict[str, Array]:
         """The tensors of this network that a round's global model holds."""
-        path = download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
-        file = codec.open_tensors(path)
+        file = self._files.get(record.blob)
+        if file is None:
+            path = download(self.store, keys.global_blob(record.blob), record.blob, self.scratch)
+            file = self._files[record.blob] = codec.open_tensors(path)
         return {name: file.read(name) for name in sorted(self.groups.keys() & file.infos.keys())}
 
     def _private_file(self, round_: int) -> Path:

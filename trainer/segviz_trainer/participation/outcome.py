@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.choices import Release
-from segviz_exchange.contract.ledger import commit, find, read
+from segviz_exchange.contract.ledger import commit, find
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Final, Outcome, Round, Variant, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
@@ -22,7 +22,7 @@ from segviz_trainer.training.learning_rate import learning_rate
 def conclude(me: Participant, final: Final) -> None:
     """Test the final model; if asked, tune the heads and test again; release; say so in one record."""
     if find(me.store, keys.outcome(me.alias), Outcome) is None:
-        control = read(me.store, keys.control(final.control), Control)
+        control = me.ledger.read(keys.control(final.control), Control)
         variants = _variants(me, control.spec, final.round) if me.alias in control.active else {}
         check_lease(me.store, me.alias, me.heartbeat.lease)
         commit(me.store, keys.outcome(me.alias), Outcome(me.alias, final.round, variants))
@@ -32,7 +32,7 @@ def conclude(me: Participant, final: Final) -> None:
 
 def _variants(me: Participant, spec: FederationSpec, round_: int) -> dict[Variant, VariantOutcome]:
     with me.stop.interrupting():
-        private = me.model.load_final(read(me.store, keys.round_record(round_), Round))
+        private = me.model.load_final(me.ledger.read(keys.round_record(round_), Round))
         variants = {Variant.BASE: _variant(me, spec, private)}
     if spec.fine_tuning is not None:
         fine_tune(me, spec, spec.fine_tuning, round_)

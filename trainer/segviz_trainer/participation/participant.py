@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.ledger import read
+from segviz_exchange.contract.ledger import Ledger
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.spec import FederationSpec
@@ -41,18 +41,23 @@ class Participant:
     pulse: Pulse = field(default_factory=Pulse)
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """What the aggregator writes, listed once a turn; other records too are read once."""
+        return Ledger(self.store, (keys.GLOBAL,))
+
+    @cached_property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.site.state / "checkpoints")
 
     @cached_property
     def initial(self) -> Round:
         """The record of round 0. Before it is there, only what needs no network can be asked for."""
-        return read(self.store, keys.round_record(0), Round)
+        return self.ledger.read(keys.round_record(0), Round)
 
     @cached_property
     def founding(self) -> Control:
         """The control of round 0: until then the model may be edited, from then on it is this one's."""
-        return read(self.store, keys.control(self.initial.control), Control)
+        return self.ledger.read(keys.control(self.initial.control), Control)
 
     @cached_property
     def device(self) -> Device:

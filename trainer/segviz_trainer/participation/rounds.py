@@ -10,17 +10,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.choices import AlgorithmName, OptimizerState, Start
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
-from segviz_exchange.contract.ledger import commit, find, newest_control, newest_round, read
+from segviz_exchange.contract.ledger import newest
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Final, Round, RoundScores, Spent, Update
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
 from segviz_exchange.process.exits import Exit
+from segviz_exchange.process.waiting import Waiting
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.tensors import to_arrays
@@ -39,12 +41,21 @@ class Overtaken(Exception):
     """The round closed while this site was still training for it."""
 
 
+class _Blob(NamedTuple):
+    """A file that is about to be uploaded."""
+
+    path: Path
+    digest: str
+
+
 @dataclass
 class RoundLoop:
     me: Participant
-    poll_seconds: float
+    waiting: Waiting
     _entered: int | None = field(default=None, init=False)
     """The round whose global model this process holds, scored."""
+    _base: Checkpoint | None = field(default=None, init=False)
+    """What this site held when it entered that round: where training for the next one starts from."""
 
     def run(self) -> Exit:
         """Take turns until the federation is over for this site.
@@ -55,23 +66,31 @@ class RoundLoop:
         """
         while True:
             with self.me.stop.interrupting():
-                final = find(self.me.store, keys.FINAL, Final)
+                self.me.ledger.look()
+                final = self.me.ledger.find(keys.FINAL, Final)
             if final is not None:
                 conclude(self.me, final)
                 return Exit.DONE
-            if not self.take_turn():
-                with self.me.stop.interrupting():
-                    self.me.stop.wait(self.poll_seconds)
+            if self._act():
+                self.waiting.moved()
+                continue
+            with self.me.stop.interrupting():
+                self.waiting.pause()
 
     def take_turn(self) -> bool:
         """Do the next thing; False if there is nothing to do but wait."""
+        with self.me.stop.interrupting():
+            self.me.ledger.look()
+        return self._act()
+
+    def _act(self) -> bool:
         me = self.me
         with me.stop.interrupting():
-            latest = newest_round(me.store)
+            latest = self.me.ledger.newest(keys.ROUNDS, Round)
             if latest is None:
-                newest = newest_control(me.store)
-                return newest is not None and self._offer_initial(newest)
-            control = read(me.store, keys.control(latest.control), Control)
+                key = newest(me.store, keys.CONTROLS)
+                return key is not None and self._offer_initial(self.me.ledger.read(key, Control))
+            control = self.me.ledger.read(keys.control(latest.control), Control)
             if me.alias not in control.active:
                 me.heartbeat.beat(
                     Phase.WAITING, round=latest.round, message="joins when this round has closed"
@@ -87,11 +106,11 @@ class RoundLoop:
     def _offer_initial(self, control: Control) -> bool:
         """Round 0: every site offers the seeded model, whole; the first one by alias becomes everyone's."""
         me = self.me
-        attempt = self._next_attempt(0)
         if control.spec.model.start is Start.PRETRAINED:
             message = "for the initial model: segviz init --from MODEL"
             me.heartbeat.beat(Phase.WAITING, round=0, message=message)
             return False
+        attempt = self._next_attempt(0)
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
             return False
@@ -108,13 +127,13 @@ class RoundLoop:
         me.heartbeat.beat(Phase.SCORING, round=latest.round)
         # What was rejected, nothing later may start from.
         me.checkpoints.drop(latest.round, attempts=self._rejections(latest.round))
-        base = me.checkpoints.before(latest.round + 1)
+        self._base = base = me.checkpoints.before(latest.round + 1)
         me.model.load(latest, {} if base is None else base.model)
         if control.spec.algorithm.name is AlgorithmName.FED_BN:
             self._adapt_norm(latest, base)
         me.model.save_private(latest.round, control)
         key = keys.scores(me.alias, latest.round)
-        if find(me.store, key, RoundScores) is None:
+        if self.me.ledger.find(key, RoundScores) is None:
             cases = me.data.validation
             rows = score(
                 me.predictor,
@@ -125,7 +144,7 @@ class RoundLoop:
                     Phase.SCORING, round=latest.round, step=done, steps=len(cases)
                 ),
             )
-            commit(me.store, key, RoundScores(me.alias, latest.round, summary(rows)))
+            self.me.ledger.commit(key, RoundScores(me.alias, latest.round, summary(rows)))
         self._entered = latest.round
 
     def _adapt_norm(self, latest: Round, base: Checkpoint | None) -> None:
@@ -149,41 +168,45 @@ class RoundLoop:
             log.info("round %d closed without this site; going on from the newest model", target)
             return True
         with me.stop.interrupting():
-            shared, spent = self._leaving(latest, attempt, control)
+            blob, spent = self._leaving(latest, attempt, control)
             loss = done.loss if me.tells_loss else None
             self._upload(
-                control, me.device, target, attempt, shared, loss=loss, seconds=done.seconds, privacy=spent
+                control, me.device, target, attempt, blob, loss=loss, seconds=done.seconds, privacy=spent
             )
         return True
 
-    def _leaving(self, latest: Round, attempt: int, control: Control) -> tuple[Path, Spent | None]:
+    def _leaving(self, latest: Round, attempt: int, control: Control) -> tuple[_Blob, Spent | None]:
         """A file of the tensors that are shared, clipped and noisy where the site wants that."""
         me = self.me
         names = me.model.shared_names(control)
         if me.private_updates is None or not names:
             return self._written(me.model.shared_state(control), {}), None
-        return me.private_updates.protect(
+        path, spent = me.private_updates.protect(
             (latest.round + 1, attempt),
             trained=lambda: me.model.shared_state(control),
             public=lambda: me.model.public_state(latest, names),
             variances=me.model.variances,
         )
+        with path.open("rb") as file:
+            return _Blob(path, hashlib.file_digest(file, "sha256").hexdigest()), spent
 
     def _next_attempt(self, round_: int) -> int | None:
         """The attempt that is asked for, or none: delivered already, or rejected too often."""
         attempt = 1 + self._rejections(round_)
-        delivered = find(self.me.store, keys.update(self.me.alias, round_, attempt), Update) is not None
-        return None if delivered or attempt > MAX_ATTEMPTS else attempt
+        if attempt > MAX_ATTEMPTS:
+            return None
+        delivered = self.me.ledger.find(keys.update(self.me.alias, round_, attempt), Update)
+        return attempt if delivered is None else None
 
     def _rejections(self, round_: int) -> int:
-        return len(self.me.store.list(keys.rejections(self.me.alias, round_)))
+        return len(self.me.ledger.below(keys.rejections(self.me.alias, round_)))
 
     def _train(self, latest: Round, attempt: int, control: Control) -> Checkpoint:
         me, spec, target = self.me, control.spec, latest.round + 1
         if attempt > 1:
             with me.stop.interrupting():
                 self._enter(latest, control)  # what an earlier attempt made of the model is void
-        base = me.checkpoints.before(target)
+        base = self._base
         keep_moments = spec.training.optimizer_state is OptimizerState.KEEP
         trainer = me.build_trainer(spec, latest.round)
         if spec.algorithm.name is AlgorithmName.FED_PROX:
@@ -218,7 +241,7 @@ class RoundLoop:
         device: Device,
         round_: int,
         attempt: int,
-        blob: Path,
+        blob: _Blob,
         *,
         loss: float | None,
         seconds: float,
@@ -226,10 +249,8 @@ class RoundLoop:
     ) -> None:
         """The blob first, then the record: its creation is the commit."""
         me = self.me
-        with blob.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         began = time.monotonic()
-        me.store.upload(keys.site_blob(me.alias, digest), blob)
+        me.store.upload(keys.site_blob(me.alias, blob.digest), blob.path)
         upload_seconds = time.monotonic() - began
         check_lease(me.store, me.alias, me.heartbeat.lease)
         update = Update(
@@ -238,8 +259,8 @@ class RoundLoop:
             attempt=attempt,
             lease=me.heartbeat.lease,
             control=control.number,
-            blob=digest,
-            size_bytes=blob.stat().st_size,
+            blob=blob.digest,
+            size_bytes=blob.path.stat().st_size,
             cases=len(me.data.train),
             loss=loss,
             seconds=seconds,
@@ -247,16 +268,15 @@ class RoundLoop:
             upload_seconds=upload_seconds,
             privacy=privacy,
         )
-        held = commit(me.store, keys.update(me.alias, round_, attempt), update)
-        if held.blob != digest:
+        held = self.me.ledger.commit(keys.update(me.alias, round_, attempt), update)
+        if held.blob != blob.digest:
             log.warning(
                 "round %d attempt %d: an earlier self delivered other bits; they count", round_, attempt
             )
         self._upload_file.unlink(missing_ok=True)
 
-    def _written(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
-        codec.save(self._upload_file, to_arrays(state), metadata)
-        return self._upload_file
+    def _written(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> _Blob:
+        return _Blob(self._upload_file, codec.save(self._upload_file, to_arrays(state), metadata))
 
     @property
     def _upload_file(self) -> Path:

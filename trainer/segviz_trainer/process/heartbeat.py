@@ -4,7 +4,7 @@ import logging
 import time
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.ledger import encode, newest, newest_round
+from segviz_exchange.contract.ledger import encode, newest
 from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.contract.records import Lease
 from segviz_exchange.process import logs
@@ -73,11 +73,11 @@ class Heartbeat:
     def newest_round(self) -> int:
         """Number of the newest committed round; -1 where there is none, or no store to ask."""
         try:
-            record = newest_round(self.store)
+            key = newest(self.store, keys.ROUNDS)
         except StoreError as error:
             log.warning("cannot look up the rounds: %s", error)
             return -1
-        return -1 if record is None else record.round
+        return -1 if key is None else keys.number_of(key)
 
 
 def check_lease(store: Store, site: str, lease: int) -> None:
