@@ -126,7 +126,7 @@ Examples:
     show_default=True,
     type=click.FloatRange(min=0.05, max=3600),
     callback=_refuse_nan,
-    help="How often each process looks for changes.",
+    help="The longest that a process waits before it looks for changes again.",
 )
 @click.option(
     "--metrics-port",

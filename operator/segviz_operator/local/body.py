@@ -12,6 +12,8 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
+from segviz_exchange.process.waiting import Alarm
+from segviz_exchange.stores.changes import alarm_of
 from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.local.ending import RunExit
 from segviz_operator.local.invitations import Invitations
@@ -41,6 +43,9 @@ from segviz_operator.terminal.live import View
 LOCAL_BACKOFF = Backoff(first_seconds=1.0, most_seconds=60.0)
 """Shorter than a cluster's: nobody else waits for this machine."""
 _STORE_AWAY_SECONDS = 5.0
+_LONGEST_REST_SECONDS = 1.0
+"""As a person watches."""
+_SHORTEST_REST_SECONDS = 0.05
 
 
 def run_locally(
@@ -87,6 +92,7 @@ class LocalBody:
         self._backoff = backoff
         self._processes = Processes(run.workdir.logs)
         self._sweeper = Sweeper(self._store)
+        self._acted = False
         self._invitations = Invitations(self._identity, self._store, run.workdir.invitations)
 
     def close(self) -> None:
@@ -96,8 +102,12 @@ class LocalBody:
 
     def run(self, stop: Stop) -> RunExit:
         self._tell_withdrawn(self._wishes.accepted.withdrawn)
+        # What of the records makes work here; that a process ends is seen in itself.
+        alarm = alarm_of(self._identity.open_store(), (keys.GLOBAL, keys.EXPORTS), _makes_work, stop)
+        rested = True
         while not stop.requested:
-            self._read_edits()
+            if rested:
+                self._read_edits()  # which are taken when two looks, a rest apart, find them alike
             try:
                 with self._watching.metrics.reconciling():
                     status = self._turn()
@@ -116,8 +126,17 @@ class LocalBody:
             if status.phase == FederationPhase.FAILED:
                 self._view.say(f"{status.name} has failed: {status.reason}")
                 return RunExit.FAILED
-            stop.wait(min(1.0, self._request.poll_seconds))
+            rested = not self._rest(stop, alarm)
         return RunExit.INTERRUPTED
+
+    def _rest(self, stop: Stop, alarm: Alarm) -> bool:
+        """Until it is time for another turn; says whether something asked for one earlier."""
+        if self._acted:
+            stop.wait(_SHORTEST_REST_SECONDS)
+            return True
+        seconds = min(_LONGEST_REST_SECONDS, self._request.poll_seconds)
+        changed = alarm.wait(seconds, lambda: stop.requested or self._processes.has_news())
+        return changed or self._processes.has_news()
 
     def _turn(self) -> FederationStatus:
         # Processes first: a record that one leaves before it ends is then seen with its end.
@@ -126,6 +145,7 @@ class LocalBody:
         workloads += remote_workloads(self._wishes.specs, records)
         observed = records.observed(workloads)
         actions = decide(self._desired, observed, datetime.now(UTC), self._backoff)
+        self._acted = bool(actions)
         self._apply(actions)
         self._invite(records)
         self._sweeper.sweep(records, self._observer.entries, self._kept_rounds)
@@ -236,3 +256,7 @@ class LocalBody:
                 f"{alias}: has left: its owner withdrew consent (spec.allowedFederations no longer lists "
                 f"{self._identity.key})"
             )
+
+
+def _makes_work(key: str) -> bool:
+    return key == keys.FINAL or key.startswith((keys.FAILURES, keys.EXPORTS))

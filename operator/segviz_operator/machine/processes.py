@@ -24,7 +24,7 @@ GRACE_SECONDS = 10.0
 """What a process has after SIGTERM, as in a Pod whose grace period is this long."""
 _TAIL_BYTES = 4096
 _LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d[T ]\S+ [A-Z]+ (?:\[[^\]\n]*\] )?", re.MULTILINE)
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,12 @@ class Processes:
                 _close_stdin(child.process)
                 self._children[key] = replace(child, workload=child.ended(code))
         return tuple(child.workload for child in self._children.values())
+
+    def has_news(self) -> bool:
+        """Whether one has ended since they were observed."""
+        return any(
+            child.workload.running and child.process.poll() is not None for child in self._children.values()
+        )
 
     def create(self, action: CreateWorkload, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
