@@ -90,7 +90,12 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in
 # Peers of the benches, which must not share our environment.
 .flwr/installed: .venv/installed
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .flwr
-	$(UV) pip install --quiet --python .flwr/bin/python flwr==1.41.0 safetensors
+	$(UV) pip install --quiet --python .flwr/bin/python 'flwr[simulation]==1.41.0' safetensors
+	@touch $@
+
+.nvflare/installed: .venv/installed
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .nvflare
+	$(UV) pip install --quiet --python .nvflare/bin/python nvflare==2.9.0
 	@touch $@
 
 .surface/installed: .venv/installed
@@ -99,8 +104,9 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in
 	@touch $@
 
 .PHONY: bench
-bench: .flwr/installed .surface/installed ## Measure beside peers: aggregation, training, metrics, a scrape
+bench: .flwr/installed .nvflare/installed .surface/installed ## Measure beside peers: aggregation, a round, training, metrics, a scrape
 	$(PYTHON) bench/aggregate.py --sites 4 --sites 16 --sites 64 --flwr-python .flwr/bin/python
+	$(PYTHON) bench/round.py --flwr-python .flwr/bin/python --nvflare-python .nvflare/bin/python
 	$(PYTHON) bench/train.py
 	$(PYTHON) bench/metrics.py --surface-distance-python .surface/bin/python
 	$(PYTHON) bench/metrics_page.py
@@ -133,6 +139,6 @@ sbom: .venv/installed ## Write each image's bill of materials to dist/sbom
 
 .PHONY: clean
 clean: ## Remove what make has made; other runs under runs/ stay
-	rm -rf .venv .uv .flwr .surface runs/demo dist .mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv .uv .flwr .nvflare .surface runs/demo dist .mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rmdir runs 2>/dev/null || true
