@@ -3,8 +3,12 @@
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import kopf
@@ -13,11 +17,12 @@ import msgspec
 from segviz_exchange.contract.choices import ImagePullPolicy
 from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.process import logs
-from segviz_exchange.process.http_pages import Pages, every_interface
+from segviz_exchange.process.http_pages import Answer, Pages, every_interface
 from segviz_operator.cluster.api.client import Cluster
 from segviz_operator.cluster.api.connection import connect
 from segviz_operator.cluster.api.names import MANAGER
 from segviz_operator.cluster.api.reach import watch_what_can_be
+from segviz_operator.cluster.api.sight import Sight
 from segviz_operator.cluster.reconcile.controller import WORKERS, Controller
 from segviz_operator.cluster.reconcile.handlers import register
 from segviz_operator.cluster.reconcile.reconciler import Reconciler
@@ -47,6 +52,12 @@ log = logging.getLogger("segviz_operator")
 @click.option("--image-pull-secret", "pull_secrets", multiple=True, help="In each federation's namespace.")
 @click.option("--poll-seconds", default=10.0, type=click.FloatRange(min=0.2, max=3600))
 @click.option(
+    "--stuck-after-seconds",
+    default=120.0,
+    type=click.FloatRange(min=1),
+    help="So long a Pod may be missing or not run before its federation is Degraded for it.",
+)
+@click.option(
     "--liveness", default="http://0.0.0.0:8080/healthz", help="Where the probe asks; empty for none."
 )
 @click.option("--metrics-port", default=9090, type=click.IntRange(0, 65535), help="0 for none.")
@@ -66,6 +77,7 @@ def main(
     image_pull_policy: str,
     pull_secrets: tuple[str, ...],
     poll_seconds: float,
+    stuck_after_seconds: float,
     liveness: str,
     metrics_port: int,
     page_port: int,
@@ -93,13 +105,15 @@ def main(
     if log_format == "json" or logs.as_json():
         # In place of kopf's handlers: every Pod of SegViz writes the same fields.
         logs.configure("operator", json=True)
-    metrics = OperatorMetrics()
+    metrics, cluster = OperatorMetrics(), Cluster(connect(WORKERS))
+    sight = Sight(cluster)
+    metrics.watching(lambda: not sight.blind)
     if metrics_port:
-        Pages({"/metrics": metrics.page}, metrics_port, every_interface())
+        Pages({"/metrics": metrics.page, "/readyz": sight.page}, metrics_port, every_interface())
     if page_port:
         Pages({"/": StatusPage(metrics.federations.watched)}, page_port)
-    cluster = Cluster(connect(WORKERS))
-    reconciler = Reconciler(cluster, Settings(images, poll_seconds), metrics)
+    settings = Settings(images, poll_seconds, timedelta(seconds=stuck_after_seconds))
+    reconciler = Reconciler(cluster, settings, metrics)
 
     def watch(there: tuple[str, ...], stop: threading.Event | None) -> None:
         registry = kopf.OperatorRegistry()
@@ -121,10 +135,28 @@ def main(
             **scope,
         )
 
+    with _alive(liveness):
+        sight.wait()
+    sight.keep_looking()
     if namespaces:
         watch_what_can_be(cluster, namespaces, watch)
     else:
         watch((), None)
+
+
+@contextmanager
+def _alive(url: str) -> Iterator[None]:
+    """Answer the liveness probe until kopf does: to wait for the CRDs is no reason to be started again."""
+    if not url:
+        yield
+        return
+    where = urlsplit(url)
+    alive = Answer(b"waiting\n", "text/plain; charset=utf-8")
+    pages = Pages({where.path: lambda _: alive}, where.port or 80, where.hostname or "")
+    try:
+        yield
+    finally:
+        pages.close()
 
 
 def read_pods(path: Path) -> Images:

@@ -19,6 +19,8 @@ NAMES = (
     "whole",
     "operator-killed",
     "trainer-killed",
+    "drained",
+    "evicted",
     "aggregator-killed",
     "store-away",
     "kubelet-away",

@@ -44,6 +44,10 @@ class Kube:
         arguments = ("apply", "--server-side", "--force-conflicts", "--field-manager=coordinator", "-f", "-")
         self.run(*arguments, stdin=json.dumps(whole).encode())
 
+    def create_raw(self, path: str, body: Object) -> None:
+        """A subresource that kubectl has no command for."""
+        self.run("create", f"--raw={path}", "-f", "-", stdin=json.dumps(body).encode())
+
     def patch(self, kind: str, name: str, namespace: str, change: Object) -> None:
         self.run(
             "patch", kind, name, f"--namespace={namespace}", "--type=merge", f"--patch={json.dumps(change)}"

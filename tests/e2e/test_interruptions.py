@@ -3,11 +3,14 @@
 import itertools
 from collections.abc import Callable
 
+import pytest
 from federation import Federation, Make
 from install import SYSTEM
 from kube import until
 from node import Node, pause
 from one_machine import Reference
+
+ROLES = ("trainer", "aggregator")
 
 
 def assert_undisturbed(federation: Federation, reference: Reference) -> None:
@@ -37,15 +40,50 @@ def test_the_operator_may_be_killed_in_every_phase(make: Make, reference: Refere
 
 
 def test_a_trainer_may_be_deleted_in_an_epoch(make: Make, reference: Reference) -> None:
-    """Its Job's next attempt goes on from the checkpoint."""
+    """Its Job's next Pod goes on from the checkpoint, or the next attempt's where it had no time to stop."""
     federation = make("trainer-killed")
     federation.apply()
     federation.wait_for_round(1)
     until("bern trains", 60, lambda: is_training(federation, "bern"))
     federation.kill("trainer", "bern")
     assert_undisturbed(federation, reference)
-    attempts = [job["metadata"]["labels"]["segviz.dev/attempt"] for job in federation.jobs("trainer", "bern")]
-    assert max(map(int, attempts)) > 1
+    assert leases(federation, "bern") > 1
+
+
+def test_a_node_may_be_drained_for_maintenance(make: Make, reference: Reference) -> None:
+    """Each trainer and the aggregator are evicted, as `kubectl drain` does it.
+
+    Nobody is left out, no attempt is counted as failed, and the Jobs stay the same: each makes another Pod.
+    """
+    federation = make("drained")
+    federation.apply()
+    federation.wait_for_round(1)
+    jobs = {job["metadata"]["uid"] for role in ROLES for job in federation.jobs(role)}
+    for alias in federation.scene.training:
+        federation.evict("trainer", alias)
+        assert_replaced(federation, "trainer", alias)
+    federation.evict("aggregator")
+    assert_replaced(federation, "aggregator")
+    assert_undisturbed(federation, reference)
+    assert {job["metadata"]["uid"] for role in ROLES for job in federation.jobs(role)} == jobs
+    assert not [each for each in federation.events() if each["reason"] == "SiteLeftOut"]
+    for alias in federation.scene.training:
+        assert leases(federation, alias) == 2
+
+
+@pytest.mark.full
+def test_a_site_evicted_more_often_than_it_may_fail_is_not_left_out(make: Make, reference: Reference) -> None:
+    """Seven times in a row; six failures would have been the end of it."""
+    federation = make("evicted")
+    federation.apply()
+    federation.wait_for_round(0)
+    for _ in range(7):
+        federation.evict("trainer", "bern")
+        # The Job controller waits longer before each new Pod.
+        assert_replaced(federation, "trainer", "bern", seconds=700)
+    federation.wait_for("Complete", 900)
+    assert_undisturbed(federation, reference)
+    assert len(federation.jobs("trainer", "bern")) == 1
 
 
 def test_the_aggregator_may_be_killed_between_upload_and_commit(make: Make, reference: Reference) -> None:
@@ -83,6 +121,24 @@ def test_kubelet_may_be_restarted(make: Make, node: Node, reference: Reference) 
     federation.wait_for_round(1)
     node.restart("kubelet")
     assert_undisturbed(federation, reference)
+
+
+def assert_replaced(federation: Federation, role: str, site: str | None = None, seconds: float = 180) -> None:
+    """The Pod that was evicted is gone, and its Job has made another, which runs."""
+
+    def another() -> bool:
+        # `pods` leaves out those that are being deleted. A role that has done its work needs no other.
+        done = any(job["status"].get("succeeded") for job in federation.jobs(role, site))
+        return done or bool(federation.pods(role, site))
+
+    until(f"another {role} of {site or federation.name}", seconds, another)
+    for job in federation.jobs(role, site):
+        assert not job["status"].get("failed"), job["status"]
+
+
+def leases(federation: Federation, alias: str) -> int:
+    """How many processes the site has had."""
+    return len(federation.bucket().keys(f"sites/{alias}/leases/"))
 
 
 def kill_operator(federation: Federation) -> None:

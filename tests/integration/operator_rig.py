@@ -47,7 +47,7 @@ class Rig:
     root: Path
     tag: str
     bucket: str = ""
-    operator: subprocess.Popen[bytes] | None = None
+    operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
     options: tuple[str, ...] = ()
     runner: JobRunner = field(init=False)
 
@@ -73,7 +73,7 @@ class Rig:
     # --- the operator -----------------------------------------------------------------------------
 
     def start_operator(self, token: str | None = None) -> None:
-        """With the administrator's rights, or those behind the token."""
+        """One, or one more, with the administrator's rights or those behind the token."""
         kubeconfig = self.root / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.apiserver, token)), encoding="utf-8")
         scope = [word for namespace in self.namespaces for word in ("--namespace", namespace)]
@@ -81,22 +81,23 @@ class Rig:
         fast = ("--poll-seconds", "0.5", "--liveness", "", "--metrics-port", "0", "--page-port", "0")
         self.log = self.root / "operator.log"
         with self.log.open("ab") as log:
-            self.operator = subprocess.Popen(
+            operator = subprocess.Popen(
                 [sys.executable, "-m", "segviz_operator", *scope, *images, *fast, *self.options],
                 env={**os.environ, "KUBECONFIG": str(kubeconfig)},
                 stdout=log,
                 stderr=log,
             )
+        self.operators.append(operator)
 
     def stop_operator(self, kill: bool = False) -> None:
-        if self.operator is None:
-            return
-        if kill:
-            self.operator.kill()
-        else:
-            self.operator.terminate()
-        self.operator.wait(30)
-        self.operator = None
+        for operator in self.operators:
+            if kill:
+                operator.kill()
+            else:
+                operator.terminate()
+        for operator in self.operators:
+            operator.wait(30)
+        self.operators.clear()
 
     # --- objects ----------------------------------------------------------------------------------
 
@@ -204,8 +205,11 @@ class Rig:
     def jobs(self) -> dict[str, Object]:
         return {each["metadata"]["name"]: each for each in self.objects(JOBS)}
 
-    def events(self) -> list[str]:
-        return [each["reason"] for each in self.cluster.list(EVENTS, self.tag)]
+    def events(self, namespace: str | None = None) -> list[str]:
+        """Reasons of the operator's Events, in the federation's namespace or another."""
+        selector = {"fieldSelector": "reportingComponent=segviz-operator"}
+        found = self.cluster.list(EVENTS, namespace or self.tag, **selector)
+        return [each["reason"] for each in found]
 
     # --- waiting ----------------------------------------------------------------------------------
 

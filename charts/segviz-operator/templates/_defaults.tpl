@@ -68,6 +68,7 @@
     "affinity": {},
     "priorityClassName": ""
   },
+  "stuckAfterSeconds": 120,
   "resources": {
     "requests": {
       "cpu": "100m",

@@ -43,5 +43,5 @@ scope Namespaces; "work" is a Role's alone. In a site's namespace that site's ow
   verbs: [get]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end }}

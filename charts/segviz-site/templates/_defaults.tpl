@@ -56,7 +56,8 @@
     "affinity": {},
     "priorityClassName": "",
     "runtimeClassName": "",
-    "queueName": ""
+    "queueName": "",
+    "terminationGracePeriodSeconds": 120
   },
   "serviceAccount": {
     "create": true,

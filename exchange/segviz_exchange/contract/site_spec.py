@@ -86,6 +86,8 @@ class TrainerPod(Part, frozen=True):
     priority_class_name: str | None = None
     runtime_class_name: str | None = None
     queue_name: str | None = None
+    termination_grace_period_seconds: int = 120
+    """From the request to stop until the process is killed: a step of the training, and its checkpoint."""
 
 
 class Privacy(Part, frozen=True):

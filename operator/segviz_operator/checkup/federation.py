@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
+from segviz_operator.checkup.pods import check_pods
 from segviz_operator.checkup.rights import BESIDE_FEDERATIONS, Account, check_rights
 from segviz_operator.checkup.site import SiteName, check_site
 from segviz_operator.checkup.store import check_store
@@ -38,6 +39,7 @@ def check_federation(
         BESIDE_FEDERATIONS,
         f"helm upgrade the operator with {namespace} in federationNamespaces",
     )
+    yield from check_pods(cluster, namespace, federation.key, of_sites=False)
     if asks_store:
         yield from check_store(cluster, federation)
     for member in (*federation.spec.sites, *federation.spec.evaluation.sites):

@@ -43,7 +43,7 @@ BESIDE_FEDERATIONS = (
     Need("", "pods", ("list",)),
     Need("", "secrets", ("get", "create", "patch", "delete")),
     Need("", "configmaps", ("get",)),
-    Need("", "events", ("create",)),
+    Need("", "events", ("list", "create")),
 )
 AT_A_REMOTE_SITE = (
     Need(_SEGVIZ, "segvizsites", ("get", "list", "watch")),
@@ -53,6 +53,7 @@ AT_A_SITE = (
     *AT_A_REMOTE_SITE,
     Need("batch", "jobs", ("get", "list", "watch", "create", "patch", "delete")),
     Need("", "pods", ("list",)),
+    Need("", "events", ("list", "create")),
 )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segviz_operator.checkup.finding import Finding, bad, good, unknown
+from segviz_operator.checkup.pods import check_pods
 from segviz_operator.checkup.rights import AT_A_REMOTE_SITE, AT_A_SITE, Account, check_rights
 from segviz_operator.cluster.api.client import ROLE_BINDINGS, SECRETS, SITES, Cluster, Forbidden, Kind, Object
 from segviz_operator.cluster.api.names import consent_name
@@ -63,6 +64,8 @@ def check_site(
         yield from _check_object(cluster, SECRETS, where, "Secret", site.spec.store_secret)
     if not site.spec.remote:
         yield from _check_pod(cluster, where, site)
+        for federation in wanted:
+            yield from check_pods(cluster, where.namespace, federation, of_sites=True)
 
 
 def _check_consent(cluster: Cluster, account: Account, site: Site, federation: str) -> Iterator[Finding]:

@@ -189,6 +189,11 @@ WORKLOAD_FAILURES = gauge(
     "evaluation, site is empty for the first and third.",
     (*_S, "role"),
 )
+WORKLOAD_STUCK = gauge(
+    "segviz_workload_stuck",
+    "1 for what has long had no Pod (reason PodMissing), or a Pod that does not run (PodStuck).",
+    (*_S, "role", "reason"),
+)
 CREDENTIALS_EXPIRE = gauge(
     "segviz_credentials_expiration_timestamp_seconds",
     "When the store credentials that were last given out expire; site is empty for the aggregator's.",
@@ -207,7 +212,7 @@ FEDERATION_MEASURES = (
     *(SITE_INFO, SITE_PHASE, SITE_ROUND, SITE_EPOCH, SITE_PROGRESS, SITE_REMAINING, HEARTBEAT, SITE_LOSS),
     *(UPDATE_LOSS, SITE_SPEED, SITE_DICE, SCORED_ROUND, DELIVERED, SITE_STAGE, UP_BYTES, DOWN_BYTES),
     *(UPDATES, PARTICIPATIONS, EXCLUSIONS, REJECTIONS, TEST_DICE),
-    *(AGGREGATOR_PHASE, AGGREGATOR_HEARTBEAT, WORKLOAD_FAILURES, CREDENTIALS_EXPIRE),
+    *(AGGREGATOR_PHASE, AGGREGATOR_HEARTBEAT, WORKLOAD_FAILURES, WORKLOAD_STUCK, CREDENTIALS_EXPIRE),
     CREDENTIALS_LIFETIME,
 )
 
@@ -224,4 +229,7 @@ RECONCILE_ERRORS = counter(
     "segviz_operator_reconcile_errors_total", "Looks that ended with an error and are repeated.", ("error",)
 )
 BUILD_INFO = gauge("segviz_operator_build_info", "1, labelled with the version of who watches.", ("version",))
-OPERATOR_MEASURES = (FEDERATIONS, RECONCILE_DURATION, RECONCILE_ERRORS, BUILD_INFO)
+WATCHING = gauge(
+    "segviz_operator_watching", "1 while the API server serves the CRDs, 0 while the operator waits for them."
+)
+OPERATOR_MEASURES = (FEDERATIONS, RECONCILE_DURATION, RECONCILE_ERRORS, BUILD_INFO, WATCHING)

@@ -6,7 +6,7 @@ federations is then joined text. Its series go with it.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -78,6 +78,9 @@ class OperatorMetrics:
         self._errors.labels("StoreError")
         m.FEDERATIONS.gauge(self.registry).set_function(lambda: len(self.federations))
         m.BUILD_INFO.gauge(self.registry).labels(version("segviz-federation")).set(1)
+
+    def watching(self, watches: Callable[[], bool]) -> None:
+        m.WATCHING.gauge(self.registry).set_function(lambda: float(watches()))
 
     def measured(self, store: Store) -> Store:
         """The same store, its requests counted and timed."""

@@ -280,6 +280,8 @@ def _runs(watched: Watched) -> Iterator[Sample]:
     for each in watched.workloads:
         failed = each.failures + (not each.running and bool(each.exit_code))
         yield Sample(m.WORKLOAD_FAILURES, (each.site or "", each.role.lower()), failed)
+        if each.stuck:
+            yield Sample(m.WORKLOAD_STUCK, (each.site or "", each.role.lower(), each.stuck), 1)
     for alias, expires in sorted(watched.credentials.items()):
         yield Sample(m.CREDENTIALS_EXPIRE, (alias,), expires.timestamp())
 

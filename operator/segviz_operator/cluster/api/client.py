@@ -77,6 +77,13 @@ class Cluster:
         except Missing:
             return None
 
+    def served(self, api: str) -> frozenset[str]:
+        """Plurals of a group's version; none where the API server does not know it."""
+        try:
+            return frozenset(each["name"] for each in self._call("GET", f"/{api}")["resources"])
+        except Missing:
+            return frozenset()
+
     def list(self, kind: Kind, namespace: str, **selectors: str) -> list[Object]:
         """Selectors are `labelSelector` and `fieldSelector`; `limit` says how many at most."""
         items: list[Object] = self._call("GET", kind.path(namespace), query=selectors)["items"]

@@ -30,7 +30,7 @@ EXPIRES_AT = "segviz.dev/expires-at"
 KNOWN_SITES = "segviz.dev/known-sites"
 """On a federation: which site each alias has stood for, and digests of what must not change there."""
 RETRY = "segviz.dev/retry"
-"""On a federation: a person wants another try. The operator takes it away when it has begun one."""
+"""On a federation: a person wants another try. Its status says which value was handled."""
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 

@@ -1,19 +1,18 @@
 """A federation's Jobs as the workloads that `decide` knows; of a Job only what is needed is kept."""
 
-import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from segviz_exchange.process.words import plain
+from segviz_exchange.process.exits import Exit
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.pods import End, Waiting
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
 
-_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d[T ]\S+ [A-Z]+ ")
-_MESSAGE_LENGTH = 1000
+FAILED_BY_POLICY = "PodFailurePolicy"
+"""Reason of a Job that its podFailurePolicy has ended."""
 _ROLES = {role.lower(): role for role in WorkloadRole}
 
 
@@ -40,18 +39,13 @@ class JobSeen:
     deleting: bool
     owner: Owner | None
     """The site's consent, or the federation."""
+    created_at: datetime | None = None
+    grace_seconds: int = 0
+    """How long its Pod may take to end."""
 
     @property
     def key(self) -> tuple[WorkloadRole, str | None]:
         return (self.role, self.site)
-
-
-@dataclass(frozen=True)
-class End:
-    """How a Job's Pod ended."""
-
-    exit_code: int | None
-    message: str
 
 
 def job_seen(job: Mapping[str, Any]) -> JobSeen | None:
@@ -85,6 +79,8 @@ def job_seen(job: Mapping[str, Any]) -> JobSeen | None:
         suspended=bool(job["spec"].get("suspend")),
         deleting="deletionTimestamp" in metadata,
         owner=_owner(metadata.get("ownerReferences") or ()),
+        created_at=_moment(metadata.get("creationTimestamp")),
+        grace_seconds=_pod(job).get("terminationGracePeriodSeconds", 0),
     )
 
 
@@ -102,7 +98,7 @@ def superseded(jobs: Iterable[JobSeen]) -> tuple[JobSeen, ...]:
     return tuple(each for each in jobs if each.uid not in kept and not each.deleting)
 
 
-def workload_of(job: JobSeen, end: End | None, waiting: str) -> Workload:
+def workload_of(job: JobSeen, end: End | None, waiting: Waiting) -> Workload:
     """Args:
     end: of its Pod, where the Job has ended and the Pod is still there.
     waiting: why its Pod does not run, where it does not.
@@ -119,55 +115,18 @@ def workload_of(job: JobSeen, end: End | None, waiting: str) -> Workload:
         job.failures,
         job.milestone,
         state=state,
-        exit_code=end.exit_code if ended and end else None,
+        exit_code=_exit_code(job, end) if ended else None,
         started_at=job.started_at,
         finished_at=job.finished_at if ended else None,
-        message=(end.message if end else job.reason) if ended else waiting,
+        message=(end.message if end else job.reason) if ended else waiting.message,
+        stuck="" if ended else waiting.stuck,
     )
 
 
-def end_of(pods: Iterable[Mapping[str, Any]]) -> End | None:
-    for pod in sorted(pods, key=lambda each: each["metadata"]["creationTimestamp"], reverse=True):
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            if ended := (container.get("state") or {}).get("terminated"):
-                said = last_words(ended.get("message") or "")
-                reason = ended.get("reason", "")
-                message = said or ("" if reason in ("Error", "Completed") else reason)
-                if reason == "OOMKilled":
-                    message = "out of memory (OOMKilled); raise the memory limit"
-                return End(ended.get("exitCode"), message)
-        reason = (pod.get("status") or {}).get("reason")
-        if reason:
-            return End(None, f"{reason}: {pod['status'].get('message', '')}".rstrip(": "))
-    return None
-
-
-def waiting_reason(pods: Iterable[Mapping[str, Any]]) -> str:
-    """Why a Pod does not run yet; empty where it merely starts."""
-    for pod in pods:
-        status = pod.get("status") or {}
-        for container in status.get("containerStatuses") or ():
-            waiting = (container.get("state") or {}).get("waiting") or {}
-            if (reason := waiting.get("reason", "")) not in ("", "ContainerCreating", "PodInitializing"):
-                return _short(f"{reason}: {waiting.get('message', '')}".rstrip(": "))
-        for condition in status.get("conditions") or ():
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return _short(f"{condition.get('reason', '')}: {condition.get('message', '')}".rstrip(": "))
-    return ""
-
-
-def last_words(text: str) -> str:
-    """The last thing a Pod said: the last log entry, JSON or not, or the last line of a traceback."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    last = lines[-1].strip()
-    try:
-        entry = json.loads(last)
-        last = str(entry.get("message") or entry.get("event") or last)
-    except (ValueError, AttributeError):
-        last = _LOG_PREFIX.sub("", last)
-    return _short(last)
+def _exit_code(job: JobSeen, end: End | None) -> int | None:
+    if end is None and job.failed and job.reason == FAILED_BY_POLICY:
+        return Exit.REFUSED  # the one code for which our Jobs' policy says FailJob
+    return end.exit_code if end else None
 
 
 def _owner(references: Iterable[Mapping[str, Any]]) -> Owner | None:
@@ -176,8 +135,9 @@ def _owner(references: Iterable[Mapping[str, Any]]) -> Owner | None:
     return None
 
 
-def _short(text: str) -> str:
-    return plain(text, _MESSAGE_LENGTH)
+def _pod(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (job["spec"].get("template") or {}).get("spec") or {}
+    return found
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -8,6 +8,7 @@ import msgspec
 
 from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.contract.spec import StoreSpec
+from segviz_exchange.process.exits import Exit
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.plan.command_line import (
@@ -28,7 +29,6 @@ CREDENTIALS_FILE = "credentials.json"
 SITE_FILE = "site.json"
 CA_FILE = "ca.crt"
 METRICS_PORT = 9090
-GRACE_SECONDS = 60
 
 Json = dict[str, Any]
 
@@ -76,7 +76,7 @@ class Draft:
 
 
 def build_job(draft: Draft) -> Json:
-    """One attempt: `decide` counts the failures, so Kubernetes repeats nothing."""
+    """One attempt: `decide` counts the failures, so Kubernetes repeats only what was no fault of the Pod."""
     action = draft.action
     labels = {
         **names.role_labels(draft.subject, action.role, action.site),
@@ -85,6 +85,9 @@ def build_job(draft: Draft) -> Json:
     queued = draft.pod.queue_name is not None
     spec: Json = {
         "backoffLimit": 0,
+        "podFailurePolicy": {"rules": _failure_rules(action.role)},
+        # Two Pods of one site would share its state: the old one ends before the next one begins.
+        "podReplacementPolicy": "Failed",
         "template": {"metadata": {"labels": labels}, "spec": build_pod(draft)},
     }
     if queued:
@@ -105,6 +108,26 @@ def build_job(draft: Draft) -> Json:
         },
         "spec": spec,
     }
+
+
+def _failure_rules(role: WorkloadRole) -> list[Json]:
+    """What an end of the Pod means for its Job; any other end fails the Job, and `decide` counts it.
+
+    Drain, preemption and eviction are the cluster's doing, and a process that was asked to stop has lost
+    nothing: in both cases the Job makes another Pod. A superseded process is not among these, for it would
+    take the lease back. `FailJob` stands for a refusal alone, so that a Job whose Pod is gone still says it.
+    """
+    container = role.lower()
+
+    def exits(action: str, code: Exit) -> Json:
+        values = {"containerName": container, "operator": "In", "values": [int(code)]}
+        return {"action": action, "onExitCodes": values}
+
+    return [
+        exits("FailJob", Exit.REFUSED),
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        exits("Ignore", Exit.STOPPED),
+    ]
 
 
 def build_pod(draft: Draft) -> Json:
@@ -132,7 +155,7 @@ def build_pod(draft: Draft) -> Json:
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,

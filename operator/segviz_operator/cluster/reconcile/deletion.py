@@ -26,8 +26,8 @@ from segviz_operator.cluster.status.events import PREFIX_DELETED, PREFIX_LEFT, E
 from segviz_operator.manifests.manifest import Federation
 from segviz_operator.progress.retention import purge
 
-WRITERS_SECONDS = 90.0
-"""So long the bucket's contents wait for Pods that still write."""
+WRITERS_SECONDS = 30.0
+"""So much longer than their grace period the bucket's contents wait for Pods that still write."""
 PATIENCE_SECONDS = 120.0
 """After this, a bucket that cannot be reached is left behind, and an Event says so."""
 
@@ -68,7 +68,7 @@ def end(
     purges = federation is not None and federation.spec.deletion_policy is DeletionPolicy.DELETE
     events: tuple[Event, ...] = ()
     if purges and federation is not None:
-        if jobs and now < began + WRITERS_SECONDS:
+        if jobs and now < began + max(job.grace_seconds for job in jobs) + WRITERS_SECONDS:
             return Ending(released=False)
         where = f"{federation.spec.store.url if federation.spec.store else 'the store'}/{subject.prefix}"
         try:

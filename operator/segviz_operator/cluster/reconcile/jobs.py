@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from segviz_exchange.contract.spec import FederationSpec, StoreSpec
-from segviz_operator.cluster.api.client import JOBS, Forbidden
+from segviz_operator.cluster.api import names
+from segviz_operator.cluster.api.client import JOBS, Conflicting, Forbidden
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.objects.federation_job import build_federation_job
 from segviz_operator.cluster.objects.hosting import Host
@@ -33,7 +34,27 @@ class Jobs:
     def create(self, action: CreateWorkload) -> None:
         with self.troubles.kept(action.role, action.site):
             self.secrets.prepare(action.role, action.site)
-            self.secrets.cluster.apply(JOBS, self._build(action))
+            job = self._build(action)
+            if not self._has_news_of(action, job["metadata"]["namespace"]):
+                self._create(job)
+
+    def _create(self, job: dict[str, Any]) -> None:
+        try:
+            self.secrets.cluster.create(JOBS, job)
+        except Conflicting as error:
+            # An earlier self or another operator was faster, and what it said of earlier attempts stays.
+            log.info("%s: %s", self._subject.key, error)
+
+    def _has_news_of(self, action: CreateWorkload, namespace: str) -> bool:
+        """Whether the role has a Job that the watch has not shown yet: what was decided is out of date."""
+        labels = names.role_labels(self._subject, action.role, action.site)
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        known = {job.uid for job in self.seen} | self.secrets.memory.forgotten
+        there = self.secrets.cluster.list(JOBS, namespace, labelSelector=selector)
+        return any(
+            job["metadata"]["uid"] not in known and "deletionTimestamp" not in job["metadata"]
+            for job in there
+        )
 
     def delete(self, action: DeleteWorkload) -> None:
         for job in self.seen:

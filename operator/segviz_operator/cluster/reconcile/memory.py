@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.stores.store import Store
 from segviz_operator.cluster.api.client import (
-    PODS,
     SECRETS,
     Cluster,
     ClusterError,
@@ -19,7 +18,9 @@ from segviz_operator.cluster.api.client import (
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.credentials.store_access import LOOK_SECONDS, StoreAccess, read_access
 from segviz_operator.cluster.credentials.store_secret import SecretSeen, secret_seen
-from segviz_operator.cluster.objects.jobs import End, JobSeen, end_of, waiting_reason
+from segviz_operator.cluster.objects.jobs import JobSeen
+from segviz_operator.cluster.objects.pods import End, Waiting, end_of
+from segviz_operator.cluster.objects.waiting import active_pod, look_at_pod, look_for_pod, pods_of
 from segviz_operator.progress.observe import FederationRecords, Observer
 
 SECRETS_SECONDS = 600.0
@@ -50,6 +51,8 @@ class Memory:
     _observer: Observer | None = None
     _renew_at: datetime | None = None
     _ends: dict[str, End] = field(default_factory=dict)
+    _podless: dict[str, datetime] = field(default_factory=dict)
+    """When a Job was first seen to have no Pod, by its UID."""
 
     # --- the store --------------------------------------------------------------------------------
 
@@ -115,28 +118,32 @@ class Memory:
     def end_of(self, cluster: Cluster, job: JobSeen) -> End | None:
         """How an ended Job's Pod ended; read once, for it changes no more."""
         if job.uid not in self._ends:
-            found = end_of(_pods(cluster, job))
+            try:
+                found = end_of(pods_of(cluster, job))
+            except (Forbidden, Missing):
+                return None
             if found is None:
                 return None
             self._ends[job.uid] = found
         return self._ends[job.uid]
 
-    def waiting(self, cluster: Cluster, job: JobSeen) -> str:
-        """Why a Job's Pod does not run, where it has had time to start."""
+    def waiting(self, cluster: Cluster, job: JobSeen, patience: timedelta) -> Waiting:
+        """Why a Job's Pod does not run, where it has had time to start; stuck once that lasts `patience`."""
         if job.ready or job.deleting:
-            return ""
+            self._podless.pop(job.uid, None)
+            return Waiting()
         if job.suspended:
-            return "queued; Kueue starts it when its turn comes"
-        if job.started_at is None or (datetime.now(UTC) - job.started_at).total_seconds() < WAITING_SECONDS:
-            return ""
+            return Waiting("queued; Kueue starts it when its turn comes")
+        began, now = job.started_at or job.created_at, datetime.now(UTC)
+        if began is None or now - began < timedelta(seconds=WAITING_SECONDS):
+            return Waiting()
         try:
-            return waiting_reason(_pods(cluster, job))
+            pod = active_pod(pods_of(cluster, job))
+            if pod is not None:
+                self._podless.pop(job.uid, None)
+                return look_at_pod(cluster, pod, now, patience)
+            return look_for_pod(cluster, job, now, patience, self._podless.setdefault(job.uid, now))
+        except (Forbidden, Missing):
+            return Waiting()
         except ClusterError as error:
-            return str(error)
-
-
-def _pods(cluster: Cluster, job: JobSeen) -> list[dict[str, object]]:
-    try:
-        return cluster.list(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/job-name={job.name}")
-    except (Forbidden, Missing):
-        return []
+            return Waiting(str(error))

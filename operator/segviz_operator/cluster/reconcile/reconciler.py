@@ -18,6 +18,7 @@ from segviz_operator.cluster.api.client import (
     SITES,
     Cluster,
     ClusterError,
+    Conflicting,
     Forbidden,
     Missing,
 )
@@ -26,11 +27,12 @@ from segviz_operator.cluster.membership.consent import Consents
 from segviz_operator.cluster.membership.known_sites import secrets_of
 from segviz_operator.cluster.reconcile.deletion import end
 from segviz_operator.cluster.reconcile.memory import Memory
+from segviz_operator.cluster.reconcile.outcome import Outcome
 from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.reconcile.settings import Settings
-from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn, Outcome
+from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn
 from segviz_operator.cluster.status import conditions as c
-from segviz_operator.cluster.status.events import Event, build_event, events_between
+from segviz_operator.cluster.status.events import About, Event, build_event, events_between
 from segviz_operator.cluster.status.federation_status import Picture, build_federation_status, merge_patch
 from segviz_operator.cluster.status.site_status import build_site_status
 from segviz_operator.manifests.manifest import Federation, Site, from_server
@@ -39,6 +41,8 @@ from segviz_operator.watch.metrics import OperatorMetrics
 
 log = logging.getLogger(__name__)
 
+CONFLICT_SECONDS = 1.0
+"""Until a look at a federation that somebody else changed during this one."""
 ENDING_SECONDS = 2.0
 """Between two looks at a federation that is being deleted."""
 
@@ -82,7 +86,8 @@ class Reconciler:
         if federation is None:
             refused = (unreadable.problems[0].reason, str(unreadable)) if unreadable else None
             picture = Picture(metadata["generation"], None, datetime.now(UTC), refused)
-            return self._tell(subject, before, Outcome(picture, RESTING_SECONDS))
+            outcome = Outcome(picture, RESTING_SECONDS, metadata["resourceVersion"])
+            return self._tell(subject, before, outcome)
         rest = _seconds_to_live(federation, before)
         if rest is not None and rest <= 0:
             self._cluster.delete(FEDERATIONS, subject.namespace, subject.name, uid=subject.uid)
@@ -121,28 +126,45 @@ class Reconciler:
             return Done(None, {})
         secrets = secrets_of(subject, raw["metadata"], federation)
         ending = end(self._cluster, memory, raw, federation, seen.jobs, secrets)
-        self._say(subject, ending.events)
+        self._say(subject, ending.events, {})
         return Done(None if ending.released else ENDING_SECONDS, {})
 
     def _tell(self, subject: Subject, before: Mapping[str, Any], outcome: Outcome) -> Done:
-        """One patch, and Events of what is new in it."""
+        """One patch, and Events of what is new in it.
+
+        Of two operators, and of two turns, only the one that has seen the newest status writes the next.
+        """
         status = build_federation_status(outcome.picture, before)
         patch = merge_patch(before, status)
+        events = [*outcome.events, *(events_between(before, status) if patch else ())]
+        again_seconds = outcome.again_seconds
         if patch is not None:
             place = (FEDERATIONS, subject.namespace, subject.name)
+            seen = {"resourceVersion": outcome.resource_version}
             try:
-                self._cluster.merge(*place, {"status": patch}, "status")
+                self._cluster.merge(*place, {"metadata": seen, "status": patch}, "status")
             except Missing:
                 return Done(None, before)
-        self._say(subject, (*outcome.events, *(events_between(before, status) if patch else ())))
-        return Done(outcome.again_seconds, status, told=patch is not None)
+            except Conflicting as error:
+                log.info("%s: its status is written later: %s", subject.key, error)
+                patch, events, again_seconds = None, [*outcome.events], CONFLICT_SECONDS
+        self._say(subject, events, outcome.sites)
+        return Done(again_seconds, status if patch else before, told=patch is not None)
 
-    def _say(self, subject: Subject, events: Iterable[Event]) -> None:
+    def _say(self, subject: Subject, events: Iterable[Event], sites: Mapping[str, Site]) -> None:
+        federation = About("SegVizFederation", subject.namespace, subject.name, subject.uid)
         for event in events:
-            try:
-                self._cluster.create(EVENTS, build_event(subject, event))
-            except ClusterError as error:
-                log.info("%s: no Event: %s", subject.key, error)
+            self._create_event(federation, event)
+            site = None if event.site is None else sites.get(event.site)
+            if site is not None:
+                about = About("SegVizSite", site.namespace, site.name, site.raw["metadata"]["uid"])
+                self._create_event(about, replace(event, message=f"{subject.key}: {event.message}"))
+
+    def _create_event(self, about: About, event: Event) -> None:
+        try:
+            self._cluster.create(EVENTS, build_event(about, event))
+        except ClusterError as error:
+            log.info("%s/%s: no Event: %s", about.namespace, about.name, error)
 
 
 def _parse(raw: Mapping[str, Any]) -> tuple[Federation | None, InvalidManifest | None]:

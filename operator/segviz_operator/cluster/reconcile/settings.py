@@ -1,6 +1,7 @@
 """What the operator is told when it starts, the same for all federations."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 
@@ -19,3 +20,5 @@ class Settings:
     images: Images
     poll_seconds: float = 10.0
     """How often the bucket of a federation at work is read."""
+    stuck_after: timedelta = timedelta(seconds=120)
+    """How long a Pod may be missing or not run before its federation is Degraded for it."""

@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
@@ -12,15 +13,17 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Denied, Store, StoreError
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import FEDERATIONS, Cluster
-from segviz_operator.cluster.credentials.store_access import NoCredentials, StoreAccess
+from segviz_operator.cluster.credentials.store_access import NoCredentials
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.membership.consent import Consents
 from segviz_operator.cluster.membership.known_sites import known_sites, remembering
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
 from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.pods import Waiting
 from segviz_operator.cluster.reconcile.invitations import Invitations
 from segviz_operator.cluster.reconcile.jobs import Jobs
 from segviz_operator.cluster.reconcile.memory import Memory
+from segviz_operator.cluster.reconcile.outcome import Bucket, NotBegun, Outcome
 from segviz_operator.cluster.reconcile.secrets import Secrets
 from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.reconcile.settings import Settings
@@ -38,7 +41,7 @@ from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, WriteCon
 from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.plan.workload import Workload, role_at
 from segviz_operator.progress import retention
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.observe import FederationRecords
 from segviz_operator.progress.status import FederationStatus, build_status
 from segviz_operator.watch.samples import Watched
 
@@ -49,33 +52,8 @@ RESTING_SECONDS = 60.0
 CONSENT_SECONDS = 30.0
 """The same where it waits for a consent or a Secret, of which no watch tells."""
 STORE_AWAY_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    picture: Picture
-    again_seconds: float | None
-    events: tuple[Event, ...] = ()
-    watched: Watched | None = None
-    """For the metrics."""
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A federation's prefix, opened."""
-
-    access: StoreAccess
-    store: Store
-    observer: Observer
-
-
-class NotBegun(Exception):
-    """Nothing is done before people have mended or given something."""
-
-    def __init__(self, reason: str, message: str, again_seconds: float) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.again_seconds = again_seconds
+RETRY_LENGTH = 256
+"""What is remembered of an annotation that asks for another try."""
 
 
 class FederationTurn:
@@ -94,6 +72,7 @@ class FederationTurn:
         self._seen = seen
         self._federation = federation
         self._metadata = seen.raw["metadata"]
+        self._resource_version: str = self._metadata["resourceVersion"]
         self._jobs = tuple(job for job in seen.jobs if job.uid not in memory.forgotten)
         self._attendance = attend(
             federation,
@@ -140,14 +119,23 @@ class FederationTurn:
             records,
             self._jobs,
             {job.uid: self._workload(job) for job in newest(self._jobs)},
-            wants_retry=names.RETRY in (self._metadata.get("annotations") or {}),
+            wants_retry=self._retry is not None and self._retry != self._status.get("lastHandledRetry"),
         )
+
+    @property
+    def _status(self) -> Mapping[str, Any]:
+        return self._seen.raw.get("status") or {}
+
+    @property
+    def _retry(self) -> str | None:
+        """Whoever applies the same manifest for ever asks once: for another try the value must be another."""
+        found: str | None = (self._metadata.get("annotations") or {}).get(names.RETRY)
+        return None if found is None else found[:RETRY_LENGTH]
 
     @property
     def _oldest(self) -> float:
         """When the records may have been read (monotonic); an edit is judged by how things stand now."""
-        status = self._seen.raw.get("status") or {}
-        edited = status.get("observedGeneration") != self._metadata["generation"]
+        edited = self._status.get("observedGeneration") != self._metadata["generation"]
         return time.monotonic() - (0.0 if edited else self._settings.poll_seconds)
 
     def _judge(self, records: FederationRecords) -> Accepted | InvalidManifest:
@@ -171,7 +159,9 @@ class FederationTurn:
     def _workload(self, job: JobSeen) -> Workload:
         done = job.finished_at is not None
         end = self._memory.end_of(self._cluster, job) if done and not job.deleting else None
-        return workload_of(job, end, "" if done else self._memory.waiting(self._cluster, job))
+        patience = self._settings.stuck_after
+        waiting = Waiting() if done else self._memory.waiting(self._cluster, job, patience)
+        return workload_of(job, end, waiting)
 
     # --- carry out --------------------------------------------------------------------------------
 
@@ -192,7 +182,8 @@ class FederationTurn:
         if not steps.complete:
             self._invite(Invitations(secrets, bucket.store), situation.records.now, troubles)
         self._retain(bucket, situation.records)
-        return self._tell(bucket, situation, steps, troubles, self._end_retry(situation, steps))
+        retried = (Event(RETRIED, f"trying again, as the annotation {names.RETRY} asks"),)
+        return self._tell(bucket, situation, steps, troubles, retried if steps.retries else ())
 
     def _remember(self, accepted: Accepted | None) -> None:
         """Before anything is made."""
@@ -224,17 +215,10 @@ class FederationTurn:
         if gone := retention.sweep(bucket.store, records, observer.entries, keep):
             observer.entries = tuple(each for each in observer.entries if each.key not in gone)
 
-    def _end_retry(self, situation: Situation, steps: Steps) -> tuple[Event, ...]:
-        if not situation.wants_retry:
-            return ()
-        self._patch({"annotations": {names.RETRY: None}})
-        return (
-            (Event(RETRIED, f"trying again, as the annotation {names.RETRY} asks"),) if steps.retries else ()
-        )
-
     def _patch(self, metadata: dict[str, object]) -> None:
         subject = self._memory.subject
-        self._cluster.merge(FEDERATIONS, subject.namespace, subject.name, {"metadata": metadata})
+        patched = self._cluster.merge(FEDERATIONS, subject.namespace, subject.name, {"metadata": metadata})
+        self._resource_version = patched["metadata"]["resourceVersion"]
 
     # --- tell -------------------------------------------------------------------------------------
 
@@ -254,12 +238,19 @@ class FederationTurn:
         verdict = situation.verdict
         refused = None if isinstance(verdict, Accepted) else (verdict.problems[0].reason, str(verdict))
         picture = replace(
-            self._blank, refused=refused, records=records, summary=summary, troubles=troubles.found
+            self._blank,
+            refused=refused,
+            records=records,
+            summary=summary,
+            troubles=troubles.found,
+            handled_retry=self._retry,
+            stuck={each.site or each.role.lower(): each.stuck for each in steps.workloads if each.stuck},
         )
         subject, at_work = self._memory.subject, self._expirations(steps.workloads)
         now = datetime.now(UTC)
         watched = Watched(subject.namespace, subject.name, summary, records, now, steps.workloads, at_work)
-        return Outcome(picture, self._again(summary, bucket), events, watched)
+        again, sites = self._again(summary, bucket), self._attendance.sites
+        return Outcome(picture, again, self._resource_version, events, watched, sites)
 
     @property
     def _blank(self) -> Picture:
@@ -271,14 +262,16 @@ class FederationTurn:
         )
 
     def _refused(self, reason: str, message: str, again_seconds: float) -> Outcome:
-        return Outcome(replace(self._blank, refused=(reason, message)), again_seconds)
+        picture = replace(self._blank, refused=(reason, message))
+        return Outcome(picture, again_seconds, self._resource_version)
 
     def _store_away(self, error: StoreError) -> Outcome:
         reason = c.STORE_DENIED if isinstance(error, Denied) else c.STORE_UNAVAILABLE
         self._memory.distrust_store()
         said = f"{type(error).__name__}: {error}"
         log.warning("%s: %s", self._memory.subject.key, said)
-        return Outcome(replace(self._blank, store_trouble=(reason, said)), STORE_AWAY_SECONDS)
+        picture = replace(self._blank, store_trouble=(reason, said))
+        return Outcome(picture, STORE_AWAY_SECONDS, self._resource_version)
 
     def _expirations(self, workloads: Sequence[Workload]) -> dict[str, datetime]:
         """Credentials matter for as long as somebody uses them."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+READY = "Ready"
+"""Whether all is well, in one word: its reason says what is not, or how far it has come."""
 ACCEPTED = "Accepted"
 """The manifests fit each other, and what is wanted is in force."""
 PROGRESSING = "Progressing"
@@ -15,7 +17,8 @@ SUSPENDED = "Suspended"
 COMPLETE = "Complete"
 FAILED = "Failed"
 
-# Reasons of Accepted are those of acceptance.py, attendance.py and store_access.py, and these.
+# Reasons of Accepted are those of acceptance.py, attendance.py and store_access.py, of Degraded those of
+# waiting.py as well, and these.
 FITS = "Fits"
 """Nothing is wrong with the manifests."""
 STORE_MISSING = "StoreMissing"
@@ -35,7 +38,7 @@ SITE_LEFT_OUT = "SiteLeftOut"
 SITE_SILENT = "SiteSilent"
 """A site that is awaited has not been heard of for long."""
 POD_WAITING = "PodWaiting"
-"""A Pod cannot be made, scheduled or started."""
+"""A Pod or its Secret cannot be made now, or the cluster says why it does not start yet."""
 EDIT_NOT_USED = "EditNotUsed"
 """An edited manifest is not accepted; what was accepted before goes on."""
 BY_SPEC = "BySpec"
@@ -44,6 +47,8 @@ RUNNING = "Running"
 """It has not ended yet."""
 FINISHED = "Finished"
 """Every record is there."""
+SUCCEEDED = "Succeeded"
+"""Of Ready, at the end: everything is done."""
 CANNOT_GO_ON = "CannotGoOn"
 """The message says why; an edit of the spec or the annotation segviz.dev/retry asks for another try."""
 

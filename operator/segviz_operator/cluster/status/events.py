@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from segviz_exchange.process.words import plain
-from segviz_operator.cluster.api.names import MANAGER, Subject
+from segviz_operator.cluster.api.names import MANAGER
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.plan.phase import SitePhase
 
@@ -34,6 +34,18 @@ class Event:
     reason: str
     message: str
     warning: bool = False
+    site: str | None = None
+    """Alias of the site whose owner is told too, in the site's own namespace."""
+
+
+@dataclass(frozen=True)
+class About:
+    """The object that an Event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
 
 
 def events_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Event]:
@@ -43,6 +55,7 @@ def events_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
         dice = f", mean Dice so far {now['meanDice']}" if "meanDice" in now else ""
         yield Event(ROUND_COMMITTED, f"round {new} is committed{dice}")
     yield from _of_sites(before, now)
+    yield from _of_pods(before, now)
 
 
 def _of_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Event]:
@@ -99,21 +112,31 @@ def _of_sites(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Eve
             yield Event(UPDATE_REJECTED, f"{alias}: {what} rejected", warning=True)
 
 
-def build_event(subject: Subject, event: Event) -> dict[str, Any]:
+def _of_pods(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Event]:
+    """Once for each site whose Pod is missing or stuck: it is its owner who can help."""
+    for part in ("sites", "evaluation"):
+        old = {site["alias"]: site.get("reason") for site in before.get(part) or ()}
+        for site in now.get(part) or ():
+            alias, reason = site["alias"], site.get("reason")
+            if reason is not None and reason != old.get(alias):
+                yield Event(reason, f"{alias}: {site.get('message', '')}", warning=True, site=alias)
+
+
+def build_event(about: About, event: Event) -> dict[str, Any]:
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{subject.name[:200]}.{secrets.token_hex(8)}",
-            "namespace": subject.namespace,
+            "name": f"{about.name[:200]}.{secrets.token_hex(8)}",
+            "namespace": about.namespace,
         },
         "involvedObject": {
             "apiVersion": "segviz.dev/v1alpha1",
-            "kind": "SegVizFederation",
-            "namespace": subject.namespace,
-            "name": subject.name,
-            "uid": subject.uid,
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
         },
         "reason": event.reason,
         "message": plain(event.message, _MESSAGE_LENGTH),

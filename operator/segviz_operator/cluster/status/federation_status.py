@@ -44,7 +44,11 @@ class Picture:
     absent: Mapping[str, Absence] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
     """By alias, or by role for what runs beside the federation: why a Pod cannot run."""
+    stuck: Mapping[str, str] = field(default_factory=dict)
+    """Of those the ones that last too long: PodMissing or PodStuck."""
     store_trouble: tuple[str, str] | None = None
+    handled_retry: str | None = None
+    """The annotation that asks for another try, as it is now: it asks for no more."""
 
 
 def build_federation_status(picture: Picture, before: Mapping[str, Any]) -> Status:
@@ -60,6 +64,7 @@ def build_federation_status(picture: Picture, before: Mapping[str, Any]) -> Stat
     records, summary = picture.records, picture.summary
     if records is not None and summary is not None:
         status |= _progress(records, summary, picture)
+        status["lastHandledRetry"] = picture.handled_retry
     elif picture.spec is not None and picture.absent and not before.get("sites"):
         status["sites"] = [_absent_site(alias, each) for alias, each in sorted(picture.absent.items())]
     known = {name: value for name, value in status.items() if value not in (None, [], {})}
@@ -75,6 +80,7 @@ _STAYING = (
     "sharing",
     "sites",
     "evaluation",
+    "lastHandledRetry",
 )
 
 
@@ -120,7 +126,9 @@ def _facts(picture: Picture, before: Mapping[str, Any]) -> Iterable[Fact]:
     phase = _phase(picture, before)
     reason = picture.summary.reason if picture.summary else ""
     begun = picture.records is not None and picture.records.control is not None
-    yield _accepted(picture, before)
+    accepted, degraded = _accepted(picture, before), _degraded(picture, begun)
+    yield _ready(phase, reason, accepted, degraded)
+    yield accepted
     ended = phase in (FederationPhase.COMPLETE, FederationPhase.FAILED, FederationPhase.SUSPENDED)
     if ended:
         yield Fact(c.PROGRESSING, False, phase, reason)
@@ -129,12 +137,26 @@ def _facts(picture: Picture, before: Mapping[str, Any]) -> Iterable[Fact]:
         yield Fact(c.PROGRESSING, False, c.NOT_ACCEPTED, refused[1])
     else:
         yield Fact(c.PROGRESSING, True, phase, reason)
-    yield _degraded(picture, begun)
+    yield degraded
     suspended = phase == FederationPhase.SUSPENDED
     yield Fact(c.SUSPENDED, suspended, c.BY_SPEC if suspended else c.RUNNING, "")
     complete, failed = phase == FederationPhase.COMPLETE, phase == FederationPhase.FAILED
     yield Fact(c.COMPLETE, complete, c.FINISHED if complete else c.RUNNING, reason if complete else "")
     yield Fact(c.FAILED, failed, c.CANNOT_GO_ON if failed else c.RUNNING, reason if failed else "")
+
+
+def _ready(phase: str, reason: str, accepted: Fact, degraded: Fact) -> Fact:
+    """All the others in one. A federation that rests because its people want it to is as it should be."""
+    match phase:
+        case FederationPhase.FAILED:
+            return Fact(c.READY, False, c.FAILED, reason)
+        case FederationPhase.COMPLETE:
+            return Fact(c.READY, True, c.SUCCEEDED, reason)
+    if not accepted.holds:
+        return Fact(c.READY, False, accepted.reason, accepted.message)
+    if degraded.holds:
+        return Fact(c.READY, False, degraded.reason, degraded.message)
+    return Fact(c.READY, True, phase, reason)
 
 
 def _accepted(picture: Picture, before: Mapping[str, Any]) -> Fact:
@@ -154,6 +176,10 @@ def _degraded(picture: Picture, begun: bool) -> Fact:
     if picture.refused is not None and begun:
         found.append((c.EDIT_NOT_USED, picture.refused[1]))
     if picture.summary is None or picture.summary.phase != FederationPhase.COMPLETE:
+        # Before a site's silence, which may come of it.
+        found += [
+            (why, f"{who}: {plain(picture.troubles[who])}") for who, why in sorted(picture.stuck.items())
+        ]
         found += [
             (c.SITE_ABSENT, f"{alias}: {plain(each.message)}")
             for alias, each in sorted(picture.absent.items())
@@ -163,7 +189,8 @@ def _degraded(picture: Picture, begun: bool) -> Fact:
                 found.append((c.SITE_LEFT_OUT, f"{site.alias}: {plain(site.message)}"))
             elif site.phase == SitePhase.SILENT:
                 found.append((c.SITE_SILENT, f"{site.alias}: {site.message}"))
-        found += [(c.POD_WAITING, f"{who}: {plain(why)}") for who, why in sorted(picture.troubles.items())]
+        waiting = sorted(picture.troubles.keys() - picture.stuck.keys())
+        found += [(c.POD_WAITING, f"{who}: {plain(picture.troubles[who])}") for who in waiting]
     if not found:
         return Fact(c.DEGRADED, False, c.AS_WANTED)
     return Fact(c.DEGRADED, True, found[0][0], "; ".join(message for _, message in found))
@@ -211,6 +238,7 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "alias": site.alias,
         "phase": "Absent" if absence else site.phase,
         "ready": absence is None
+        and site.alias not in picture.stuck
         and site.phase not in _NOT_READY
         and (heard is not None or site.phase == SitePhase.DONE),
         "round": facts.newest_update if facts else None,
@@ -221,6 +249,7 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "rejections": rejections or None,
         "privacy": None if site.privacy is None else _privacy(site.privacy),
         "preflight": _findings(site.preflight) or None,
+        "reason": picture.stuck.get(site.alias),
         "message": plain(message) or None,
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -257,7 +286,9 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
     if scores is None:
         absence = picture.absent.get(site.alias)
         message = absence.message if absence else picture.troubles.get(site.alias) or site.message
-        return {"alias": site.alias, "message": plain(message or site.phase)}
+        stuck = picture.stuck.get(site.alias)
+        told = {"reason": stuck} if stuck else {}
+        return {"alias": site.alias, **told, "message": plain(message or site.phase)}
     variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
     dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
     return {"alias": site.alias, "dice": dice}

@@ -6,7 +6,7 @@ from typing import Any
 
 from segviz_operator.cluster.membership.attendance import SITE_INCOMPLETE, missing_fields
 from segviz_operator.cluster.status.bounds import within_bounds
-from segviz_operator.cluster.status.conditions import ACCEPTED, DEGRADED, FITS, Fact, build_conditions
+from segviz_operator.cluster.status.conditions import ACCEPTED, DEGRADED, FITS, READY, Fact, build_conditions
 from segviz_operator.manifests.manifest import Site
 from segviz_operator.manifests.schema import SITE
 from segviz_operator.plan.phase import SitePhase
@@ -29,7 +29,8 @@ def build_site_status(
     """
     uses = sorted((use for raw in federations for use in _uses(site, raw)), key=lambda use: use["federation"])
     generation = site.raw["metadata"].get("generation", 0)
-    facts = (_accepted(site), _degraded(uses))
+    accepted, degraded = _accepted(site), _degraded(uses)
+    facts = (_ready(accepted, degraded), accepted, degraded)
     status = {
         "observedGeneration": generation,
         "conditions": build_conditions(facts, before.get("conditions") or (), generation, now),
@@ -54,11 +55,18 @@ def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:
             "federation": key,
             "alias": member["alias"],
             "phase": known.get("phase") if allowed else "NotAllowed",
+            "reason": known.get("reason") if allowed else None,
             "message": known.get("message")
             if allowed
             else "spec.allowedFederations does not list this federation",
         }
         yield {name: value for name, value in use.items() if value}
+
+
+def _ready(accepted: Fact, degraded: Fact) -> Fact:
+    if not accepted.holds:
+        return Fact(READY, False, accepted.reason, accepted.message)
+    return Fact(READY, not degraded.holds, degraded.reason, degraded.message)
 
 
 def _accepted(site: Site) -> Fact:
@@ -77,4 +85,8 @@ def _degraded(uses: list[Status]) -> Fact:
         ]
         if found:
             return Fact(DEGRADED, True, reason, "; ".join(found))
+    held_up = [use for use in uses if "reason" in use]
+    if held_up:
+        said = "; ".join(f"{use['federation']}: {use.get('message', '')}" for use in held_up)
+        return Fact(DEGRADED, True, held_up[0]["reason"], said)
     return Fact(DEGRADED, False, TAKES_PART)

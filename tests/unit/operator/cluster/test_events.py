@@ -40,3 +40,20 @@ def test_each_round_is_told_once():
     assert event.reason == "RoundCommitted"
     assert "0.5000" in event.message
     assert list(events_between(second, second)) == []
+
+
+STUCK = {**READY, "ready": False, "reason": "PodStuck", "message": "FailedMount: no volume"}
+
+
+def test_a_pod_that_is_stuck_is_told_once_and_to_its_site_too():
+    (event,) = [each for each in events_between({"sites": [READY]}, {"sites": [STUCK]}) if each.site]
+    assert (event.reason, event.site, event.warning) == ("PodStuck", "basel", True)
+    assert "no volume" in event.message
+    assert told(STUCK, STUCK) == []
+    assert told(STUCK, {**STUCK, "reason": "PodMissing"}) == ["PodMissing"]
+
+
+def test_an_evaluation_that_is_stuck_is_told_too():
+    external = {"alias": "geneva", "reason": "PodMissing", "message": "exceeded quota"}
+    (event,) = events_between({"evaluation": [{"alias": "geneva"}]}, {"evaluation": [external]})
+    assert (event.reason, event.site) == ("PodMissing", "geneva")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from builders.federations import build_control, build_spec
@@ -70,11 +71,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
             "Accepted": ("True", "Fits"),
             "Progressing": ("True", "Training"),
             "Degraded": ("False", "AsWanted"),
+            "Ready": ("True", "Training"),
         },
     ),
     "it was never accepted": (
         {"refused": ("NotConsented", "bern: …"), "records": None, "summary": None},
-        {"Accepted": ("False", "NotConsented"), "Progressing": ("False", "NotAccepted")},
+        {
+            "Accepted": ("False", "NotConsented"),
+            "Progressing": ("False", "NotAccepted"),
+            "Ready": ("False", "NotConsented"),
+        },
     ),
     "an edit of a running one is refused": (
         {"refused": ("SiteChanged", "…")},
@@ -90,7 +96,15 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
     ),
     "a Pod waits": (
         {"troubles": {"bern": "ImagePullBackOff: no such image"}},
-        {"Degraded": ("True", "PodWaiting")},
+        {"Degraded": ("True", "PodWaiting"), "Ready": ("False", "PodWaiting")},
+    ),
+    "a Pod is missing, and a site absent": (
+        {
+            "troubles": {"bern": "exceeded quota"},
+            "stuck": {"bern": "PodMissing"},
+            "absent": {"chur": Absence("NotConsented", "chur has not consented")},
+        },
+        {"Degraded": ("True", "PodMissing"), "Ready": ("False", "PodMissing")},
     ),
     "the store is away": (
         {"store_trouble": ("StoreUnavailable", "…"), "records": None, "summary": None},
@@ -102,8 +116,39 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
 @pytest.mark.parametrize(("changes", "expected"), CASES.values(), ids=CASES)
 def test_conditions(changes: dict[str, Any], expected: dict[str, tuple[str, str]]):
     found = truths(status(**changes))
-    assert list(found) == ["Accepted", "Progressing", "Degraded", "Suspended", "Complete", "Failed"]
+    assert list(found) == ["Ready", "Accepted", "Progressing", "Degraded", "Suspended", "Complete", "Failed"]
     assert {type_: found[type_] for type_ in expected} == expected
+
+
+ENDS = {
+    "Complete": ("True", "Succeeded"),
+    "Failed": ("False", "Failed"),
+    "Suspended": ("True", "Suspended"),
+}
+
+
+@pytest.mark.parametrize(("phase", "ready"), ENDS.items(), ids=ENDS)
+def test_ready_says_how_it_ended(phase: str, ready: tuple[str, str]):
+    summary = msgspec.structs.replace(picture().summary, phase=phase)
+    assert truths(status(summary=summary))["Ready"] == ready
+
+
+def test_a_site_whose_pod_is_stuck_says_so_in_a_word():
+    found = status(troubles={"basel": "FailedMount: no volume"}, stuck={"basel": "PodStuck"})
+    basel = found["sites"][0]
+    assert (basel["ready"], basel["reason"], basel["message"]) == (
+        False,
+        "PodStuck",
+        "FailedMount: no volume",
+    )
+
+
+def test_a_retry_is_remembered_and_forgotten_with_its_annotation():
+    asked = status(handled_retry="monday")
+    assert asked["lastHandledRetry"] == "monday"
+    away = status(asked, records=None, summary=None, store_trouble=("StoreUnavailable", "…"))
+    assert away["lastHandledRetry"] == "monday"
+    assert "lastHandledRetry" not in status(asked)
 
 
 def test_an_absent_site_is_shown_with_its_reason():

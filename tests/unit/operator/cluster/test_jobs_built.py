@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -119,6 +120,33 @@ def test_kubernetes_repeats_nothing_and_gives_no_token(build):
     assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")
     assert pod_of(job)["automountServiceAccountToken"] is False
     assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+@pytest.mark.parametrize(("role", "build"), JOBS.items(), ids=JOBS)
+def test_a_disruption_is_no_failure_and_a_refusal_is_one(role: str, build: Callable[[], dict]):
+    spec = build()["spec"]
+    refused, disrupted, stopped = spec["podFailurePolicy"]["rules"]
+    assert disrupted == {
+        "action": "Ignore",
+        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+    }
+    assert [(rule["action"], rule["onExitCodes"]["values"]) for rule in (refused, stopped)] == [
+        ("FailJob", [2]),
+        ("Ignore", [75]),
+    ]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert {rule["onExitCodes"]["containerName"] for rule in (refused, stopped)} == {container["name"], role}
+    assert spec["podReplacementPolicy"] == "Failed"
+
+
+def test_a_pod_has_the_time_that_its_site_gives_it_to_stop():
+    longer = msgspec.structs.replace(POD, termination_grace_period_seconds=600)
+    assert pod_of(trainer())["terminationGracePeriodSeconds"] == 120
+    job = trainer(trainer=longer)
+    assert pod_of(job)["terminationGracePeriodSeconds"] == 600
+    seen = job_seen({**job, "metadata": {**job["metadata"], "uid": "job"}})
+    assert seen is not None
+    assert seen.grace_seconds == 600
 
 
 @pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)

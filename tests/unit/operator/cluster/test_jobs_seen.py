@@ -5,26 +5,20 @@ from typing import Any
 
 import pytest
 
-from segviz_operator.cluster.objects.jobs import (
-    End,
-    JobSeen,
-    end_of,
-    job_seen,
-    last_words,
-    newest,
-    superseded,
-    waiting_reason,
-    workload_of,
-)
+from segviz_exchange.process.exits import Exit
+from segviz_operator.cluster.objects.jobs import JobSeen, job_seen, newest, superseded, workload_of
+from segviz_operator.cluster.objects.pods import End, Waiting, end_of, last_words, waiting_reason
 from segviz_operator.plan.workload import WorkloadRole, WorkloadState
 
 MOMENT = "2026-11-24T12:00:00Z"
 
 
-def job(attempt: int = 1, condition: str | None = None, **metadata: Any) -> JobSeen:
+def job(
+    attempt: int = 1, condition: str | None = None, reason: str = "BackoffLimitExceeded", **metadata: Any
+) -> JobSeen:
     status: dict[str, Any] = {"startTime": MOMENT, "ready": 1}
     if condition:
-        ended = {"type": condition, "status": "True", "reason": "BackoffLimitExceeded"}
+        ended = {"type": condition, "status": "True", "reason": reason}
         status = {"startTime": MOMENT, "conditions": [{**ended, "lastTransitionTime": MOMENT}]}
     labels = {"segviz.dev/role": "trainer", "segviz.dev/site": "basel", "segviz.dev/attempt": str(attempt)}
     found = job_seen(
@@ -59,7 +53,7 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
 
 
 def test_a_running_job():
-    workload = workload_of(job(), None, "")
+    workload = workload_of(job(), None, Waiting())
     assert (workload.role, workload.site, workload.attempt) == (WorkloadRole.TRAINER, "basel", 1)
     assert (workload.failures, workload.milestone, workload.running) == (2, 7, True)
 
@@ -68,17 +62,28 @@ def test_a_running_job():
     ("condition", "state"), [("Complete", WorkloadState.SUCCEEDED), ("Failed", WorkloadState.FAILED)]
 )
 def test_an_ended_job(condition: str, state: WorkloadState):
-    workload = workload_of(job(condition=condition), End(2, "refused"), "")
+    workload = workload_of(job(condition=condition), End(2, "refused"), Waiting())
     assert (workload.state, workload.exit_code, workload.message) == (state, 2, "refused")
 
 
 def test_a_failed_job_whose_pod_is_gone_has_no_exit_code_but_the_jobs_reason():
-    workload = workload_of(job(condition="Failed"), None, "")
+    workload = workload_of(job(condition="Failed"), None, Waiting())
     assert (workload.exit_code, workload.message) == (None, "BackoffLimitExceeded")
 
 
+def test_a_refusal_is_told_by_the_job_where_its_pod_is_gone():
+    workload = workload_of(job(condition="Failed", reason="PodFailurePolicy"), None, Waiting())
+    assert workload.exit_code == Exit.REFUSED
+
+
+def test_a_job_that_is_stuck_says_how():
+    workload = workload_of(job(), None, Waiting("exceeded quota", "PodMissing"))
+    assert (workload.message, workload.stuck) == ("exceeded quota", "PodMissing")
+    assert workload_of(job(condition="Failed"), End(1, "boom"), Waiting()).stuck == ""
+
+
 def test_a_job_being_deleted_runs_until_its_pod_is_gone():
-    assert workload_of(job(condition="Failed", deletionTimestamp=MOMENT), None, "").running
+    assert workload_of(job(condition="Failed", deletionTimestamp=MOMENT), None, Waiting()).running
 
 
 def test_a_job_with_our_labels_that_is_not_ours_is_nobody():

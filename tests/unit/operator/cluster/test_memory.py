@@ -14,10 +14,11 @@ import pytest
 from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.spec import Retention, StoreSpec
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.cluster.api.client import Forbidden, Kind
+from segviz_operator.cluster.api.client import PODS, Forbidden, Kind
 from segviz_operator.cluster.api.names import EXPIRES_AT, SITE, Subject
 from segviz_operator.cluster.credentials.store_access import LOOK_SECONDS, NoCredentials
-from segviz_operator.cluster.objects.jobs import End, JobSeen, job_seen
+from segviz_operator.cluster.objects.jobs import JobSeen, job_seen
+from segviz_operator.cluster.objects.pods import End
 from segviz_operator.cluster.reconcile.memory import SECRETS_SECONDS, WAITING_SECONDS, Memory
 from segviz_operator.progress.observe import Observer
 
@@ -50,7 +51,7 @@ class Objects:
         self.asked[kind.plural] += 1
         if self.forbidden:
             raise Forbidden("403")
-        return self.pods
+        return self.pods if kind == PODS else []
 
     def put_secret(self, namespace: str, name: str, keys: dict[str, str], **metadata: Any) -> None:
         data = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
@@ -223,6 +224,18 @@ WAITS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("state", "says"), WAITS.values(), ids=WAITS)
 def test_why_a_pod_does_not_run(memory: Memory, state: dict[str, Any], says: str):
-    said = memory.waiting(Objects(pods=PULLS), job(**state))
+    said = memory.waiting(Objects(pods=PULLS), job(**state), timedelta(days=99_999)).message
     assert said.startswith(says)
     assert bool(said) == bool(says)
+
+
+def test_a_job_without_a_pod_is_stuck_only_after_it_was_seen_so(memory: Memory):
+    """Its last Pod may have been drained a moment ago, and no Event says since when there is none."""
+    podless, patience = job(started_at=LONG_AGO), timedelta(seconds=30)
+    assert memory.waiting(Objects(), podless, patience).stuck == ""
+    assert memory.waiting(Objects(), podless, timedelta()).stuck == "PodMissing"
+
+
+def test_where_pods_may_not_be_seen_nothing_is_said_to_be_missing(memory: Memory):
+    said = memory.waiting(Objects(forbidden=True), job(started_at=LONG_AGO), timedelta())
+    assert (said.message, said.stuck) == ("", "")

@@ -16,6 +16,7 @@ from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.objects.hosting import spec_digest
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
 from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.pods import Waiting
 from segviz_operator.cluster.reconcile.steps import Situation, Steps, decide_steps
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, Site
@@ -75,7 +76,7 @@ def situation(*jobs: JobSeen, sites: tuple[Site, ...] = (), **changes: Any) -> S
         attendance=attendance,
         records=snapshot(changes.get("control", build_control())),
         jobs=jobs,
-        workloads={each.uid: workload_of(each, None, "") for each in newest(jobs)},
+        workloads={each.uid: workload_of(each, None, Waiting()) for each in newest(jobs)},
         wants_retry=changes.get("wants_retry", False),
     )
 

@@ -108,6 +108,12 @@ def test_a_workload_that_keeps_failing_is_counted() -> None:
     assert values(watched(running(), (ended,)))["segviz_workload_failures", *HERE, "basel", "trainer"] == 3
 
 
+def test_a_workload_that_is_stuck_is_shown() -> None:
+    missing = Workload(WorkloadRole.TRAINER, "basel", 1, stuck="PodMissing")
+    found = values(watched(running(), (missing,)))
+    assert found["segviz_workload_stuck", *HERE, "basel", "trainer", "PodMissing"] == 1
+
+
 STORE = {
     "endpoint": "https://store.example",
     "bucket": "segviz",

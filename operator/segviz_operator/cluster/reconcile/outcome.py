@@ -1,0 +1,43 @@
+"""What a turn has to work with, and what it comes to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from segviz_exchange.stores.store import Store
+from segviz_operator.cluster.credentials.store_access import StoreAccess
+from segviz_operator.cluster.status.events import Event
+from segviz_operator.cluster.status.federation_status import Picture
+from segviz_operator.manifests.manifest import Site
+from segviz_operator.progress.observe import Observer
+from segviz_operator.watch.samples import Watched
+
+
+@dataclass(frozen=True)
+class Outcome:
+    picture: Picture
+    again_seconds: float | None
+    resource_version: str
+    """Of the federation when its status was made: who writes it must know all that was written before."""
+    events: tuple[Event, ...] = ()
+    watched: Watched | None = None
+    """For the metrics."""
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    """Who takes part, by alias: their owners are told of some Events."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A federation's prefix, opened."""
+
+    access: StoreAccess
+    store: Store
+    observer: Observer
+
+
+class NotBegun(Exception):
+    """Nothing is done before people have mended or given something."""
+
+    def __init__(self, reason: str, message: str, again_seconds: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.again_seconds = again_seconds
