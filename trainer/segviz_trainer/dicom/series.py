@@ -21,9 +21,9 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import RLELossless
 
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.data.dicom_codestream import read_codestream
-from segviz_trainer.data.dicom_slices import Slice, count, open_dicom, slices_of
-from segviz_trainer.data.dicom_stack import Stack, stack_of
+from segviz_trainer.dicom.codestream import read_codestream
+from segviz_trainer.dicom.slices import Slice, count, open_dicom, slices_of
+from segviz_trainer.dicom.stack import Stack, stack_of
 from segviz_trainer.process.errors import BadCase
 
 _MIB = 2**20

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_trainer.data.dicom_slices import Slice
+from segviz_trainer.dicom.slices import Slice
 from segviz_trainer.process.errors import BadCase
 
 _MAX_SHEAR = 1e-3  # that of an affine
