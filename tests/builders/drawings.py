@@ -98,7 +98,10 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
             place = following
             if place == start:
                 break
-        loops.append(np.array(loop) - 1.5)
+        corners = np.array(loop)
+        before, behind = (np.roll(corners, by, axis=0) for by in (1, -1))
+        turns = ((corners - before) != (behind - corners)).any(axis=1)
+        loops.append(corners[turns] - 1.5)
     return loops
 
 
