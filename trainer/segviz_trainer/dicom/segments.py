@@ -3,6 +3,7 @@
 Nothing is resampled: a frame's voxels are the image's own, or the file is refused.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,21 +134,26 @@ class Segments:
 
     @cached_property
     def _whole(self) -> Dataset:
-        return pydicom.dcmread(self.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as when its headers were read
+            return pydicom.dcmread(self.path)
 
     def _stored(self, frame: int) -> NDArray[np.generic]:
         """What is stored for the voxels (rows, columns) of a frame, by its number from 0."""
         try:
             dataset = self._whole
             if dataset.BitsAllocated != 1:
-                return next(iter_pixels(dataset, raw=True, indices=[frame]))
+                with warnings.catch_warnings():
+                    # As for images: what the decoder doubts is refused.
+                    warnings.simplefilter("error", UserWarning)
+                    return next(iter_pixels(dataset, raw=True, indices=[frame]))
             # Frames follow each other bit by bit (PS3.5 8.2), where pydicom takes each to begin with a byte.
             size = dataset.Rows * dataset.Columns
             first, skipped = divmod(frame * size, 8)
             held = np.frombuffer(dataset.PixelData, np.uint8)[first : first + (skipped + size + 7) // 8]
             bits = np.unpackbits(held, bitorder="little")[skipped : skipped + size]
             return bits.reshape(dataset.Rows, dataset.Columns)
-        except (OSError, EOFError, ValueError, AttributeError, KeyError, RuntimeError) as error:
+        except (OSError, EOFError, ValueError, AttributeError, KeyError, RuntimeError, UserWarning) as error:
             raise BadCase(
                 self.path, f"has voxels that cannot be decoded ({error})", "Copy or export it again"
             ) from error
