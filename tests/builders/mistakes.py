@@ -321,7 +321,38 @@ MISTAKES: dict[str, Mistake] = {
         "spec.dataSets[1].name",
         "Give each entry its own name.",
     ),
-    "no organs": site({f"{DATA_SET}.organs": {}}, f"{DATA_SET}.organs", "at least 1"),
+    "no organs for label ids": site({f"{DATA_SET}.organs": REMOVED}, f"{DATA_SET}.organs", "is missing"),
+    "no structures for DICOM": site(
+        {f"{DATA_SET}.layout": "DICOM", f"{DATA_SET}.organs": REMOVED}, f"{DATA_SET}.structures", "is missing"
+    ),
+    "label ids for DICOM": site(
+        {f"{DATA_SET}.layout": "DICOM", f"{DATA_SET}.structures": {"liver": ["Liver"]}},
+        f"{DATA_SET}.organs",
+        "under structures instead",
+    ),
+    "structures for label ids": site(
+        {f"{DATA_SET}.structures": {"liver": ["Liver"]}}, f"{DATA_SET}.structures", "under organs instead"
+    ),
+    "background for DICOM": site(
+        {
+            f"{DATA_SET}.layout": "DICOM",
+            f"{DATA_SET}.organs": REMOVED,
+            f"{DATA_SET}.structures": {"liver": ["Liver"]},
+            f"{DATA_SET}.background": [3],
+        },
+        f"{DATA_SET}.background",
+        "Remove background and ignored.",
+    ),
+    "an organ of structures in capitals": site(
+        {
+            f"{DATA_SET}.layout": "DICOM",
+            f"{DATA_SET}.organs": REMOVED,
+            f"{DATA_SET}.structures": {"Liver": ["Liver"]},
+        },
+        f"{DATA_SET}.structures",
+        "lower-case letters",
+    ),
+    "no organs": site({f"{DATA_SET}.organs": {}}, f"{DATA_SET}.organs", "is missing"),
     "an organ in capitals": site(
         {f"{DATA_SET}.organs": {"Liver": [1]}}, f"{DATA_SET}.organs", "lower-case letters", "Rename it."
     ),
@@ -395,6 +426,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
             f"{DATA_SET}.ignored": [2],
             f"{DATA_SET}.window": [-57, 164],
             "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5},
+        },
+    ),
+    "a site with DICOM": changed(
+        build_site(),
+        {
+            f"{DATA_SET}.layout": "DICOM",
+            f"{DATA_SET}.organs": REMOVED,
+            f"{DATA_SET}.structures": {"liver": ["Liver", "liver_*", "SCT:10200004"]},
         },
     ),
     "the paper's preprocessing": changed(

@@ -89,6 +89,7 @@ class Layout(StrEnum):
     KITS19 = "KiTS19"
     BTCV = "BTCV"
     LIST = "List"
+    DICOM = "DICOM"
 
 
 class OnBadCase(StrEnum):

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from segviz_exchange.contract.choices import ImagePullPolicy, Layout, OnBadCase, Release, Role, Scores
 from segviz_exchange.contract.spec import Part
 
@@ -34,7 +36,7 @@ class DataSet(Part, frozen=True):
     """Folder inside the volume."""
     layout: Layout
     organs: dict[str, tuple[int, ...]]
-    """Label ids of each annotated organ, {"kidneys": [2, 3]}."""
+    """Label ids of each annotated organ, {"kidneys": [2, 3]}; empty where `structures` says it."""
     background: tuple[int, ...]
     """Further label ids that may occur and count as background; any other id refuses the case."""
     cases: CaseRange | None = None
@@ -42,6 +44,13 @@ class DataSet(Part, frozen=True):
     """Label ids whose voxels neither train nor score, such as tumours that are not to count as organ."""
     window: tuple[float, float] | None = None
     """In place of the federation's, where that allows it."""
+    structures: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Names or codes of each organ's structures in DICOM, {"liver": ["Liver", "SCT:10200004"]}."""
+
+    @property
+    def annotated(self) -> tuple[str, ...]:
+        """Its organs, sorted, by whichever of the two it names them."""
+        return tuple(sorted({*self.organs, *self.structures}))
 
 
 class Split(Part, frozen=True):
@@ -123,4 +132,4 @@ class SiteSpec(Part, frozen=True):
     @property
     def organs(self) -> tuple[str, ...]:
         """Every organ that some data set annotates, sorted."""
-        return tuple(sorted({organ for data_set in self.data_sets for organ in data_set.organs}))
+        return tuple(sorted({organ for data_set in self.data_sets for organ in data_set.annotated}))

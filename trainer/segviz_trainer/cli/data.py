@@ -11,7 +11,16 @@ import click
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.opening import open_store
-from segviz_trainer.cli.options import background_ids, case_range, cases_option, check_writable, organ_ids
+from segviz_trainer.cli.options import (
+    background_ids,
+    case_range,
+    cases_option,
+    check_naming,
+    check_writable,
+    organ_ids,
+    structure_names,
+    structure_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,6 +93,7 @@ Examples:
 @click.option(
     "--organ", "organs", multiple=True, metavar="NAME=ID[,ID]", help="Report the cases that lack this organ."
 )
+@structure_option
 @click.option(
     "--background",
     default="rest",
@@ -109,6 +119,7 @@ def check(
     context: click.Context,
     folder: Path,
     organs: tuple[str, ...],
+    structures: tuple[str, ...],
     background: str,
     cases: str | None,
     sheet: Path | None,
@@ -116,40 +127,43 @@ def check(
 ) -> None:
     """Report what the data set in FOLDER contains, before its site joins.
 
-    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv. In any other folder, all NIfTI files are
-    checked without labels. Exits with 2 if a case cannot be used.
+    FOLDER has the layout of MSD, KiTS19 or BTCV, or a cases.csv, or one folder of DICOM for each case. In any
+    other folder, all NIfTI files are checked without labels. Exits with 2 if a case cannot be used.
 
     \b
     Examples:
       segviz data check Task03_Liver/ --organ liver=1,2
       segviz data check kits19/data --cases :210 --sheet kits19.html
+      segviz data check studies/ --structure liver=Liver --structure "liver=liver_*"
     """
     # Here, so that --help answers at once.
     from rich.console import Console
     from rich.progress import Progress
 
+    from segviz_exchange.contract.choices import Layout
     from segviz_exchange.contract.site_spec import DataSet
-    from segviz_trainer.data.layouts import MAX_ID, find_cases, guess_layout
+    from segviz_trainer.data.guess import guess_layout
+    from segviz_trainer.data.layouts import MAX_ID, find_cases
     from segviz_trainer.data.left_out import left_out, unread
     from segviz_trainer.data.survey import loose, survey, write_sheet
 
-    ids, chosen = organ_ids(organs), case_range(cases)
+    ids, named, chosen = organ_ids(organs), structure_names(structures), case_range(cases)
     check_writable(sheet, "--sheet")
     layout = guess_layout(folder)
     if layout is None and chosen is not None:
         raise Refusal(
-            f"--cases {cases}: {folder} has no dataset.json, case_* folders, img/ and label/, or cases.csv "
-            "to choose from. Leave it out to look at every file."
+            f"--cases {cases}: {folder} has no dataset.json, case_* folders, img/ and label/, cases.csv or "
+            "folders of DICOM to choose from. Leave it out to look at every file."
         )
     if layout is None:
         listed = loose(folder)
         skipped = unread(set(folder.iterdir()) - {case.image for case in listed}, "not looked at")
     else:
+        check_naming(layout, ids, named)
         # Without organs named, any label is one.
-        named = ids or {"any organ": tuple(range(1, MAX_ID))}
-        meaning = DataSet(
-            folder.resolve().name, ".", layout, named, background_ids(background, named), chosen
-        )
+        ids = ids or ({} if layout is Layout.DICOM else {"any organ": tuple(range(1, MAX_ID))})
+        others = background_ids(background, ids) if ids else ()
+        meaning = DataSet(folder.resolve().name, ".", layout, ids, others, chosen, structures=named)
         listed, skipped = find_cases(folder, meaning, "FOLDER"), left_out(folder, meaning)
     if not listed:
         raise Refusal(f"{folder}: contains no NIfTI file. Name the folder that holds the data set.")
@@ -178,8 +192,9 @@ def _print_survey(
     ):
         shown = ", ".join(f"{value} ({count})" for value, count in counts[:5])
         console.print(f"  {name}: {shown}{' ...' if len(counts) > 5 else ''}", soft_wrap=True)
+    labels, named = ("structures", found.structures) if found.structures else ("label ids", found.ids)
     console.print(
-        f"  label ids (cases): {', '.join(f'{i} ({n})' for i, n in found.ids) or 'none'}", soft_wrap=True
+        f"  {labels} (cases): {', '.join(f'{i} ({n})' for i, n in named) or 'none'}", soft_wrap=True
     )
     for told in skipped:
         console.print(f"  {told}", soft_wrap=True)

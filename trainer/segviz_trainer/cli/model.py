@@ -15,9 +15,12 @@ from segviz_trainer.cli.options import (
     background_ids,
     case_range,
     cases_option,
+    check_naming,
     check_writable,
     layout_of,
     organ_ids,
+    structure_names,
+    structure_option,
     tolerances_of,
 )
 
@@ -41,6 +44,7 @@ Examples:
   segviz evaluate MODEL abdomen/ --organ spleen=1 --organ kidneys=2,3 --organ liver=6 --background rest
   segviz evaluate MODEL Task03_Liver/ --organ liver=1,2 --csv cases.csv --json summary.json
   segviz evaluate MODEL kits19/data --cases :210 --organ kidneys=1,2
+  segviz evaluate MODEL studies/ --structure liver=Liver --structure "liver=liver_*"
 """
 
 _device = click.option(
@@ -106,10 +110,10 @@ def predict(
     "--organ",
     "organs",
     multiple=True,
-    required=True,
     metavar="NAME=ID[,ID]",
     help="An organ and its label ids in DATA; may be repeated.",
 )
+@structure_option
 @click.option(
     "--background",
     default="",
@@ -143,6 +147,7 @@ def evaluate(
     model: Path,
     folder: Path,
     organs: tuple[str, ...],
+    structures: tuple[str, ...],
     background: str,
     layout: str | None,
     cases: str | None,
@@ -154,16 +159,21 @@ def evaluate(
 ) -> None:
     """Score MODEL on the labelled cases in DATA by Dice, HD95 and NSD, each on its file's grid.
 
-    DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label.
+    DATA has the layout of MSD, KiTS19 or BTCV, or a cases.csv with the columns image,label, or one folder of
+    DICOM for each case. Name the organs by --organ, in DICOM by --structure.
     """
-    ids = organ_ids(organs)
-    tolerances = tolerances_of(tolerance, ids)
+    ids, named = organ_ids(organs), structure_names(structures)
+    if not ids and not named:
+        raise Refusal(
+            "--organ is missing. Name the organs and their label ids, or structures by --structure."
+        )
+    tolerances = tolerances_of(tolerance, {*ids, *named})
     check_writable(csv_file, "--csv")
     check_writable(json_file, "--json")
     chosen = Layout(layout) if layout else layout_of(folder)
-    data_set = DataSet(
-        folder.resolve().name, ".", chosen, ids, background_ids(background, ids), case_range(cases)
-    )
+    check_naming(chosen, ids, named)
+    others = background_ids(background, ids) if ids else ()
+    data_set = DataSet(folder.resolve().name, ".", chosen, ids, others, case_range(cases), structures=named)
     import tempfile
 
     from segviz_trainer.models.assess import assess

@@ -16,6 +16,14 @@ cases_option = click.option(
     metavar="START:STOP",
     help="A range of the sorted cases, like a Python slice.  [default: all]",
 )
+structure_option = click.option(
+    "--structure",
+    "structures",
+    multiple=True,
+    metavar="ORGAN=NAME",
+    help="A structure in DICOM that is this organ: its name (* stands for anything), or a code such as "
+    "SCT:10200004; may be repeated.",
+)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -31,6 +39,22 @@ def organ_ids(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     for name, value in (_pair(text, "--organ") for text in texts):
         organs[name] = organs.get(name, ()) + _ids(value, f"--organ {name}")
     return organs
+
+
+def structure_names(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The names of an organ that is named twice add up."""
+    structures: dict[str, tuple[str, ...]] = {}
+    for organ, name in (_pair(text, "--structure") for text in texts):
+        structures[organ] = (*structures.get(organ, ()), name)
+    return structures
+
+
+def check_naming(layout: Layout, ids: Collection[str], structures: Collection[str]) -> None:
+    """Raises Refusal where organs are not named as the layout names them."""
+    if layout is Layout.DICOM and ids:
+        raise Refusal("--organ: DICOM has no label ids. Name the structures: --structure liver=Liver.")
+    if layout is not Layout.DICOM and structures:
+        raise Refusal(f"--structure: the layout {layout} has no structures. Name label ids: --organ liver=1.")
 
 
 def case_range(text: str | None) -> CaseRange | None:
@@ -92,12 +116,12 @@ def _ids(text: str, option: str) -> tuple[int, ...]:
 
 
 def layout_of(folder: Path) -> Layout:
-    from segviz_trainer.data.layouts import guess_layout
+    from segviz_trainer.data.guess import guess_layout
 
     layout = guess_layout(folder)
     if layout is None:
         raise Refusal(
-            f"{folder}: has no dataset.json, case_* folders, img/ and label/, or cases.csv. "
-            "Give --layout, or list its cases in a cases.csv."
+            f"{folder}: has no dataset.json, case_* folders, img/ and label/, cases.csv or folders of "
+            "DICOM. Give --layout, or list its cases in a cases.csv."
         )
     return layout

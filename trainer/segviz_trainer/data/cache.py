@@ -148,14 +148,21 @@ def _key(case: Case, preprocessing: Preprocessing, organs: Sequence[str]) -> str
     """Content, not time stamps: a file copied or touched is the same case, one edited in place is not."""
     meaning: Mapping[str, object] = {
         "version": _CODE_VERSION,
-        "image": _file_digest(case.image),
-        "label": _file_digest(case.label),
+        **_contents(case),
         "preprocessing": preprocessing,
         "classes": {organ: [1 + organs.index(organ), *sorted(ids)] for organ, ids in case.organs.items()},
         "background": sorted(case.background),
         "ignored": sorted(case.ignored),
     }
     return hashlib.sha256(msgspec.json.encode(meaning, order="deterministic")).hexdigest()[:32]
+
+
+def _contents(case: Case) -> dict[str, object]:
+    if case.structures is None:
+        return {"image": _file_digest(case.image), "label": _file_digest(case.label)}
+    # With their names, which decide what counts as damaged.
+    files = {file.relative_to(case.image).as_posix(): _file_digest(file) for file in case.files()}
+    return {"files": files, "structures": case.structures}
 
 
 def _file_digest(path: Path) -> str:

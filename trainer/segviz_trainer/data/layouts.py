@@ -11,7 +11,7 @@ import msgspec
 
 from segviz_exchange.contract.choices import Layout
 from segviz_exchange.contract.site_spec import DataSet
-from segviz_exchange.process.errors import Refusal
+from segviz_trainer.dicom.study import files_below
 from segviz_trainer.process.errors import BadDataSet
 
 MAX_ID = 2**16
@@ -35,6 +35,13 @@ class Case:
     """Label ids whose voxels neither train nor score."""
     window: tuple[float, float] | None = None
     """The data set's own, for federations that allow one."""
+    structures: Mapping[str, tuple[str, ...]] | None = None
+    """Of DICOM alone, where `image` and `label` are its folder: names or codes of each organ's structures. If
+    empty, each structure is an organ by itself."""
+
+    def files(self) -> tuple[Path, ...]:
+        """All that is read of it."""
+        return (self.image, self.label) if self.structures is None else tuple(files_below(self.image))
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,11 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
             f"has no case in the range (it lists {len(listed)})" if listed else "has no case",
             f"Check layout ({data_set.layout}) and range",
         )
+    studies = data_set.layout is Layout.DICOM
     for found in chosen:
-        for file in (found.image, found.label):
+        for link in (file for file in files_below(found.image) if file.is_symlink()) if studies else ():
+            _inside(root, link, f"{field}.path")
+        for file in () if studies else (found.image, found.label):
             if not _inside(root, file, f"{field}.path").is_file():
                 raise BadDataSet(
                     f"{field}.path",
@@ -125,10 +135,12 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
             found.image,
             found.label,
             data_set.name,
-            data_set.organs,
+            # Of structures, the numbers that they will have.
+            data_set.organs or {organ: (id_,) for id_, organ in enumerate(data_set.structures, start=1)},
             data_set.background,
             data_set.ignored,
             data_set.window,
+            data_set.structures if studies else None,
         )
         for found in chosen
     )
@@ -256,27 +268,16 @@ def _find_listed(folder: Path, field: str) -> list[_Found]:
     return found
 
 
+def _find_studies(folder: Path, field: str) -> list[_Found]:
+    """A folder a case, however deep its files lie."""
+    folders = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [_Found(path.name, _inside(folder, path, field), path) for path in folders]
+
+
 _LAYOUTS: dict[Layout, Callable[[Path, str], list[_Found]]] = {
     Layout.MSD: _find_msd,
     Layout.KITS19: _find_kits19,
     Layout.BTCV: _find_btcv,
     Layout.LIST: _find_listed,
+    Layout.DICOM: _find_studies,
 }
-
-
-def guess_layout(folder: Path) -> Layout | None:
-    """By what lies in the folder; None where it looks like none of them.
-
-    Raises:
-        Refusal: the folder cannot be read.
-    """
-    try:
-        if (folder / "dataset.json").is_file():
-            return Layout.MSD
-        if (folder / "img").is_dir() and (folder / "label").is_dir():
-            return Layout.BTCV
-        if (folder / "cases.csv").is_file():
-            return Layout.LIST
-        return Layout.KITS19 if any(folder.glob("case_*/imaging.nii.gz")) else None
-    except OSError as error:
-        raise Refusal(f"{error.filename or folder}: {_closed(error)}. {_OPEN_IT}.") from error

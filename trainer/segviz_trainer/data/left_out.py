@@ -14,6 +14,12 @@ _SHOWN = 3
 def left_out(root: Path, data_set: DataSet) -> tuple[str, ...]:
     """A sentence for each kind of file beside the cases' own that is not read."""
     used = listed_files(root, data_set, data_set.name)
+    if data_set.layout is Layout.DICOM:
+        beside = [path for path in sorted((root / data_set.path).iterdir()) if path not in used]
+        return (
+            *_told("files", [each.name for each in beside if not each.is_dir()], "in no folder of a case"),
+            *_told("folders", [each.name for each in beside if each.is_dir()], "hidden"),
+        )
     beside = sorted({file.parent for file in used if file.parent.is_dir()})
     others = [path for folder in beside for path in sorted(folder.iterdir()) if path not in used]
     told = unread(others, f"in no case of the layout {data_set.layout}")

@@ -1,5 +1,6 @@
 """The part of the pipeline without chance: a case's files to one image and one label map in RAS."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.headers import LOST_AFFINE, Header, check_header, read_volume
 from segviz_trainer.data.labels import is_organ, map_label
 from segviz_trainer.data.layouts import Case
+from segviz_trainer.data.opened import opened
 from segviz_trainer.process.errors import BadCase
 
 _RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -106,6 +108,15 @@ def preprocess(
     Raises:
         BadCase: image or label is unusable, or they do not belong together.
     """
+    with opened(case, max_mebibytes) as files:
+        volumes = _preprocess(files.case, preprocessing, organs, max_mebibytes)
+    image = dataclasses.replace(volumes.image, warnings=files.warnings + volumes.image.warnings)
+    return dataclasses.replace(volumes, image=image)
+
+
+def _preprocess(
+    case: Case, preprocessing: Preprocessing, organs: Sequence[str], max_mebibytes: int
+) -> PreparedVolumes:
     image_header = check_header(case.image, max_mebibytes)
     label_header = check_header(case.label, max_mebibytes)
     check_same_grid(case, image_header, label_header)

@@ -4,7 +4,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segviz_trainer.data.headers import Header, check_header, read_volume
 from segviz_trainer.data.labels import check_ids, integers
 from segviz_trainer.data.layouts import Case, is_volume
+from segviz_trainer.data.opened import Opened, opened
 from segviz_trainer.data.preprocess import check_same_grid, doubts, read_image
 from segviz_trainer.process.errors import BadCase
 
@@ -35,6 +36,8 @@ class Surveyed:
     """1st percentile, median, 99th."""
     voxels: tuple[tuple[int, int], ...] = ()
     """Label ids with their numbers of voxels."""
+    structures: tuple[tuple[str, int], ...] = ()
+    """The same of DICOM, by name."""
     remarks: tuple[str, ...] = ()
     error: str | None = None
     """Why the case cannot be used."""
@@ -66,22 +69,38 @@ class Survey:
         found = Counter(label_id for case in self.cases for label_id, _ in case.voxels)
         return sorted(found.items())
 
+    @property
+    def structures(self) -> list[tuple[str, int]]:
+        """Names of structures, or of the organs they are, with the number of cases that have them."""
+        return sorted(Counter(name for case in self.cases for name, _ in case.structures).items())
+
 
 def survey(cases: Sequence[Case], max_mebibytes: int, report: Callable[[int, int, str], object]) -> Survey:
     """Look at every case; one that cannot be used is part of the answer, never an exception."""
     surveyed = []
     for done, case in enumerate(cases, start=1):
         try:
-            surveyed.append(_look(case, max_mebibytes))
+            with opened(case, max_mebibytes) as files:
+                seen = _look(files.case, max_mebibytes)
+            surveyed.append(_as_stored(case, files, seen))
         except BadCase as error:
             surveyed.append(Surveyed(case.id, error=str(error)))
         report(done, len(cases), case.id)
     return Survey(tuple(surveyed))
 
 
+def _as_stored(case: Case, files: Opened, seen: Surveyed) -> Surveyed:
+    """What was seen in the files that stand for the case, told as its owner knows it."""
+    if case.structures is None:
+        return seen
+    names = {ids[0]: organ for organ, ids in files.case.organs.items()}
+    named = tuple((names[label_id], count) for label_id, count in seen.voxels if label_id in names)
+    return replace(seen, voxels=(), structures=named, remarks=files.warnings + seen.remarks)
+
+
 def _look(case: Case, max_mebibytes: int) -> Surveyed:
     header = check_header(case.image, max_mebibytes)
-    labelled = case.label != case.image
+    labelled = bool(case.organs)
     if labelled:
         label_header = check_header(case.label, max_mebibytes)
         check_same_grid(case, header, label_header)
@@ -153,7 +172,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; backgr
 </style>
 <h1>{{ title }}</h1>
 <p>{{ survey.cases | length }} cases, {{ survey.unusable }} of them unusable.
-Green is what some label id covers.</p>
+Green is what some label covers.</p>
 <div class="cases">
 {% for case in survey.cases %}
 <div class="case {{ 'bad' if case.error else 'odd' if case.remarks else '' }}">
@@ -162,7 +181,8 @@ Green is what some label id covers.</p>
 {% if case.error %}<div class="error">{{ case.error }}</div>{% else %}
 <div>{{ case.shape }}, {{ case.spacing }} mm, {{ case.orientation }}</div>
 <div>values {{ case.intensities }}</div>
-<div>{% for id, voxels in case.voxels %}{{ id }}: {{ voxels }}{{ ", " if not loop.last }}{% endfor %}</div>
+{% set found = case.voxels or case.structures %}
+<div>{% for id, voxels in found %}{{ id }}: {{ voxels }}{{ ", " if not loop.last }}{% endfor %}</div>
 {% endif %}
 {% for remark in case.remarks %}<div class="remark">{{ remark }}</div>{% endfor %}
 </div>

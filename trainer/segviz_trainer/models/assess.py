@@ -40,8 +40,8 @@ def assess(
         BadDataSet, BadCases: what cannot be used.
         Refusal: they have no organ in common.
     """
-    organs = tuple(sorted(data_set.organs))
-    common = tuple(organ for organ in model.trained.organs if organ in data_set.organs)
+    organs = data_set.annotated
+    common = tuple(organ for organ in model.trained.organs if organ in organs)
     if not common:
         raise Refusal(
             f"the model predicts {', '.join(model.trained.organs)}, the data set has {', '.join(organs)}. "

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.data.dicom import series_to_nifti
 from segviz_trainer.data.grids import Grid
 from segviz_trainer.data.preprocess import prepare_image
+from segviz_trainer.dicom.series import series_to_nifti
 from segviz_trainer.models.trained import Model, Prediction
 from segviz_trainer.process.errors import BadCase
 

@@ -27,8 +27,8 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import find_all
-from segviz_trainer.data.headers import check_header
 from segviz_trainer.data.layouts import Case
+from segviz_trainer.data.opened import native_grid
 from segviz_trainer.network import segnet as network
 from segviz_trainer.process.errors import BadCase, Unfit, outside
 from segviz_trainer.process.site import Site
@@ -103,7 +103,7 @@ def check_data(facts: Facts) -> Iterator[Finding]:
         told = outside(facts.found, (facts.site.data_root, facts.site.state))
         yield Finding("Data", Severity.ERROR, told)
         return
-    size = sum(path.stat().st_size for case in facts.found for path in (case.image, case.label))
+    size = sum(path.stat().st_size for case in facts.found for path in case.files())
     yield Finding("Data", Severity.INFO, f"{len(facts.found)} cases, {_gib(size)}")
 
 
@@ -214,14 +214,14 @@ def _prepared_voxels(facts: Facts, cases: Iterable[Case]) -> Iterator[float]:
     target, resize = facts.control.spec.preprocessing.spacing, facts.control.spec.preprocessing.resize
     for case in cases:
         try:
-            header = check_header(case.image, facts.site.spec.max_case_mebibytes)
+            grid = native_grid(case, facts.site.spec.max_case_mebibytes)
         except BadCase:
             continue  # preparing names them all
         if target:
             # Axes may be permuted on the way; the volume of a voxel is the same in any order.
-            yield header.voxels * prod(header.spacing) / prod(target)
+            yield prod(grid.shape) * prod(grid.spacing) / prod(target)
         else:
-            yield prod(resize) if resize else header.voxels
+            yield prod(resize) if resize else prod(grid.shape)
 
 
 def _model_bytes(control: Control, site: Site) -> tuple[int, int]:

@@ -180,7 +180,7 @@ def _find(case: ScoredCase, site: Site, spec: FederationSpec) -> PreparedCase:
     """The case behind an id: this is done at the site, which knows the salt."""
     salt = salt_of(site)
     for number, data_set in enumerate(site.spec.data_sets):
-        if case.organ not in data_set.organs:
+        if case.organ not in data_set.annotated:
             continue
         for found in find_cases(site.data_root, data_set, f"spec.dataSets[{number}]"):
             if salted(case_name(found), salt) == case.case:

@@ -11,7 +11,8 @@ from builders.volumes import data_set
 from segviz_exchange.contract.choices import Layout
 from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.data.layouts import find_cases, guess_layout
+from segviz_trainer.data.guess import guess_layout
+from segviz_trainer.data.layouts import find_cases
 from segviz_trainer.process.errors import BadDataSet
 
 FIELD = "spec.dataSets[0]"

@@ -20,7 +20,7 @@ from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.model import evaluate, predict
-from segviz_trainer.data.dicom import series_to_nifti
+from segviz_trainer.dicom.series import series_to_nifti
 from segviz_trainer.models.bundle import write_bundle
 from segviz_trainer.models.modelcard import Sources
 from segviz_trainer.models.predict import predict_files

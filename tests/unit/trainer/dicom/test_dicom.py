@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from builders.dicom import SIGNED_16, Plane, planes, write_enhanced, write_single
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.data.dicom import series_to_nifti
+from segviz_trainer.dicom.series import series_to_nifti
 
 LIMIT = 64
 Made = list[Plane]

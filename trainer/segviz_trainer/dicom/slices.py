@@ -96,12 +96,17 @@ def open_dicom(path: Path) -> Dataset | None:
 
 
 def slices_of(path: Path, dataset: Dataset) -> Iterator[Slice]:
-    """Every slice of a file.
+    """Every slice of an image's file.
 
     Raises:
         BadCase: the headers leave a slice's place or values open; names what is missing.
     """
     _check_voxels(path, dataset)
+    yield from places_of(path, dataset)
+
+
+def places_of(path: Path, dataset: Dataset) -> Iterator[Slice]:
+    """The same, of a file whose voxels need not be an image's."""
     frames = count(path, dataset, "NumberOfFrames", default=1)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups and frames == 1:

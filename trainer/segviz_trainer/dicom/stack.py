@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_trainer.data.dicom_slices import Slice
+from segviz_trainer.dicom.slices import Slice
 from segviz_trainer.process.errors import BadCase
 
 _MAX_SHEAR = 1e-3  # that of an affine
@@ -30,6 +30,17 @@ class Stack:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.slices[0].columns, self.slices[0].rows, len(self.slices)
+
+    @property
+    def space(self) -> str:
+        """UID of the frame of reference; empty where there is none."""
+        return self.slices[0].space
+
+    def indices_of(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Millimetres (N, 3) in DICOM's LPS+ as column, row and slice (N, 3), in fractions."""
+        to_index = np.linalg.inv(_LPS_TO_RAS @ self.affine)
+        indices: NDArray[np.float64] = points @ to_index[:3, :3].T + to_index[:3, 3]
+        return indices
 
 
 def stack_of(folder: Path, slices: Sequence[Slice]) -> Stack:

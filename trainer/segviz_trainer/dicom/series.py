@@ -6,7 +6,7 @@ checked before any voxel is decoded.
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,9 +21,9 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import RLELossless
 
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.data.dicom_codestream import read_codestream
-from segviz_trainer.data.dicom_slices import Slice, count, open_dicom, slices_of
-from segviz_trainer.data.dicom_stack import Stack, stack_of
+from segviz_trainer.dicom.codestream import read_codestream
+from segviz_trainer.dicom.slices import Slice, count, open_dicom, slices_of
+from segviz_trainer.dicom.stack import Stack, stack_of
 from segviz_trainer.process.errors import BadCase
 
 _MIB = 2**20
@@ -49,47 +49,87 @@ def series_to_nifti(folder: Path, target: Path, max_mebibytes: int) -> tuple[str
         Refusal: there is no series, more than one, it is no volume, or its headers leave something open.
     """
     series = find_series(folder)
-    slices = [
-        each for path, dataset in series.files.items() for each in _capped(path, dataset, max_mebibytes)
-    ]
+    stack = read_stack(folder, series.files, max_mebibytes)
+    write_volume(read_voxels(stack), stack, target)
+    return series.warnings + lossy_slices(stack)
+
+
+def read_stack(folder: Path, files: Mapping[Path, Dataset], max_mebibytes: int) -> Stack:
+    """Where the slices of one series lie; no voxel is decoded."""
+    slices = [each for path, dataset in files.items() for each in _capped(path, dataset, max_mebibytes)]
     stack = stack_of(folder, slices)
     _check_size(folder, stack.shape, max_mebibytes)
-    image = nib.Nifti1Image(_voxels(stack), stack.affine)  # type: ignore[no-untyped-call]
+    return stack
+
+
+def write_volume(voxels: NDArray[np.generic], stack: Stack, target: Path) -> None:
+    """`voxels` (columns, rows, slices) as a NIfTI file where `stack` lies."""
+    image = nib.Nifti1Image(voxels, stack.affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     try:
         nib.save(image, target)
     except OSError as error:
         raise Refusal(f"{target}: cannot be written ({error.strerror}). Make room there.") from error
+
+
+def lossy_slices(stack: Stack) -> tuple[str, ...]:
     lossy = sum(each.lossy for each in stack.slices)
-    lost = (f"{lossy} of {len(stack.slices)} slices were compressed with loss",) if lossy else ()
-    return series.warnings + lost
+    return (f"{lossy} of {len(stack.slices)} slices were compressed with loss",) if lossy else ()
 
 
 def find_series(folder: Path) -> Series:
     """The headers of the one series of images in `folder`; whatever else is there is told in warnings."""
-    found: dict[str, dict[Path, Dataset]] = defaultdict(dict)
-    skipped: dict[str, list[str]] = defaultdict(list)
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise Refusal(f"{folder}: cannot be read ({error.strerror}). Check its rights.") from error
+    found = sort_files(path for path in paths if not path.is_dir())
+    folders = [path.name for path in paths if path.is_dir()]
+    other = [path.name for path in found.others]
+    if len(found.series) != 1:
+        held = (
+            "no DICOM series"
+            if not found.series
+            else f"{len(found.series)} DICOM series: {', '.join(sorted(found.series))}"
+        )
+        raise Refusal(f"{folder}: holds {held}. Give a folder with the files of one series.")
+    (files,) = found.series.values()
+    skipped = {
+        "folders, which are not looked into": folders,
+        **found.skipped,
+        "DICOM files that are not images": other,
+    }
+    return Series(files, tuple(told(what, names) for what, names in skipped.items() if names))
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Files by what they hold, without their voxels."""
+
+    series: Mapping[str, dict[Path, Dataset]]
+    """Images by SeriesInstanceUID."""
+    others: Mapping[Path, Dataset]
+    """DICOM without an image."""
+    skipped: Mapping[str, list[str]]
+    """Names of the files that are not DICOM, by what they are."""
+
+
+def sort_files(paths: Iterable[Path]) -> Sorted:
+    """Raises BadCase for a file that cannot be read, or that is no DICOM file against its name."""
+    series: dict[str, dict[Path, Dataset]] = defaultdict(dict)
+    others: dict[Path, Dataset] = {}
+    skipped: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        if path.is_dir():
-            skipped["folders, which are not looked into"].append(path.name)
-        elif path.name.startswith("."):
+        if path.name.startswith("."):
             skipped["hidden files"].append(path.name)
         elif (dataset := open_dicom(path)) is None:
             _refuse_lost_slice(path)
             skipped["files that are not DICOM"].append(path.name)
         elif "Rows" not in dataset or dataset.get("Modality") in _DERIVED:
-            skipped["DICOM files that are not images"].append(path.name)
+            others[path] = dataset
         else:
-            found[str(dataset.get("SeriesInstanceUID") or "(no SeriesInstanceUID)")][path] = dataset
-    if len(found) != 1:
-        held = "no DICOM series" if not found else f"{len(found)} DICOM series: {', '.join(sorted(found))}"
-        raise Refusal(f"{folder}: holds {held}. Give a folder with the files of one series.")
-    (files,) = found.values()
-    return Series(files, tuple(_told(what, names) for what, names in skipped.items()))
+            series[str(dataset.get("SeriesInstanceUID") or "(no SeriesInstanceUID)")][path] = dataset
+    return Sorted(series, others, skipped)
 
 
 def _refuse_lost_slice(path: Path) -> None:
@@ -98,7 +138,8 @@ def _refuse_lost_slice(path: Path) -> None:
         raise BadCase(path, "is not a DICOM file, against its name", "Copy or export it again, or remove it")
 
 
-def _told(what: str, names: Sequence[str]) -> str:
+def told(what: str, names: Sequence[str]) -> str:
+    """What was not read, counted, and the first few of it by name."""
     shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
     return f"left out: {what}: {len(names)} ({shown})"
 
@@ -125,7 +166,7 @@ def _check_size(path: Path, shape: tuple[int, ...], max_mebibytes: int) -> None:
         )
 
 
-def _voxels(stack: Stack) -> NDArray[np.float32]:
+def read_voxels(stack: Stack) -> NDArray[np.float32]:
     """(columns, rows, slices)."""
     voxels = np.empty(stack.shape, np.float32, order="F")
     numbered = sorted(enumerate(stack.slices), key=lambda pair: (pair[1].file, pair[1].frame or 0))

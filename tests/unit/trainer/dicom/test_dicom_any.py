@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from builders.dicom import Plane, write_enhanced, write_single
-from segviz_trainer.data.dicom import series_to_nifti
+from segviz_trainer.dicom.series import series_to_nifti
 
 
 @st.composite

@@ -12,8 +12,8 @@ import pytest
 from builders.dicom import SIGNED_16, Plane, planes, write_enhanced, write_single
 from builders.dicom_compressed import SYNTAXES, compressed, frame_of
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.data.dicom import series_to_nifti
-from segviz_trainer.data.dicom_codestream import Codestream, read_codestream
+from segviz_trainer.dicom.codestream import Codestream, read_codestream
+from segviz_trainer.dicom.series import series_to_nifti
 
 ROWS, COLUMNS = 16, 12
 LOSSLESS = [each for each in SYNTAXES if "Lossless" in each and "Near" not in each]
