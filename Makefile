@@ -49,9 +49,9 @@ charts: .venv/installed ## Copy crds/ into the chart, and write the tables of va
 	$(PYTHON) tools/charts.py
 
 .PHONY: demo
-demo: .venv/installed ## Run the paper in miniature on a phantom data set
+demo: .venv/installed ## Run the paper in miniature on a phantom data set: each site alone, and the federation
 	@test -d $(WORKDIR)/data || $(RUN)/segviz data phantom $(WORKDIR)/data
-	$(RUN)/segviz run examples/phantom --data $(WORKDIR)/data --workdir $(WORKDIR)/federation
+	$(RUN)/segviz study examples/demo examples/phantom/federation.yaml --data $(WORKDIR)/data --workdir $(WORKDIR)/study
 
 .PHONY: study
 study: .venv/installed ## Compare every method on the phantom data set: both tables, tests and a report

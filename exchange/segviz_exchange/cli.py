@@ -14,6 +14,7 @@ _HELP = {
     "init": "Start a federation from a trained model.",
     "join": "Take part in a federation from outside its cluster.",
     "doctor": "Find what keeps a federation in a cluster from working, and say what to do.",
+    "fetch": "Get a finished model and its report.",
     "evaluate": "Score a finished model on labelled cases.",
     "logs": "Print the logs of a federation's Pods.",
     "predict": "Find organs in images with a finished model.",

@@ -165,9 +165,11 @@ def check_report(study: Path, said: str) -> None:
         (study / "report.html").read_text(encoding="utf-8"),
         (study / "report-without-images.html").read_text(encoding="utf-8"),
     )
-    assert page.count("data:image/png;base64,") == 2 * 2 * 9, "tables × organs × planes × three pictures"
+    assert page.count('<figure class="viewer"') == 2 * 2, "tables × organs"
+    assert "Federated beats alone" not in said, "there is no federated row"
+    assert said.rstrip().endswith(f"Report, with pictures: {study / 'report.html'}")
     assert "data:image" not in shareable
-    assert "://" not in page
+    assert "http" not in page.replace("http-equiv", "")
     style = page[page.index("<style>") : page.index("</style>")]
     assert style.count("{") == style.count("}"), (
         "a block left open would take the rest of the page's style along"

@@ -132,6 +132,14 @@ def test_no_rule_asks_for_what_there_is_not_and_none_fires(
     assert [each["metric"]["alertname"] for each in fired] == []
 
 
+def test_a_run_ends_with_its_page(watched_run: tuple[Prometheus, Path, float]) -> None:
+    _, workdir, _ = watched_run
+    page = (workdir / "report.html").read_text(encoding="utf-8")
+    assert "<h1>default/cubes</h1>" in page
+    assert all(alias in page for alias in SITES)
+    assert (workdir / "report-without-images.html").is_file()
+
+
 def test_annotations_and_variables_have_answers(
     watched_run: tuple[Prometheus, Path, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

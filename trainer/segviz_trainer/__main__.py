@@ -160,6 +160,45 @@ def study_report(study: Path) -> None:
     sys.exit(exit_code_of(work))
 
 
+@main.command()
+@click.option("--run", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Its run.json.")
+def report(run: Path) -> None:
+    """Write the report of a run on this machine."""
+
+    def work() -> Exit:
+        from rich.console import Console
+
+        from segviz_trainer.report.command import write_report
+
+        write_report(run, Console(highlight=False))
+        return Exit.DONE
+
+    sys.exit(exit_code_of(work))
+
+
+@main.command()
+@click.option("--store", required=True, help="Folder or s3://HOST/BUCKET.")
+@click.option("--prefix", required=True, help="The federation's prefix in the store.")
+@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--run", type=click.Path(dir_okay=False, path_type=Path), help="run.json, where the images lie here."
+)
+def fetch(store: str, prefix: str, output: Path, run: Path | None) -> None:
+    """Write a finished federation's models and its report to a folder."""
+
+    def work() -> Exit:
+        from rich.console import Console
+
+        from segviz_trainer.report import command
+
+        images = None if run is None else command.Images(command.read_run_index(run), run.parent)
+        name = "/".join(keys.federation_of(prefix))
+        command.fetch(open_store(store).scoped(prefix), name, output, images, Console(highlight=False))
+        return Exit.DONE
+
+    sys.exit(exit_code_of(work))
+
+
 @dataclass
 class SiteProcess:
     """What both of a site's commands begin with: the stores, the state's lock, a lease."""

@@ -26,6 +26,8 @@ class Access:
 
 AGGREGATOR = Access(reads=("global/", keys.SITES, keys.CONTROLS), writes=("global/",), hidden=(_CREDENTIALS,))
 EXPORT = Access(reads=("",), writes=(keys.EXPORTS,), hidden=(_CREDENTIALS,))
+READER = Access(reads=("",), writes=(), hidden=(_CREDENTIALS,))
+"""Whoever fetches a finished model."""
 OPERATOR = Access(reads=("",), writes=(keys.CONTROLS, _CREDENTIALS), deletes=("",))
 """The only one that deletes: retention, and a federation's end under `deletionPolicy: Delete`."""
 

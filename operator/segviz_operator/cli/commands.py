@@ -14,6 +14,7 @@ from segviz_operator.cli.web import serve_page
 from segviz_operator.local.body import run_locally
 from segviz_operator.local.ending import print_end
 from segviz_operator.local.files import ManifestFiles
+from segviz_operator.local.report_files import write_page
 from segviz_operator.local.volumes import parse_volumes
 from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
@@ -158,7 +159,8 @@ def run(
     request = Request(manifests, parse_volumes(data), store, poll_seconds, metrics_port)
     console = Console(highlight=False)
     end = run_locally(request, folder, stop, open_view(console))
-    print_end(end, folder, console)
+    if print_end(end, folder, console):
+        write_page(folder)  # without it the run is no less complete: its exit code stays
     sys.exit(end)
 
 

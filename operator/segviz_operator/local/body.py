@@ -19,6 +19,7 @@ from segviz_operator.local.ending import RunExit
 from segviz_operator.local.invitations import Invitations
 from segviz_operator.local.opening import OpenRun, open_run
 from segviz_operator.local.programs import Programs, command
+from segviz_operator.local.report_files import write_index
 from segviz_operator.local.watching import Watching
 from segviz_operator.local.wishes import Request, Wishes, next_wishes
 from segviz_operator.local.workdir import WorkDir
@@ -65,6 +66,7 @@ def run_locally(
         watching = Watching(request.metrics_port, workdir)
         run = open_run(request, workdir, watching.metrics)
         workdir.remember(run.identity)
+        write_index(run.identity, run.wishes, workdir)
         watching.open()
         body = LocalBody(run, view, watching, programs or Programs(), backoff)
         try:
@@ -235,6 +237,7 @@ class LocalBody:
         self._desired = replace(desired_of(wishes.accepted), retried=self._desired.retried)
         self._identity = self._identity.accepting(wishes.accepted)
         self._workdir.remember(self._identity)
+        write_index(self._identity, wishes, self._workdir)
         self._view.say("the edited manifest is now in use")
         self._tell_withdrawn(sorted(news))
 

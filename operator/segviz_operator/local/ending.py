@@ -20,13 +20,13 @@ class RunExit(IntEnum):
     INTERRUPTED = 130
 
 
-def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> None:
-    """The tables at the end, or how to go on."""
+def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> bool:
+    """The tables at the end, or how to go on; whether there is a result."""
     identity = workdir.identity()
     assert identity is not None, "a run that was not refused has remembered itself"
     if exit_ is RunExit.INTERRUPTED:
         console.print("Stopped; nothing is lost. Run the same command again to continue.", highlight=False)
-        return
+        return False
     try:
         records = Observer(identity.open_store()).read()
     except StoreError as error:
@@ -43,3 +43,4 @@ def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> None:
             console.print(f"  report {file}", soft_wrap=True, highlight=False)
     if exit_ is RunExit.FAILED:
         console.print(f"Logs: {workdir.logs}", markup=False, highlight=False, soft_wrap=True)
+    return report is not None

@@ -22,6 +22,7 @@ from typing import IO
 
 import msgspec
 
+from segviz_exchange.contract.run import INDEX
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
 from segviz_operator.local.identity import Identity
@@ -43,6 +44,9 @@ class WorkDir:
         self.invitations = self.root / "join"
         self.report_json = self.root / "report.json"
         self.report_csv = self.root / "report.csv"
+        self.page = self.root / "report.html"
+        self.run_index = self.root / INDEX
+        """What the page is made from: where the sites' images lie."""
         self.targets = self.root / "targets.json"
         self._identity = self.root / "federation.json"
 

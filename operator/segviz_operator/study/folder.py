@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from segviz_exchange.contract.study import INDEX, StudyIndex, StudyRow, StudySite
+from segviz_exchange.contract.run import RunHere, SiteHere
+from segviz_exchange.contract.study import INDEX, StudyIndex
 from segviz_exchange.process.errors import Refusal
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.local.workdir import WorkDir
@@ -64,7 +65,7 @@ class StudyFolder:
         )
         write_whole(self.index, msgspec.json.format(msgspec.json.encode(index)) + b"\n")
 
-    def _index_row(self, row: Row, volumes: Volumes) -> StudyRow | None:
+    def _index_row(self, row: Row, volumes: Volumes) -> RunHere | None:
         """None where it has not begun."""
         workdir = self.workdir(row)
         identity = workdir.identity()
@@ -72,12 +73,12 @@ class StudyFolder:
             return None
         sites = row.accepted.everyone
         roots = volumes.of(sites).roots(row.accepted)
-        return StudyRow(
+        return RunHere(
             name=row.name,
             store=os.path.relpath(identity.store, self.root),
             prefix=identity.prefix,
             sites={
-                alias: StudySite(
+                alias: SiteHere(
                     spec=site.spec,
                     data_root=str(roots[alias]),
                     state=str(workdir.state(alias).relative_to(self.root)),

@@ -4,7 +4,6 @@ Only the evaluation's identity can read what sites released, so this runs under 
 """
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
-from segviz_exchange.contract.ledger import InvalidRecord, commit, encode, find, read
+from segviz_exchange.contract.ledger import InvalidRecord, commit, find, read
 from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import (
     Closing,
@@ -36,10 +35,9 @@ from segviz_exchange.contract.sharing import (
     with_organs,
 )
 from segviz_exchange.stores.store import Corrupt, NotFound, Store, download
-from segviz_trainer.models.bundle import write_bundle
-from segviz_trainer.models.exported import RECORD, WEIGHTS, assemble, is_complete
+from segviz_trainer.models.exported import WEIGHTS, assemble, is_complete
+from segviz_trainer.models.folder import complete, staged
 from segviz_trainer.models.modelcard import Sources
-from segviz_trainer.models.trained import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -128,18 +126,12 @@ class Exporter:
     ) -> None:
         """The folder first, then the bucket; the record last, as it says that all the rest is there."""
         folder = self.output / exported.variant
-        staged = self.output / f".{exported.variant}"
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        path = staged / WEIGHTS
-        digest = codec.save(path, tensors, metadata)
-        exported = msgspec.structs.replace(exported, blob=digest, size_bytes=path.stat().st_size)
-        (staged / RECORD).write_bytes(encode(exported))
-        if exported.organs:
-            write_bundle(staged, TrainedModel.open(staged), sources)
-        self.store.upload(keys.exported_blob(digest), path)
-        shutil.rmtree(folder, ignore_errors=True)
-        staged.rename(folder)
+        with staged(folder) as beside:
+            path = beside / WEIGHTS
+            digest = codec.save(path, tensors, metadata)
+            exported = msgspec.structs.replace(exported, blob=digest, size_bytes=path.stat().st_size)
+            complete(beside, exported, sources)
+            self.store.upload(keys.exported_blob(digest), path)
         commit(self.store, keys.exported(exported.variant), exported)
         log.info("exported %s: %s", exported.variant, folder)
 

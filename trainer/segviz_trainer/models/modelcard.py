@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from segviz_exchange.contract.records import Exported, Outcome, Variant
 from segviz_trainer.models.exported import WEIGHTS
 
-_LIMITS = """\
-- A research model, not a medical device: no diagnosis and no treatment may rest on it alone.
-- It knows the organs, scanners and patients of the sites above. Score it on labelled cases of your own first
-  (`segviz evaluate`).
-- Its images are CT in Hounsfield units unless its preprocessing says otherwise, with axes at right angles.
-- Organs that it does not name are background to it. It always answers, also where it was never
-  trained to.
-"""
+LIMITS = (
+    "A research model, not a medical device: no diagnosis and no treatment may rest on it alone.",
+    "It knows the organs, scanners and patients of its sites. Score it on labelled cases of your own first "
+    "(`segviz evaluate`).",
+    "Its images are CT in Hounsfield units unless its preprocessing says otherwise, with axes at right "
+    "angles.",
+    "Organs that it does not name are background to it. It always answers, also where it was never trained "
+    "to.",
+)
+"""What nobody may forget who uses a model."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def model_card(exported: Exported, sources: Sources) -> str:
         "",
         "## Limits",
         "",
-        _LIMITS,
+        *(f"- {limit}" for limit in LIMITS),
+        "",
     ]
     return "\n".join(lines)
 

@@ -1,21 +1,23 @@
 """From a study's index to its report: what `python -m segviz_trainer study-report` does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from rich import box
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table as RichTable
 
 from segviz_exchange.contract.study import StudyIndex
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
 from segviz_trainer.study import page
+from segviz_trainer.study.answer import answer
+from segviz_trainer.study.figures import draw
 from segviz_trainer.study.files import write_files, write_whole
-from segviz_trainer.study.pictures import WorstCase, draw_worst_cases, worst_columns
 from segviz_trainer.study.reading import read_results
-from segviz_trainer.study.results import DICE
+from segviz_trainer.study.redrawn import columns_of, worst
+from segviz_trainer.study.results import DICE, Results
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import Table, build_tables, text
 
@@ -38,26 +40,27 @@ def write_report(index_file: Path, console: Console) -> None:
         raise Refusal(f"{index_file}: no row has a result yet. Run `segviz study` to the end first.")
     tables = build_tables(results)
     written = write_files(results, tables, folder)
-    columns = worst_columns(results, tables, index, folder)
-    drawn = [column for column in columns if column.can_be_drawn]
-    worst: list[WorstCase] = list(
-        track(
-            draw_worst_cases(drawn, folder),
-            description="Drawing the worst cases",
-            total=sum(len(column.cases) for column in drawn),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
-    undrawn = [column for column in columns if not column.can_be_drawn]
-    write_whole(folder / REPORT, page.render(results, tables, worst, undrawn, pictures=True).encode())
-    shareable = page.render(results, tables, pictures=False)
+    columns = columns_of(results, tables, index.rows, folder, worst(index.worst_cases))
+    pictures = draw(columns, results.organs, folder, console)
+    write_whole(folder / REPORT, page.render(results, tables, pictures, with_images=True).encode())
+    shareable = page.render(results, tables, with_images=False)
     write_whole(folder / REPORT_WITHOUT_IMAGES, shareable.encode())
+    _tell(results, tables, console)
+    others = ", ".join(each.name for each in (folder / REPORT_WITHOUT_IMAGES, *written))
+    console.print(f"In {folder}: {others}", soft_wrap=True, highlight=False)
+    console.print(f"Report, with pictures: {folder / REPORT}", soft_wrap=True, highlight=False)
+
+
+def _tell(results: Results, tables: Sequence[Table], console: Console) -> None:
+    """The answer, then the numbers behind it."""
+    if said := answer(results, tables):
+        console.print(f"{said}\n", style="bold", highlight=False, markup=False)
     for table in tables:
         if table.metric is DICE:
             console.print(_printed(table))
-    for each in standings(results, tables):
+    if results.central is None:
+        return
+    for each in standings(results, tuple(tables)):
         console.print(
             f"{each.table}, {each.organ}: {each.method} {each.mean:.3f}"
             + (f", {each.from_central:+.3f} to {results.central}" if each.from_central is not None else "")
@@ -65,9 +68,8 @@ def write_report(index_file: Path, console: Console) -> None:
                 f", {each.from_baseline:+.3f} to {results.baseline}" if each.from_baseline is not None else ""
             ),
             highlight=False,
+            markup=False,
         )
-    for path in (folder / REPORT, folder / REPORT_WITHOUT_IMAGES, *written):
-        console.print(f"  {path}", soft_wrap=True, highlight=False)
 
 
 def read_index(path: Path) -> StudyIndex:

@@ -1,15 +1,16 @@
-"""One self-contained page: no script, no font, no request."""
+"""A study's page, and what a run's page shares with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment
 from markupsafe import Markup
 
-from segviz_trainer.study import charts
-from segviz_trainer.study.pictures import PLANES, Column, WorstCase
+from segviz_trainer.pages import charts
+from segviz_trainer.pages.environment import build_environment
+from segviz_trainer.study.answer import answer
+from segviz_trainer.study.figures import NO_PICTURES, Pictures
 from segviz_trainer.study.results import DICE, IN_FEDERATION, Results
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import BASELINE, BEST, CENTRAL, MARKS, Table, text
@@ -22,48 +23,43 @@ class Chart:
 
 
 def render(
-    results: Results,
-    tables: Sequence[Table],
-    worst: Sequence[WorstCase] = (),
-    undrawn: Sequence[Column] = (),
-    *,
-    pictures: bool,
+    results: Results, tables: Sequence[Table], pictures: Pictures = NO_PICTURES, *, with_images: bool
 ) -> str:
-    """`pictures` says whether slices may be in it; without them it may be sent on."""
+    """`with_images` says whether slices may be in it; without them it may be sent on."""
     styles = {cost.row: charts.series_style(index) for index, cost in enumerate(results.costs)}
-    return _template().render(
-        results=results,
-        tables=tables,
-        standings=standings(results, tuple(tables)),
-        tests=[test for table in tables for test in table.tests],
-        boxes=_boxes(results, tables),
-        curves=_curves(results, styles),
-        styles=styles,
-        worst=worst,
-        undrawn=undrawn,
-        planes=PLANES,
-        pictures=pictures,
-        missed=_missed(tables),
-        uncounted=sorted({each.site for each in results.summaries if each.surface is None}),
-        overlaps=results.overlaps,
-        hidden=sorted({each.site for each in results.summaries}),
-        roles={BASELINE: results.baseline, CENTRAL: results.central, BEST: "the column's best mean"},
-        marks=MARKS,
+    return (
+        environment()
+        .get_template("study.html.j2")
+        .render(
+            results=results,
+            tables=tables,
+            answer=answer(results, tables),
+            standings=standings(results, tuple(tables)),
+            tests=[test for table in tables for test in table.tests],
+            boxes=boxes(results, tables),
+            curves=_curves(results, styles),
+            styles=styles,
+            pictures=pictures,
+            with_images=with_images,
+            missed=missed(tables),
+            uncounted=uncounted(results),
+            overlaps=results.overlaps,
+            hidden=hidden(results),
+            roles={BASELINE: results.baseline, CENTRAL: results.central, BEST: "the column's best mean"},
+            marks=MARKS,
+        )
     )
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"cell": text, "seconds": _seconds, "bytes": _bytes, "p": _p, "signed": _signed}
-    environment.globals |= {"IN_FEDERATION": IN_FEDERATION}
-    source = (files("segviz_trainer.study") / "report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+def environment(*packages: str) -> Environment:
+    """With the templates of these packages on top of the study's."""
+    made = build_environment(*packages, "segviz_trainer.study")
+    made.filters["cell"] = text
+    return made
 
 
-def _boxes(results: Results, tables: Sequence[Table]) -> list[Chart]:
+def boxes(results: Results, tables: Sequence[Table]) -> list[Chart]:
     found = []
     for table in tables:
         for organ in results.organs:
@@ -88,11 +84,11 @@ def _curves(results: Results, styles: dict[str, Markup]) -> list[Chart]:
             if point.organ == organ:
                 series.setdefault(point.method, []).append((point.round, point.dice))
         if series:
-            found.append(Chart(organ, charts.line_chart(organ, series, styles)))
+            found.append(Chart(organ, charts.line_chart(organ, series, styles, "validation Dice", 1.0)))
     return found
 
 
-def _missed(tables: Sequence[Table]) -> list[tuple[str, str, str, int, int]]:
+def missed(tables: Sequence[Table]) -> list[tuple[str, str, str, int, int]]:
     return [
         (table.name, method, organ, cell.misses, cell.cases)
         for table in tables
@@ -103,30 +99,11 @@ def _missed(tables: Sequence[Table]) -> list[tuple[str, str, str, int, int]]:
     ]
 
 
-def _seconds(value: float) -> str:
-    whole = round(value)
-    if whole < 60:
-        return f"{value:.0f} s"
-    return (
-        f"{whole // 60} min {whole % 60:02d} s"
-        if whole < 3600
-        else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    )
+def uncounted(results: Results) -> list[str]:
+    """Sites whose records do not say how many cases were missed."""
+    return sorted({each.site for each in results.summaries if each.surface is None})
 
 
-def _bytes(value: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3f}"
+def hidden(results: Results) -> list[str]:
+    """Sites that keep their case rows."""
+    return sorted({each.site for each in results.summaries})

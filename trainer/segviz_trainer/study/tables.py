@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.study.results import DICE, IN_FEDERATION, METRICS, Metric, Results
 from segviz_trainer.study.statistics import ALPHA, Paired, compare, holm
@@ -222,8 +220,3 @@ def _marked(
         return None
     marked = marks.get((method, organ), ())
     return Cell(cell.mean, cell.sd, cell.cases, cell.misses, best[organ] == method, marked)
-
-
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return float(low), float(middle), float(high)

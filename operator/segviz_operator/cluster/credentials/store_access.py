@@ -12,7 +12,7 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import S3Store
 from segviz_exchange.stores.store import Store
-from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, Access, site_access
+from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, READER, Access, site_access
 from segviz_operator.access.sts import Sts, credentials_of_secret
 from segviz_operator.cluster.api.client import CONFIG_MAPS, SECRETS, Cluster, Forbidden, Object
 from segviz_operator.cluster.api.names import Subject
@@ -65,6 +65,10 @@ class StoreAccess:
         """For the aggregator or the export, which run beside the federation."""
         access = AGGREGATOR if role is WorkloadRole.AGGREGATOR else EXPORT
         return self._grant(access, role.lower(), now)
+
+    def for_reading(self, now: datetime) -> Credentials:
+        """For a person who fetches a model; from a store without STS they are the Secret's own."""
+        return self._grant(READER, "fetch", now).credentials
 
     def for_site(
         self, cluster: Cluster, alias: str, namespace: str, site: SiteSpec, evaluates: bool, now: datetime

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -11,9 +12,11 @@ from builders.mistakes import build_federation, build_site, changed
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import encode
 from segviz_exchange.contract.records import Control, Failure
+from segviz_exchange.contract.run import RunHere
 from segviz_exchange.process.errors import Refusal
 from segviz_operator.local.files import Edits, ManifestFiles
 from segviz_operator.local.opening import OpenRun, open_run
+from segviz_operator.local.report_files import write_index
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
@@ -95,3 +98,15 @@ def test_a_file_that_is_still_being_written_is_left_alone(tmp_path: Path) -> Non
     assert not edits.take()
     write(tmp_path, *MANIFESTS[:1])
     assert [edits.take() for _ in range(2)] == [False, True]
+
+
+def test_where_records_and_images_lie_is_left_for_the_page(tmp_path: Path) -> None:
+    """The folder may be moved with what is in it."""
+    run = begun(tmp_path)
+    write_index(run.identity, run.wishes, run.workdir)
+    index = msgspec.json.decode(run.workdir.run_index.read_bytes(), type=RunHere)
+    assert (index.name, index.store, index.prefix) == ("default/abdomen", "bucket", run.identity.prefix)
+    assert {alias: (site.data_root, site.state) for alias, site in index.sites.items()} == {
+        alias: (str(tmp_path / "data"), f"state/{alias}") for alias in ("basel", "bern")
+    }
+    assert index.sites["basel"].spec.data_sets == run.wishes.specs["basel"].data_sets

@@ -14,8 +14,9 @@ from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.choices import EvaluationNorm
 from segviz_exchange.contract.ledger import commit, read
 from segviz_exchange.contract.records import Exported, ExternalScores
+from segviz_exchange.contract.run import RunHere, SiteHere
 from segviz_exchange.contract.sharing import GROUPS, encode_groups
-from segviz_exchange.contract.study import StudyIndex, StudyRow, StudySite
+from segviz_exchange.contract.study import StudyIndex
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.data.dataset import load_evaluation_data
@@ -25,7 +26,7 @@ from segviz_trainer.participation.external import Evaluator
 from segviz_trainer.process.heartbeat import Heartbeat, take_lease
 from segviz_trainer.process.site import Site
 from segviz_trainer.study import command
-from segviz_trainer.study.pictures import draw_worst_cases, worst_columns
+from segviz_trainer.study.redrawn import Redrawn, columns_of, redraw, worst
 from segviz_trainer.study.results import IN_FEDERATION, Cost, Results, ScoredCase
 from segviz_trainer.study.tables import build_tables
 
@@ -66,12 +67,15 @@ class Study:
 
     @property
     def index(self) -> StudyIndex:
-        here = StudySite(self.site, str(self.folder / "data"), "state")
-        row = StudyRow("FedBN", "bucket", "fedbn/", {"basel": here, "external": here})
+        here = SiteHere(self.site, str(self.folder / "data"), "state")
+        row = RunHere("FedBN", "bucket", "fedbn/", {"basel": here, "external": here})
         return StudyIndex("default/small", (row,), ("FedBN",), None, None, worst_cases=9)
 
     def columns(self) -> tuple:
-        return worst_columns(self.results, build_tables(self.results), self.index, self.folder)
+        return columns_of(self.results, build_tables(self.results), self.index.rows, self.folder, worst(9))
+
+    def redrawn(self) -> list[Redrawn]:
+        return [case for column in self.columns() for case in redraw(column, self.folder)]
 
     def report(self, monkeypatch: pytest.MonkeyPatch) -> str:
         (self.folder / "study.json").write_bytes(msgspec.json.encode(self.index))
@@ -100,10 +104,10 @@ def evaluated(study: Study, organs: tuple[str, ...] = ORGANS, **evaluation: obje
     Evaluator(study.store, site, cases, heartbeat).run()
     outcome = read(study.store, keys.external_scores("external"), ExternalScores).variants["base"]
     study.results.add("external", "FedBN", "external", outcome)
-    drawn = list(draw_worst_cases(study.columns(), study.folder))
+    drawn = study.redrawn()
     assert len(drawn) == len(study.results.cases)
     as_scored = {(each.organ, each.case): each.values["Dice"] for each in study.results.cases}
-    as_drawn = {(each.organ, each.case): each.redrawn_dice for each in drawn}
+    as_drawn = {(each.scored.organ, each.scored.case): each.dice for each in drawn}
     assert as_drawn == as_scored
     return as_drawn
 
@@ -115,7 +119,7 @@ def test_an_organ_that_is_not_in_the_exported_model_is_not_drawn_and_the_page_sa
     study.results.cases.append(scored("liver", study.results.cases[0].case))
     html = study.report(monkeypatch)
     said = " ".join(html.split())
-    assert html.count("data:image/png;base64,") == 2 * 9, "cases × planes and their three pictures"
+    assert html.count('<figure class="viewer"') == 2, "one a case"
     assert (
         "Not drawn, because the organ is not in the exported model (its owners release too little to predict "
         "it): liver, In-federation, FedBN."
@@ -148,4 +152,4 @@ def test_a_case_whose_image_is_gone_is_refused(study: Study) -> None:
     export(study.store)
     study.results.cases = [scored("liver", "gone")]
     with pytest.raises(Refusal, match="no case of basel has the id gone"):
-        list(draw_worst_cases(study.columns(), study.folder))
+        study.redrawn()

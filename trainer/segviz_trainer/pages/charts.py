@@ -7,9 +7,8 @@ colours into every shape, so that one of the two themes would get black text on 
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from markupsafe import Markup, escape
-
-from segviz_trainer.study.tables import quartiles
 
 WIDTH = 360
 _LABEL = 118
@@ -43,11 +42,16 @@ def box_plot(title: str, groups: Mapping[str, Sequence[float]], unit: str, top: 
 
 
 def line_chart(
-    title: str, series: Mapping[str, Sequence[tuple[int, float]]], styles: Mapping[str, Markup]
+    title: str,
+    series: Mapping[str, Sequence[tuple[int, float]]],
+    styles: Mapping[str, Markup],
+    what: str,
+    top: float | None,
+    marked: int | None = None,
 ) -> Markup:
-    """Values by round."""
+    """Values by round; `marked` is a round to point at, `top` as for `box_plot`."""
     points = [point for line in series.values() for point in line]
-    low, high = _span([value for _, value in points], 1.0)
+    low, high = _span([value for _, value in points], top)
     last = max((round_ for round_, _ in points), default=1)
     height = 224
     across = _Scale(0, max(1, last), 34, WIDTH - 12)
@@ -60,6 +64,8 @@ def line_chart(
         if tick == int(tick):
             parts.append(_text(across(tick), height - 24, f"{tick:g}", "middle"))
     parts.append(_text((34 + WIDTH - 10) / 2, height - 8, "round", "middle"))
+    if marked is not None:
+        parts.append(_line(across(marked), 24, across(marked), height - 40, "chosen"))
     for name, line in series.items():
         path = " ".join(f"{across(round_):.1f},{up(value):.1f}" for round_, value in line)
         parts.append(
@@ -67,7 +73,14 @@ def line_chart(
                 styles[name], path, name
             )
         )
-    return _svg(height, f"{title}: validation Dice by round", parts)
+        if len(line) == 1:  # a line of one point cannot be seen
+            (round_, value) = line[0]
+            parts.append(
+                Markup('<circle {} fill="none" cx="{:.1f}" cy="{:.1f}" r="2"/>').format(
+                    styles[name], across(round_), up(value)
+                )
+            )
+    return _svg(height, f"{title}: {what} by round", parts)
 
 
 class _Scale:
@@ -138,6 +151,11 @@ def _ticks(low: float, high: float) -> list[float]:
     step = _step(low, high)
     first = math.ceil(low / step - 1e-9)
     return [round(step * number, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(middle), float(high)
 
 
 def _shortened(name: str) -> str:

@@ -1,0 +1,1 @@
+"""A run's report, and the way of its model to whoever wants it."""
