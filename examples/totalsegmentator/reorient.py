@@ -46,7 +46,7 @@ def main(model: Path, image: Path, label: Path, threads: int) -> None:
                 loaded, [path], Path(folder) / "out", False, lambda i, done, all_: None
             )
             back = axes.ornt_transform(axes.axcodes2ornt(stored), upright)
-            found[stored] = np.asarray(nibabel.load(written.labels).as_reoriented(back).dataobj)
+            found[stored] = np.asarray(nibabel.load(written.files[0]).as_reoriented(back).dataobj)
     different = {stored: int((labels != found[STORED[0]]).sum()) for stored, labels in found.items()}
     print("voxels that differ from the first:", different)
     low = []

@@ -17,6 +17,7 @@ from segviz_trainer.cli.options import (
     cases_option,
     check_naming,
     check_writable,
+    formats_of,
     layout_of,
     organ_ids,
     structure_names,
@@ -37,6 +38,7 @@ Examples:
   segviz predict runs/demo/federation/models/tuned ct.nii.gz -o out/
   segviz predict MODEL dicom-series/ more/*.nii.gz -o out/ --probabilities
   segviz predict MODEL ct.nii.gz -o out/ --device cuda
+  segviz predict MODEL dicom-series/ -o out/ --format dicom-seg,rtstruct
 """
 
 _EVALUATE_EXAMPLES = """\b
@@ -69,20 +71,41 @@ _model = click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--probabilities", is_flag=True, help="Also write each organ's probability map, as NAME_ORGAN.nii.gz."
 )
+@click.option(
+    "--format",
+    "formats",
+    default="nifti",
+    show_default=True,
+    metavar="NAME[,NAME]",
+    help="nifti, dicom-seg, rtstruct, or several of them; the last two need a DICOM series.",
+)
 @_device
 @_threads
 def predict(
-    model: Path, images: tuple[Path, ...], output: Path, probabilities: bool, device: str, threads: int | None
+    model: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    probabilities: bool,
+    formats: str,
+    device: str,
+    threads: int | None,
 ) -> None:
     """Segment the organs of MODEL in each IMAGE.
 
     MODEL is the folder of an exported model (a MONAI bundle). IMAGE is a NIfTI file or a folder with one
     DICOM series. DIR receives a label map for each image, on the grid of the image, and labels.json, which
     says what each label means. Where organs overlap, the most probable one wins.
+
+    As dicom-seg and rtstruct the same voxels go back to a viewer, as NAME_seg.dcm and NAME_rtstruct.dcm:
+    objects of the study that the series belongs to, each with a new UID. An organ that is not found is not
+    in them.
     """
     for image in images:
         if not image.exists():
             raise Refusal(f"{image}: no such file or folder. Name a NIfTI file or a folder with DICOM files.")
+    chosen = formats_of(formats, images)
+    if probabilities and "nifti" not in chosen:
+        raise Refusal(f"--format {formats}: probability maps are NIfTI files. Add nifti to it.")
     from segviz_trainer.models.predict import predict_files
 
     loaded = _open(model, device, threads)
@@ -92,9 +115,10 @@ def predict(
         def told(image: Path, done: int, windows: int) -> None:
             progress.update(task, description=image.name, completed=done, total=windows)
 
-        for written in predict_files(loaded, images, output, probabilities, told):
+        for written in predict_files(loaded, images, output, probabilities, told, chosen):
             found = ", ".join(f"{organ} {ml:.0f} ml" for organ, ml in written.millilitres.items())
-            progress.console.print(f"{written.labels}: {found}", soft_wrap=True)
+            named = ", ".join(map(str, written.files)) or written.image
+            progress.console.print(f"{named}: {found}", soft_wrap=True)
             for warning in written.warnings:
                 progress.console.print(f"  {written.image}: {warning}", soft_wrap=True, style="yellow")
             progress.console.print(

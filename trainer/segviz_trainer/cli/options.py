@@ -1,15 +1,19 @@
-"""Options of the commands that read a labelled data set: from what people type to what is meant."""
+"""Options of the commands on data sets and images: from what people type to what is meant."""
 
 import math
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segviz_exchange.contract.choices import Layout
 from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
+
+if TYPE_CHECKING:
+    from segviz_trainer.models.result_files import Format
 
 cases_option = click.option(
     "--cases",
@@ -78,6 +82,25 @@ def check_writable(file: Path | None, option: str) -> None:
         raise Refusal(f"{option} {file}: the folder {file.parent} does not exist. Create it first.")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise Refusal(f"{option} {file}: no permission to write there. Choose another path.")
+
+
+def formats_of(text: str, images: Sequence[Path]) -> tuple["Format", ...]:
+    """Raises Refusal for a format that there is not, or one of DICOM for an image that is none."""
+    from segviz_trainer.models.result_files import Format
+
+    known = {each.value: each for each in Format}
+    for name in text.split(","):
+        if name not in known:
+            raise Refusal(f"--format {text}: {name!r} is not one of {', '.join(known)}.")
+    formats = tuple(dict.fromkeys(known[name] for name in text.split(",")))
+    belongs = [each for each in formats if each is not Format.NIFTI]
+    for image in images:
+        if belongs and not image.is_dir():
+            raise Refusal(
+                f"{image}: is not a folder with a DICOM series, whose patient and study a result as "
+                f"{belongs[0]} belongs to. Name the series, or write --format nifti."
+            )
+    return formats
 
 
 def tolerances_of(texts: Sequence[str], organs: Collection[str]) -> dict[str, float]:

@@ -20,7 +20,7 @@ class Algorithm:
 
     @classmethod
     def of(cls, digest: str) -> "Algorithm":
-        return cls(version("segviz"), f"sha256:{digest.removeprefix('sha256:')}")
+        return cls(version("segviz-federation"), f"sha256:{digest.removeprefix('sha256:')}")
 
     @property
     def sentence(self) -> str:

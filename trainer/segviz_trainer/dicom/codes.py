@@ -62,7 +62,7 @@ class Coded:
 
     @property
     def known(self) -> bool:
-        return self.organ != _code(_GENERIC)
+        return self.organ.value != _code(_GENERIC).value
 
 
 def coded(organ: str) -> Coded:

@@ -54,7 +54,7 @@ def _loops(mask: NDArray[np.bool_], parts: NDArray[np.int32]) -> Iterator[_Loop]
     edges = _edges(mask)
     while edges:
         heading = start = next(iter(edges))
-        corners = []
+        corners: list[Corner] = []
         while not corners or heading != start:
             corner, direction = heading
             corners.append(corner)
@@ -75,8 +75,8 @@ def _edges(mask: NDArray[np.bool_]) -> set[tuple[Corner, int]]:
     starts = (
         np.argwhere(below & ~above),
         np.argwhere(left & ~right),
-        np.argwhere(above & ~below) + (0, 1),
-        np.argwhere(right & ~left) + (1, 0),
+        np.argwhere(above & ~below) + np.array((0, 1)),
+        np.argwhere(right & ~left) + np.array((1, 0)),
     )
     return {
         ((row, column), direction) for direction, found in enumerate(starts) for row, column in found.tolist()
@@ -111,7 +111,5 @@ def _straightened(corners: list[Corner]) -> list[Corner]:
     """Without the corners that lie on a straight way."""
     points = np.array(corners)
     before, after = np.sign(points - np.roll(points, 1, 0)), np.sign(np.roll(points, -1, 0) - points)
-    kept: list[Corner] = [
-        corner for corner, turns in zip(corners, (before != after).any(1), strict=True) if turns
-    ]
-    return kept
+    turns = (before != after).any(1)
+    return [corner for corner, turn in zip(corners, turns, strict=True) if turn]

@@ -142,7 +142,7 @@ def _contour(source: Source, each: Slice, polygon: NDArray[np.float64]) -> Datas
 
 
 def _millimetres(each: Slice, polygon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(points, 2) as (row, column) to (points, 3) in the patient, by the slice's own headers (C.7.6.2.1.1)."""
+    """(points, 2) as (row, column) to (points, 3) in the patient, by the slice's own headers."""
     between_rows, between_columns = each.spacing
     along_row, along_column = each.directions
     rows, columns = polygon[:, :1], polygon[:, 1:]
@@ -153,7 +153,7 @@ def _millimetres(each: Slice, polygon: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _written(points: NDArray[np.float64]) -> RawDataElement:
-    """To a millionth of a millimetre. As bytes: checked one by one, a million numbers take pydicom seconds."""
+    """To a millionth of a millimetre. As bytes: pydicom takes seconds to check a million numbers."""
     value = "\\".join(f"{number:.6f}" for number in points.ravel().tolist()).encode()
     value += b" " * (len(value) % 2)
     return RawDataElement(_CONTOUR_DATA, "DS", len(value), value, 0, True, True)

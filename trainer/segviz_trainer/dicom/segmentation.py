@@ -113,7 +113,9 @@ def _images(source: Source) -> tuple[list[Dataset], list[int]]:
     image = _described(source, source.first)
     shared = Dataset()
     shared.PixelMeasuresSequence = _measures(source)
-    shared.PlaneOrientationSequence = PlaneOrientationSequence(_PATIENT, _orientation(source))
+    shared.PlaneOrientationSequence = PlaneOrientationSequence(
+        _PATIENT, source.slices[0].directions.ravel().tolist()
+    )
     image.SharedFunctionalGroupsSequence = Sequence([shared])
     image.PerFrameFunctionalGroupsSequence = Sequence([_frame(source.slices[number]) for number in order])
     image.NumberOfFrames = len(order)
@@ -125,14 +127,14 @@ def _single(source: Source, each: Slice) -> Dataset:
     (measures,) = _measures(source)
     image.PixelSpacing, image.SliceThickness = measures.PixelSpacing, measures.SliceThickness
     image.SpacingBetweenSlices = measures.SpacingBetweenSlices
-    image.ImageOrientationPatient = _orientation(source)
+    image.ImageOrientationPatient = decimals(source.slices[0].directions)
     image.ImagePositionPatient = decimals(each.position)
     return image
 
 
 def _frame(each: Slice) -> Dataset:
     group = Dataset()
-    group.PlanePositionSequence = PlanePositionSequence(_PATIENT, decimals(each.position))
+    group.PlanePositionSequence = PlanePositionSequence(_PATIENT, each.position.tolist())
     return group
 
 
@@ -154,11 +156,7 @@ def _described(source: Source, header: Dataset) -> Dataset:
 
 def _measures(source: Source) -> PixelMeasuresSequence:
     return PixelMeasuresSequence(
-        pixel_spacing=decimals(source.slices[0].spacing),
+        pixel_spacing=source.slices[0].spacing,
         slice_thickness=source.gap,
         spacing_between_slices=source.gap,
     )
-
-
-def _orientation(source: Source) -> list[str]:
-    return decimals(source.slices[0].directions)

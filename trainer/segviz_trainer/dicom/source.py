@@ -1,4 +1,4 @@
-"""The series that a result belongs to: its slices in the volume's order, with the headers that results repeat."""
+"""The series that a result belongs to: its slices in the volume's order, and the headers that it repeats."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -74,7 +74,7 @@ def run(folder: Path, image: Path, output: Path, probabilities: bool = False) ->
     (written,) = predict_files(
         model(folder), [image], output, probabilities, lambda image, done, windows: None
     )
-    return np.asarray(nib.load(written.labels).dataobj)
+    return np.asarray(nib.load(written.files[0]).dataobj)
 
 
 @pytest.fixture(scope="module")
