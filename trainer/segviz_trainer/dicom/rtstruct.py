@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
@@ -152,11 +152,10 @@ def _millimetres(each: Slice, polygon: NDArray[np.float64]) -> NDArray[np.float6
     return placed
 
 
-def _written(points: NDArray[np.float64]) -> RawDataElement:
-    """To a millionth of a millimetre. As bytes: pydicom takes seconds to check a million numbers."""
-    value = "\\".join(f"{number:.6f}" for number in points.ravel().tolist()).encode()
-    value += b" " * (len(value) % 2)
-    return RawDataElement(_CONTOUR_DATA, "DS", len(value), value, 0, True, True)
+def _written(points: NDArray[np.float64]) -> DataElement:
+    """To a millionth of a millimetre, and as one text: pydicom takes seconds to check a million numbers."""
+    text = "\\".join(f"{number:.6f}" for number in points.ravel().tolist())
+    return DataElement(_CONTOUR_DATA, "DS", text, already_converted=True)
 
 
 def _planes(source: Source) -> Dataset:

@@ -43,5 +43,6 @@ def test_a_name_that_says_something_else_is_an_anatomical_structure(name: str) -
 
 def test_neighbouring_organs_differ_in_colour() -> None:
     colours = np.array([colour(number) for number in range(13)])
-    assert colours.min() >= 0 and colours.max() <= 255
+    assert colours.min() >= 0
+    assert colours.max() <= 255
     assert np.abs(np.diff(colours, axis=0)).sum(axis=1).min() > 150
