@@ -40,7 +40,7 @@ class Written:
         self.series, self.seg, self.rt = folder / "series", folder / "seg.dcm", folder / "rt.dcm"
         self.labels = write_scan(self.series, image, label, enhanced)
         self.organs = {f"organ{number}": int(number) for number in np.unique(self.labels) if number}
-        source = source_of(self.series)
+        source = source_of(self.series, 4096)
         segmentation = segmentation_of(source, self.labels, self.organs, ALGORITHM)
         segmentation.save_as(self.seg, enforce_file_format=True)
         structures = structure_set_of(source, self.labels, self.organs, ALGORITHM, datetime(2026, 2, 3))

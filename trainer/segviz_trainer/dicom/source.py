@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
-from segviz_trainer.dicom.series import find_series
-from segviz_trainer.dicom.slices import Slice, slices_of
-from segviz_trainer.dicom.stack import stack_of
+from segviz_trainer.dicom.series import find_series, read_stack
+from segviz_trainer.dicom.slices import Slice
 from segviz_trainer.process.errors import BadCase
 
 _REFERRED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "SOPInstanceUID")
@@ -63,14 +62,14 @@ class Source:
         return (self.headers[file] for file in dict.fromkeys(each.file for each in self.slices))
 
 
-def source_of(folder: Path) -> Source:
-    """The series in a folder whose volume was read.
+def source_of(folder: Path, max_mebibytes: int) -> Source:
+    """The series in a folder; no voxel is decoded.
 
     Raises:
         Refusal: the series cannot be read, or lacks what a result refers to.
     """
     files = find_series(folder).files
-    stack = stack_of(folder, [each for path, dataset in files.items() for each in slices_of(path, dataset)])
+    stack = read_stack(folder, files, max_mebibytes)
     for path, dataset in files.items():
         for keyword in _REFERRED:
             if not dataset.get(keyword):

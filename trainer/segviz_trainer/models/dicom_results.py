@@ -14,9 +14,9 @@ from segviz_trainer.dicom.source import Source, source_of
 from segviz_trainer.models.result_files import Format, Planned, whole
 
 
-def open_source(files: Planned) -> Source:
+def open_source(files: Planned, max_mebibytes: int) -> Source:
     """The series in the image's folder. Raises Refusal where a result cannot refer to it."""
-    source = source_of(files.image)
+    source = source_of(files.image, max_mebibytes)
     if Format.DICOM_SEG in files.results:
         check_segmentable(files.image, source)
     return source

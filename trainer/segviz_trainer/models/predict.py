@@ -65,7 +65,7 @@ def predict_files(
             # It takes a second to import, which NIfTI need not wait for.
             from segviz_trainer.models.dicom_results import open_source, write_dicom
 
-            source = open_source(files)
+            source = open_source(files, MAX_MEBIBYTES)
         with as_nifti(image) as opened:
             prepared = prepare_image(opened.file, model.preprocessing, MAX_MEBIBYTES)
         voxels = torch.from_numpy(prepared.voxels)[None]

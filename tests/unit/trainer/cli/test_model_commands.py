@@ -9,7 +9,7 @@ from builders.volumes import liver_label, ramp, write_volume
 from segviz_exchange.contract.site_spec import CaseRange
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.data import data
-from segviz_trainer.cli.model import evaluate
+from segviz_trainer.cli.model import evaluate, predict
 from segviz_trainer.cli.options import case_range, organ_ids
 
 SHAPE = (20, 18, 16)
@@ -114,3 +114,28 @@ def test_without_a_range_it_is_refused_with_the_option_that_helps(tmp_path: Path
 def test_a_folder_without_a_layout_has_no_range(tmp_path: Path) -> None:
     write_volume(tmp_path / "ct.nii.gz", ramp(SHAPE))
     assert "--cases :2" in refused(data, "check", tmp_path, "--cases", ":2")
+
+
+# --- formats of predictions -----------------------------------------------------------------------------
+
+
+def test_an_image_without_a_patient_has_no_dicom_result(tmp_path: Path) -> None:
+    write_volume(tmp_path / "ct.nii.gz", ramp(SHAPE))
+    said = refused(
+        predict, "no-model", tmp_path / "ct.nii.gz", "-o", tmp_path / "out", "--format", "nifti,rtstruct"
+    )
+    assert said.startswith(f"{tmp_path / 'ct.nii.gz'}: is not a folder with a DICOM series")
+    assert said.endswith("Name the series, or write --format nifti.")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["dicom", "nifti,", "nifti, rtstruct", ""])
+def test_a_format_that_there_is_not_is_told_before_the_model_is_opened(text: str, tmp_path: Path) -> None:
+    said = refused(predict, "no-model", tmp_path, "-o", tmp_path / "out", "--format", text)
+    assert "is not one of nifti, dicom-seg, rtstruct" in said
+
+
+def test_probability_maps_need_nifti(tmp_path: Path) -> None:
+    wanted = ("--format", "dicom-seg", "--probabilities")
+    said = refused(predict, "no-model", tmp_path, "-o", tmp_path / "out", *wanted)
+    assert said == "--format dicom-seg: probability maps are NIfTI files. Add nifti to it."

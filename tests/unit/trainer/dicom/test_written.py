@@ -14,8 +14,11 @@ from pydicom.dataset import Dataset
 from builders import read_back
 from builders.dicom import Plane, planes, write_enhanced, write_single
 from segviz_trainer.dicom.algorithm import Algorithm
+from segviz_trainer.dicom.contours import Contours
 from segviz_trainer.dicom.rtstruct import structure_set_of
 from segviz_trainer.dicom.segmentation import check_segmentable, segmentation_of
+from segviz_trainer.dicom.segments import Segments
+from segviz_trainer.dicom.series import find_series, read_stack
 from segviz_trainer.dicom.source import source_of
 from segviz_trainer.process.errors import BadCase
 
@@ -83,7 +86,7 @@ def expected(kind: str, labels: np.ndarray, order: Sequence[int]) -> read_back.M
 
 
 def both(series: Path, labels: np.ndarray, organs: dict[str, int] = ORGANS) -> tuple[Path, Path]:
-    source, algorithm = source_of(series), Algorithm("1.2", f"sha256:{DIGEST}")
+    source, algorithm = source_of(series, 64), Algorithm("1.2", f"sha256:{DIGEST}")
     check_segmentable(series, source)
     files = series.parent / "seg.dcm", series.parent / "rt.dcm"
     segmentation_of(source, labels, organs, algorithm).save_as(files[0], enforce_file_format=True)
@@ -109,6 +112,18 @@ def test_every_voxel_comes_back(written: str, lies: np.ndarray, order: Sequence[
     wanted = expected(written, labels, order)
     check(read_back.segments(seg, series), wanted)
     check(read_back.contours(rt, series, (ROWS, COLUMNS)), wanted)
+
+
+def test_segviz_reads_its_own(written: str, tmp_path: Path) -> None:
+    labels = labelled()
+    series = WRITERS[written](tmp_path / "series", scanned(LIES["oblique"]))
+    seg, rt = both(series, labels)
+    stack = read_stack(series, find_series(series).files, 64)
+    for drawing in (Segments(seg, pydicom.dcmread(seg)), Contours(rt, pydicom.dcmread(rt))):
+        assert [each.name for each in drawing.structures] == list(ORGANS)
+        for structure, number in zip(drawing.structures, ORGANS.values(), strict=True):
+            mask, _ = drawing.mask(structure, stack)
+            assert np.array_equal(mask, labels == number), structure.name
 
 
 def test_headers_that_differ_in_the_last_digit_still_make_one_segmentation(tmp_path: Path) -> None:
@@ -241,7 +256,7 @@ def test_a_series_that_no_result_can_belong_to_is_refused(
 ) -> None:
     series = write_single(tmp_path / "series", scanned(LIES["axial"]), fault)
     with pytest.raises(BadCase, match=told):
-        source_of(series)
+        source_of(series, 64)
 
 
 def test_a_series_of_several_multi_frame_files_has_contours_but_no_segmentation(tmp_path: Path) -> None:
@@ -249,7 +264,7 @@ def test_a_series_of_several_multi_frame_files_has_contours_but_no_segmentation(
     series = write_enhanced(tmp_path / "series", given[:2])
     (series / "enhanced.dcm").rename(series / "first.dcm")
     write_enhanced(series, given[2:], lambda d: setattr(d, "SOPInstanceUID", "1.2.3.4.2"))
-    source = source_of(series)
+    source = source_of(series, 64)
     with pytest.raises(BadCase, match="a series of 2 multi-frame files, which a DICOM-SEG cannot refer to"):
         check_segmentable(series, source)
     found = structure_set_of(source, labelled(), ORGANS, Algorithm("1.2", DIGEST), NOW)
