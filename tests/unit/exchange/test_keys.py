@@ -42,6 +42,7 @@ LAYOUT = {
 }
 PLACES = {
     "CONTROLS": "control/",
+    "GLOBAL": "global/",
     "CLOSINGS": "global/closings/",
     "ROUNDS": "global/rounds/",
     "FAILURES": "global/failures/",
@@ -51,7 +52,7 @@ PLACES = {
     "EXPORTS": "export/",
     "AGGREGATOR_PROGRESS": "global/progress.json",
 }
-READERS = {"federation_of", "number_of", "number_below"}
+READERS = {"federation_of", "is_news", "number_of", "number_below"}
 
 
 @pytest.mark.parametrize("name", LAYOUT)

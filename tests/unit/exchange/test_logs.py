@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segviz_operator.cluster.objects.jobs import last_words as last_words_of_pod
+from segviz_operator.cluster.objects.pods import last_words as last_words_of_pod
 from segviz_operator.machine.processes import last_words
 
 PROGRAM = """

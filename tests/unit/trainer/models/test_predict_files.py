@@ -11,13 +11,21 @@ import pytest
 
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.data.grids import Grid
-from segviz_trainer.models.predict import check_files, plan_files, save, write_legend
+from segviz_trainer.models.result_files import (
+    Format,
+    check_files,
+    make_folder,
+    plan_files,
+    save,
+    write_legend,
+)
 
 
 def legend(*organs: str) -> str:
     return json.dumps({"background": 0} | {organ: i for i, organ in enumerate(organs, 1)}, indent=2) + "\n"
 
 
+ORGANS = {"liver": 1, "spleen": 2}
 TWO, FOUR = legend("liver", "spleen"), legend("kidneys", "liver", "pancreas", "spleen")
 
 # --- an earlier result's meaning --------------------------------------------------------------------------
@@ -42,7 +50,7 @@ def test_a_legend_that_says_otherwise_is_never_replaced(before: str, tmp_path: P
     (tmp_path / "labels.json").write_text(before, encoding="utf-8")
     (tmp_path / "ct.nii.gz").touch()
     with pytest.raises(Refusal, match=r"labels\.json: gives label maps of an earlier prediction other numb"):
-        write_legend(tmp_path, TWO)
+        write_legend(tmp_path, ORGANS)
     assert (tmp_path / "labels.json").read_text(encoding="utf-8") == before
 
 
@@ -57,23 +65,21 @@ SAME = {
 def test_a_legend_that_says_the_same_stays(before: str, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(before, encoding="utf-8")
     (tmp_path / "ct.nii.gz").touch()
-    write_legend(tmp_path, TWO)
+    write_legend(tmp_path, ORGANS)
     assert (tmp_path / "labels.json").read_text(encoding="utf-8") == before
 
 
 def test_label_maps_without_a_legend_get_none(tmp_path: Path) -> None:
     (tmp_path / "ct.nii.gz").touch()
     with pytest.raises(Refusal, match=r"holds \.nii\.gz files without a labels\.json"):
-        write_legend(tmp_path, TWO)
+        write_legend(tmp_path, ORGANS)
     assert not (tmp_path / "labels.json").exists()
 
 
 def test_a_folder_of_other_files_gets_its_legend(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    write_legend(tmp_path, TWO)
-    write_legend(tmp_path / "new/folder", FOUR)
+    write_legend(tmp_path, ORGANS)
     assert (tmp_path / "labels.json").read_text(encoding="utf-8") == TWO
-    assert (tmp_path / "new/folder/labels.json").read_text(encoding="utf-8") == FOUR
 
 
 # --- what cannot be written -------------------------------------------------------------------------------
@@ -126,7 +132,7 @@ def test_an_output_that_is_no_folder_is_told(output: str, tmp_path: Path) -> Non
     (tmp_path / "dangling").symlink_to(tmp_path / "none/of/it")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(Refusal, match=rf"{output}: cannot be written \(.+\)\. Name another folder"):
-        write_legend(tmp_path / output, TWO)
+        make_folder(tmp_path / output)
 
 
 # A file's name has at most 255 bytes; ".partial-" and ".nii.gz" take 16 of them.
@@ -147,13 +153,13 @@ NAMES = {
 def test_a_name_without_room_for_a_result_is_told_before_a_model_runs(
     name: str, organs: tuple[str, ...], fits: bool, tmp_path: Path
 ) -> None:
-    planned = [plan_files(Path(f"{name}.nii.gz"), tmp_path, organs)]
+    planned = [plan_files(Path(f"{name}.nii.gz"), tmp_path, organs, [Format.NIFTI])]
     if not fits:
         with pytest.raises(Refusal, match="its name is too long to name a result after it"):
             check_files(planned)
         return
     check_files(planned)
-    for file in (planned[0].labels, *planned[0].probabilities.values()):
+    for file in (*planned[0].results.values(), *planned[0].probabilities.values()):
         save(file, NOISE, GRID)
 
 
@@ -165,5 +171,5 @@ STEMS = {
 
 @pytest.mark.parametrize(("name", "stem"), STEMS.items(), ids=STEMS)
 def test_a_result_is_called_after_its_image_or_folder(name: str, stem: str, tmp_path: Path) -> None:
-    planned = plan_files(tmp_path / name, tmp_path / "out", ())
-    assert planned.labels == tmp_path / "out" / f"{stem}.nii.gz"
+    planned = plan_files(tmp_path / name, tmp_path / "out", (), [Format.NIFTI])
+    assert planned.results[Format.NIFTI] == tmp_path / "out" / f"{stem}.nii.gz"

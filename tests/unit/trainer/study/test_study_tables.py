@@ -323,7 +323,7 @@ def test_the_page_does_not_deny_misses_that_it_cannot_see() -> None:
 
 def test_names_cannot_break_the_page() -> None:
     results = build(name="default/<script>alert(1)</script>")
-    assert "<script>" not in rendered(results)
+    assert "<script>alert" not in rendered(results)
     svg = charts.box_plot("<b>", {"<i>": [0.1, 0.2]}, "", 1.0)
     assert "<b>" not in svg
     assert "<i>" not in svg
