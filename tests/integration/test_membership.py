@@ -92,13 +92,16 @@ def test_a_nan_update_is_rejected_and_the_next_attempt_closes_the_round(
     poisoned = []
     original = RoundLoop._leaving
 
-    def poison(loop: RoundLoop, latest: Round, attempt: int, control: Control) -> tuple[Path, Spent | None]:
+    def poison(
+        loop: RoundLoop, latest: Round, attempt: int, control: Control
+    ) -> tuple[participate._Blob, Spent | None]:
         blob, spent = original(loop, latest, attempt, control)
         if loop.me.alias == "basel" and latest.round == 0 and attempt == 1:
-            state = codec.open_tensors(blob).read_all()
+            state = codec.open_tensors(blob.path).read_all()
             name = sorted(state)[0]
-            codec.save(blob, {**state, name: np.full_like(state[name], np.nan)})
+            digest = codec.save(blob.path, {**state, name: np.full_like(state[name], np.nan)})
             poisoned.append(name)
+            blob = blob._replace(digest=digest)
         return blob, spent
 
     monkeypatch.setattr(RoundLoop, "_leaving", poison)
