@@ -211,7 +211,7 @@ def status(
         return
     if namespace is None:
         if watch:
-            raise click.UsageError("--watch needs -n: a local run shows itself where it was started.")
+            raise click.UsageError("--watch needs -n NAMESPACE. For a run on this machine use --web.")
         print_status(WorkDir(Path(what)), as_json, console)
         return
     from segviz_operator.cli.cluster_view import (

@@ -19,7 +19,8 @@ def read_documents(path: Path) -> list[Any]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _invalid(path, f"is not UTF-8 (byte {error.start})", "Save it as UTF-8.") from error
+        what = f"is not text in UTF-8 (byte {error.start})"
+        raise _invalid(path, what, "Give a YAML file, saved as UTF-8.") from error
     except OSError as error:
         raise _invalid(
             path, f"cannot be read ({error.strerror})", "Check the name and your rights."
@@ -41,8 +42,12 @@ def _syntax_error(path: Path, text: str, error: yaml.MarkedYAMLError) -> Invalid
     line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return InvalidManifest([Problem(where, "", "a tab indents this line", "YAML indents with spaces.")])
+    what = str(error.problem or error.context)
+    if isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):
+        # They notice a mistake only after it, and speak of tokens.
+        what = f"is not valid YAML, here or just above ({what})"
     note = str(getattr(error, "note", None) or "Check the indentation, the colons and the quotes.")
-    return InvalidManifest([Problem(where, "", f"{error.problem or error.context}", note)])
+    return InvalidManifest([Problem(where, "", what, note)])
 
 
 def _invalid(path: Path, what: str, fix: str) -> InvalidManifest:

@@ -91,7 +91,7 @@ def study(
 def _only(manifests: Manifests, files: tuple[Path, ...]) -> Study:
     listed = ", ".join(map(str, files))
     if not manifests.studies:
-        raise Refusal(f"{listed}: no SegVizStudy found. Add its manifest.")
+        raise Refusal(f"{listed}: no SegVizStudy found. Name the file that holds it, too.")
     if len(manifests.studies) > 1:
         names = ", ".join(each.key for each in manifests.studies)
         raise Refusal(f"{listed}: {len(manifests.studies)} studies found ({names}). Run one at a time.")

@@ -33,7 +33,7 @@ structure_option = click.option(
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not (name and sign and value):
-        raise Refusal(f"{option} {text}: write it as NAME=VALUE.")
+        raise Refusal(f"{option} {text}: write it as NAME=NUMBER, such as liver=1.")
     return name, value
 
 

@@ -135,7 +135,9 @@ def sort_files(paths: Iterable[Path]) -> Sorted:
 def _refuse_lost_slice(path: Path) -> None:
     """A slice at an end of the stack would be missed by nobody."""
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
-        raise BadCase(path, "is not a DICOM file, against its name", "Copy or export it again, or remove it")
+        raise BadCase(
+            path, "is not a DICOM file, although its name says so", "Copy or export it again, or remove it"
+        )
 
 
 def told(what: str, names: Sequence[str]) -> str:

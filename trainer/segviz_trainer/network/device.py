@@ -25,7 +25,8 @@ class Device:
     def settle(self) -> "Device":
         """Make torch compute so, in this whole process."""
         torch.set_num_threads(self.training.threads)
-        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+        # Not use_deterministic_algorithms, which does the same and imports torch's compiler, for seconds.
+        torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
         # A debugging aid of that mode: it fills fresh memory with NaN, a tenth of a step (bench/train.py).
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return self

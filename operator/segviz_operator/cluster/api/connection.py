@@ -21,7 +21,9 @@ def connect(connections: int = 4) -> client.ApiClient:
         else:
             config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
     except ConfigException as error:
-        raise Refusal(f"no cluster: {error} Set KUBECONFIG, as for kubectl.") from error
+        raise Refusal(
+            f"cannot find a cluster: {error} Set KUBECONFIG to a kubeconfig file, as for kubectl."
+        ) from error
     settings.connection_pool_maxsize = connections
     settings.retries = False
     return client.ApiClient(settings)

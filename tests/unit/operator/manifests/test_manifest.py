@@ -68,10 +68,16 @@ MISTAKES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "nothing": ("", ("m.yaml: is empty. Write a SegVizFederation or SegVizSite.",)),
     "only a comment": ("# later\n---\n", ("is empty",)),
     "a list": ("- 1\n", ("is not an object. Start it with apiVersion and kind.",)),
-    "not UTF-8": (b"kind: \xff", ("m.yaml: is not UTF-8 (byte 6). Save it as UTF-8.",)),
+    "not UTF-8": (
+        b"kind: \xff",
+        ("m.yaml: is not text in UTF-8 (byte 6). Give a YAML file, saved as UTF-8.",),
+    ),
     "a control character": ("kind: \x00", ("a character that YAML does not allow (position 6). Remove it.",)),
     "a tab": ("spec:\n\trounds: 3\n", ("m.yaml:2:1: a tab indents this line. YAML indents with spaces.",)),
-    "an open bracket": ("kind: [\n", ("m.yaml:2:1: ", "Check the indentation")),
+    "an open bracket": (
+        "kind: [\n",
+        ("m.yaml:2:1: is not valid YAML, here or just above (", "Check the indentation"),
+    ),
     "a key twice": (SITE + "kind: x\n", ("m.yaml:7:1: the key kind appears twice. Keep one of the two.",)),
     "a key twice, deeper": (
         SITE.replace("liver: [1]", "liver: [1], liver: [2]"),

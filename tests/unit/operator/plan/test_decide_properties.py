@@ -46,63 +46,73 @@ def aliases(most: int = 3) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(THREE), unique=True, max_size=most).map(tuple)
 
 
-@st.composite
-def desires(draw: st.DrawFn) -> Desired:
-    return wanted(
-        *draw(aliases().filter(bool)),
-        paused=draw(aliases(1)),
-        suspend=draw(st.booleans()),
-        participation=draw(st.sampled_from([{"maxNormRatio": 10.0}, {"maxNormRatio": 10.0, "minSites": 1}])),
-        evaluation_sites=draw(st.sampled_from([(), ("btcv",), ("btcv", "flare")])),
-    )
+# Built once: a strategy that is made anew for each example costs more than the example.
+SITES = aliases()
+SOME_SITES = SITES.filter(bool)
+DESIRES = st.builds(
+    lambda sites, **changes: wanted(*sites, **changes),
+    SOME_SITES,
+    paused=aliases(1),
+    suspend=st.booleans(),
+    participation=st.sampled_from([{"maxNormRatio": 10.0}, {"maxNormRatio": 10.0, "minSites": 1}]),
+    evaluation_sites=st.sampled_from([(), ("btcv",), ("btcv", "flare")]),
+)
+CONTROLS = st.none() | st.builds(
+    build_control,
+    st.just(1),
+    SOME_SITES,
+    st.dictionaries(st.sampled_from(THREE), st.just("refused: boom"), max_size=1),
+    suspend=st.booleans(),
+)
+SLOTS = [
+    ("Aggregator", None),
+    ("Export", None),
+    ("Evaluation", "btcv"),
+    *(("Trainer", each) for each in THREE),
+]
+CHOSEN_SLOTS = st.lists(st.sampled_from(SLOTS), unique=True)
+FAILURES = st.integers(0, MAX_FAILURES)
+CODES = st.sampled_from([None, KILLED, *Exit])
+AGES = st.sampled_from([0.0, 7.0, 1000.0])
+FACTS = st.fixed_dictionaries(
+    {
+        "newest_round": st.none() | st.integers(0, 3),
+        "final": st.booleans(),
+        "outcomes": SITES,
+        "exports": st.sampled_from([(), ("base",), ("base", "tuned")]),
+        "externals": st.sampled_from([(), ("btcv",)]),
+        "failures": st.sampled_from([(), (LOST_QUORUM,)]),
+        "milestones": st.dictionaries(st.sampled_from(THREE), st.integers(0, 2)),
+    }
+)
 
 
-@st.composite
-def workloads(draw: st.DrawFn, role: str, site: str | None) -> Workload:
-    failures = draw(st.integers(0, MAX_FAILURES))
-    code = draw(st.sampled_from([None, KILLED, *Exit]))
+def draw_workload(draw: st.DrawFn, role: str, site: str | None) -> Workload:
+    failures, code = draw(FAILURES), draw(CODES)
     if code is None:
         return running(role, site, 1, failures)
-    return ended(role, site, code=code, failures=failures, ago=draw(st.sampled_from([0.0, 7.0, 1000.0])))
+    return ended(role, site, code=code, failures=failures, ago=draw(AGES))
 
 
 @st.composite
 def observations(draw: st.DrawFn) -> Observed:
-    control = draw(
-        st.none()
-        | st.builds(
-            build_control,
-            st.just(1),
-            aliases().filter(bool),
-            st.dictionaries(st.sampled_from(THREE), st.just("refused: boom"), max_size=1),
-            suspend=st.booleans(),
-        )
-    )
+    control = draw(CONTROLS)
     if control is None:
         return Observed()
-    slots = [("Aggregator", None), ("Export", None), ("Evaluation", "btcv")]
-    slots += [("Trainer", alias) for alias in THREE]
-    chosen = draw(st.lists(st.sampled_from(slots), unique=True))
-    return seen(
-        *(draw(workloads(role, site)) for role, site in chosen),
-        control=control,
-        newest_round=draw(st.none() | st.integers(0, 3)),
-        final=draw(st.booleans()),
-        outcomes=draw(aliases()),
-        exports=draw(st.sampled_from([(), ("base",), ("base", "tuned")])),
-        externals=draw(st.sampled_from([(), ("btcv",)])),
-        failures=draw(st.sampled_from([(), (LOST_QUORUM,)])),
-        milestones=draw(st.dictionaries(st.sampled_from(THREE), st.integers(0, 2))),
-    )
+    there = [draw_workload(draw, role, site) for role, site in draw(CHOSEN_SLOTS)]
+    return seen(*there, control=control, **draw(FACTS))
 
 
-@given(desires(), observations())
+OBSERVATIONS = observations()
+
+
+@given(DESIRES, OBSERVATIONS)
 def test_an_applied_plan_leaves_nothing_to_plan(desired: Desired, observed: Observed) -> None:
     after = apply(decide(desired, observed, NOON), observed)
     assert decide(desired, after, NOON) == ()
 
 
-@given(desires(), observations())
+@given(DESIRES, OBSERVATIONS)
 def test_no_plan_creates_what_runs_or_deletes_what_is_not_there(desired: Desired, observed: Observed) -> None:
     there = {(each.role, each.site): each for each in observed.workloads}
     for action in decide(desired, observed, NOON):

@@ -42,7 +42,7 @@ TOLERANCES = {
     "liver=nan": "'nan' is not a length",
     "liver=-1": "'-1' is not a length",
     "lever=5": "--tolerance lever=5: no --organ is named 'lever', only liver",
-    "liver": "--tolerance liver: write it as NAME=VALUE",
+    "liver": "--tolerance liver: write it as NAME=NUMBER",
 }
 
 

@@ -300,5 +300,5 @@ def test_a_slice_that_is_no_longer_dicom_is_refused(tmp_path: Path) -> None:
     """At an end of the stack nobody would miss it."""
     folder = write_single(tmp_path / "series", planes())
     (folder / "IM0005.dcm").write_bytes(b"")
-    with pytest.raises(Refusal, match=r"IM0005\.dcm: is not a DICOM file, against its name"):
+    with pytest.raises(Refusal, match=r"IM0005\.dcm: is not a DICOM file, although its name says so"):
         read(folder)

@@ -14,15 +14,19 @@ from scipy.spatial.transform import Rotation
 from builders.dicom import Plane, write_enhanced, write_single
 from segviz_trainer.dicom.series import series_to_nifti
 
+# Built once: a strategy that is made anew for each example costs more than a draw from it.
+SEEDS, SIDES, ANGLES = st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(-180, 180)
+LENGTHS = st.floats(0.3, 8.0).map(lambda value: round(value, 4))
+RESCALES = st.tuples(st.sampled_from([1.0, 0.5, 2.0, 0.0125, -1.0]), st.sampled_from([0.0, -1024.0, 3.5]))
+
 
 @st.composite
 def series(draw: st.DrawFn) -> tuple[bool, list[Plane]]:
     """Whether it is one file, and its slices in the order in which they are stored."""
-    chance = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    rows, columns, count = (draw(st.integers(2, 6)) for _ in range(3))
-    length = st.floats(0.3, 8.0).map(lambda value: round(value, 4))
-    spacing, gap = (draw(length), draw(length)), draw(length)
-    turned = Rotation.from_euler("xyz", draw(st.tuples(*[st.integers(-180, 180)] * 3)), degrees=True)
+    chance = np.random.default_rng(draw(SEEDS))
+    rows, columns, count = (draw(SIDES) for _ in range(3))
+    spacing, gap = (draw(LENGTHS), draw(LENGTHS)), draw(LENGTHS)
+    turned = Rotation.from_euler("xyz", [draw(ANGLES) for _ in range(3)], degrees=True)
     across, down, normal = turned.as_matrix().T
     origin = chance.uniform(-300, 300, 3)
     allocated = draw(st.sampled_from([8, 16, 32]))
@@ -30,11 +34,10 @@ def series(draw: st.DrawFn) -> tuple[bool, list[Plane]]:
     signed = draw(st.booleans())
     low, high = (-(2 ** (stored - 1)), 2 ** (stored - 1)) if signed else (0, 2**stored)
     varied = draw(st.booleans())
-    rescales = st.tuples(st.sampled_from([1.0, 0.5, 2.0, 0.0125, -1.0]), st.sampled_from([0.0, -1024.0, 3.5]))
-    rescale = draw(rescales)
+    rescale = draw(RESCALES)
     planes = []
     for number in range(count):
-        slope, intercept = draw(rescales) if varied else rescale
+        slope, intercept = draw(RESCALES) if varied else rescale
         planes.append(
             Plane(
                 chance.integers(low, high, (rows, columns)),

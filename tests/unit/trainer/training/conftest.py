@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _settings() -> object:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
+    torch.set_deterministic_debug_mode(before[1])

@@ -1,1 +1,0 @@
-pytest_plugins = ["integration.apiserver", "integration.object_stores", "integration.operator_rig"]

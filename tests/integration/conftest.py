@@ -1,0 +1,10 @@
+"""Real servers, each started when a test first asks for it.
+
+Here and not above `tests/unit`, whose workers would import the clients of all of them for nothing.
+"""
+
+from integration.apiserver import apiserver, controllers, crds
+from integration.object_stores import minio, versitygw
+from integration.operator_rig import rig
+
+__all__ = ["apiserver", "controllers", "crds", "minio", "rig", "versitygw"]
