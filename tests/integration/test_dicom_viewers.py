@@ -104,5 +104,5 @@ def test_plastimatch_finds_the_same_organs(written: Written, tmp_path: Path) -> 
 @dciodvfy
 def test_the_checker_of_the_standard_finds_no_error(written: Written) -> None:
     for file in (written.seg, written.rt):
-        done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, timeout=240)
         assert [line for line in done.stderr.splitlines() if line.startswith("Error")] == []
