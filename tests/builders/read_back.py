@@ -16,7 +16,7 @@ Masks = dict[str, dict[Plane, np.ndarray]]
 
 def segments(path: Path, series: Path) -> Masks:
     """Of a DICOM-SEG: by the source that each frame refers to, whose place the frame's own must be."""
-    dataset, places = pydicom.dcmread(path), _places(series)
+    dataset, lies = pydicom.dcmread(path), places(series)
     names = {each.SegmentNumber: each.SegmentLabel for each in dataset.SegmentSequence}
     found: Masks = {name: {} for name in names.values()}
     frames = np.atleast_3d(dataset.pixel_array) if dataset.NumberOfFrames > 1 else dataset.pixel_array[None]
@@ -25,7 +25,7 @@ def segments(path: Path, series: Path) -> Masks:
         named = group if "SegmentIdentificationSequence" in group else shared
         number = named.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         plane = _plane(group.DerivationImageSequence[0].SourceImageSequence[0])
-        position, orientation, spacing = places[plane]
+        position, orientation, spacing = lies[plane]
         assert np.allclose(group.PlanePositionSequence[0].ImagePositionPatient, position, atol=1e-6)
         turned = shared.PlaneOrientationSequence[0].ImageOrientationPatient
         assert np.allclose(turned, orientation, atol=1e-6)
@@ -37,7 +37,7 @@ def segments(path: Path, series: Path) -> Masks:
 
 def contours(path: Path, series: Path, shape: tuple[int, int]) -> Masks:
     """Of an RT Structure Set: what has its centre inside of an odd number of an image's contours."""
-    dataset, places = pydicom.dcmread(path), _places(series)
+    dataset, lies = pydicom.dcmread(path), places(series)
     names = {each.ROINumber: each.ROIName for each in dataset.StructureSetROISequence}
     found: Masks = {}
     for region in dataset.ROIContourSequence:
@@ -46,7 +46,7 @@ def contours(path: Path, series: Path, shape: tuple[int, int]) -> Masks:
             plane = _plane(contour.ContourImageSequence[0])
             points = np.reshape([float(each) for each in contour.ContourData], (-1, 3))
             assert len(points) == contour.NumberOfContourPoints
-            masks[plane] ^= _inside(_pixels(points, *places[plane]), shape)
+            masks[plane] ^= _inside(_pixels(points, *lies[plane]), shape)
         found[names[region.ReferencedROINumber]] = dict(masks)
     return found
 
@@ -55,7 +55,7 @@ def _plane(reference: Dataset) -> Plane:
     return str(reference.ReferencedSOPInstanceUID), reference.get("ReferencedFrameNumber")
 
 
-def _places(series: Path) -> dict[Plane, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def places(series: Path) -> dict[Plane, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Position, orientation and spacing of each image."""
     found = {}
     for file in series.iterdir():
