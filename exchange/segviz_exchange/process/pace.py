@@ -26,10 +26,11 @@ class Pace:
 
         Args:
             waited: seconds since something happened.
-            look: seconds that the last look took. Where the store is slow, most of the time is still pause.
+            look: seconds that the last look took. Where the store is slow, most of the time is still pause,
+                as far as `most_seconds` allows.
             due: seconds until the clock alone changes what is to be done; a look comes right after that.
         """
-        wanted = max(self.least_seconds, self.share * waited)
-        # Whoever asks for a short interval gets it; a slow store is spared even then.
-        seconds = max(min(wanted, self.most_seconds), _PAUSES_PER_LOOK * look)
+        wanted = max(self.least_seconds, self.share * waited, _PAUSES_PER_LOOK * look)
+        # A look may have taken minutes because the store was away: that is no reason to wait for longer.
+        seconds = min(wanted, self.most_seconds)
         return seconds if due is None or due <= 0.0 else min(seconds, due)
