@@ -211,7 +211,7 @@ def test_a_missing_secret_is_named(rig: Rig):
     accepted = rig.until_condition("Accepted", status="False")
     assert (accepted["reason"], accepted["message"]) == (
         "SecretNotFound",
-        f"Secret {rig.tag}/bucket does not exist. Create it",
+        f"Secret {rig.tag}/bucket does not exist. Create it, or correct the name in the manifest",
     )
 
 

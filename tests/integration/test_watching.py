@@ -116,6 +116,8 @@ def test_no_rule_asks_for_what_there_is_not_and_none_fires(
         "segviz_credentials_expiration_timestamp_seconds",
         "segviz_credentials_lifetime_seconds",
         "segviz_federation_failure",
+        "segviz_operator_watching",
+        "segviz_workload_stuck",
     )
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
     missing = {}
