@@ -197,10 +197,16 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # Rules across fields.
     "FedProx without mu": federation(
-        {"spec.algorithm.name": "FedProx"}, "spec.algorithm.proximalMu", "FedProx", "give it (0.01"
+        {"spec.algorithm.name": "FedProx"},
+        "spec.algorithm.proximalMu",
+        "FedProx needs proximalMu (0.01",
+        "Add it",
     ),
     "TrimmedMean without a fraction": federation(
-        {"spec.algorithm.name": "TrimmedMean"}, "spec.algorithm.trimFraction", "TrimmedMean", "give it (0.2"
+        {"spec.algorithm.name": "TrimmedMean"},
+        "spec.algorithm.trimFraction",
+        "TrimmedMean needs trimFraction (0.2",
+        "Add it",
     ),
     "a fraction without TrimmedMean": federation(
         {"spec.algorithm.trimFraction": 0.2}, "spec.algorithm.trimFraction", "TrimmedMean", "leave it out"
@@ -245,17 +251,17 @@ MISTAKES: dict[str, Mistake] = {
         "Leave it out",
     ),
     "mu without FedProx": federation(
-        {"spec.algorithm.proximalMu": 0.1}, "spec.algorithm.proximalMu", "0.1: proximalMu", "leave it out"
+        {"spec.algorithm.proximalMu": 0.1}, "spec.algorithm.proximalMu", "0.1: FedProx needs", "leave it out"
     ),
     "Window without a window": federation(
         {"spec.preprocessing.intensity": {"method": "Window"}},
         "spec.preprocessing.intensity.window",
-        "With Window give it",
+        "method Window needs window",
     ),
     "a window without Window": federation(
         {"spec.preprocessing.intensity": {"method": "ZScore", "window": [0, 1]}},
         "spec.preprocessing.intensity.window",
-        "with ZScore leave it out",
+        "ZScore takes none",
     ),
     "a window upside down": federation(
         {"spec.preprocessing.intensity": {"method": "Window", "window": [304, -200]}},
