@@ -194,7 +194,7 @@ def shapes_of_the_model() -> dict[str, list[int]]:
 
 @contextmanager
 def minio(folder: Path) -> Iterator[str]:
-    from build import tool_path  # type: ignore[import-not-found]
+    from build import tool_path
     from minio import Minio
     from urllib3.exceptions import HTTPError
 

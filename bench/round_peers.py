@@ -7,7 +7,6 @@ Each site sends back the arrays that it got; FedAvg merges them. Prints the seco
 
 import argparse
 import json
-import sys
 import time
 from importlib.metadata import version
 from itertools import pairwise
@@ -108,4 +107,4 @@ def _differences(times: list[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
