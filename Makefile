@@ -65,7 +65,7 @@ hippocampus: .venv/installed ## Compare the methods on real images (DATA=folder 
 .PHONY: unit
 unit: export OMP_NUM_THREADS := 1  # a worker for each core
 unit: .venv/installed ## Run the unit tests alone (no servers), with their coverage
-	$(RUN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit
+	$(RUN)/pytest -n 2 --dist loadfile --hypothesis-profile=quick --cov --cov-report=term:skip-covered tests/unit
 
 .PHONY: mutants
 mutants: .venv/installed ## Count which small faults of the pure core its tests see (ONLY=end of a module, such as closing)

@@ -61,8 +61,8 @@ def fetch(what: str, namespace: str | None, output: Path, store: str | None, wit
     """
     if find_spec("torch") is None:
         raise Refusal(
-            "segviz fetch: torch, which writes the bundle, is not installed. Run: pip install "
-            "'segviz[operator,trainer]'"
+            "segviz fetch: torch, which writes the bundle, is not installed. Install SegViz with the extras "
+            "[operator,trainer], as docs/how-to/install.md tells."
         )
     if namespace is None:
         if store is not None:

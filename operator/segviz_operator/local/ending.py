@@ -42,5 +42,6 @@ def print_end(exit_: RunExit, workdir: WorkDir, console: Console) -> bool:
         for file in (workdir.report_json, workdir.report_csv):
             console.print(f"  report {file}", soft_wrap=True, highlight=False)
     if exit_ is RunExit.FAILED:
-        console.print(f"Logs: {workdir.logs}", markup=False, highlight=False, soft_wrap=True)
+        said = f"Logs: {workdir.logs}. The end of trainer-SITE.log says why a site was left out."
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     return report is not None

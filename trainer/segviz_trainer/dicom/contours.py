@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from segviz_trainer.dicom.polygons import crossing, inside
 from segviz_trainer.dicom.stack import Stack
-from segviz_trainer.dicom.structures import Structure, code_of, number_of
+from segviz_trainer.dicom.structures import Structure, code_of, number_of, qualifiers
 from segviz_trainer.process.errors import BadCase
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -70,8 +70,8 @@ class Contours:
 
     @cached_property
     def structures(self) -> tuple[Structure, ...]:
-        codes = {
-            self._number(each, "ReferencedROINumber"): code_of(each.get("RTROIIdentificationCodeSequence"))
+        identified = {
+            self._number(each, "ReferencedROINumber"): each.get("RTROIIdentificationCodeSequence") or ()
             for each in self.dataset.get("RTROIObservationsSequence") or ()
         }
         found = tuple(
@@ -79,9 +79,9 @@ class Contours:
                 self.path,
                 number := self._number(each, "ROINumber"),
                 str(each.get("ROIName") or "").strip(),
-                codes.get(number),
-                (),
-                is_drawn=bool(self._contours.get(number)),
+                code_of(identified.get(number)),
+                qualifiers(identified.get(number, ())),
+                is_drawn=bool(self._contours(number)),
             )
             for each in self.dataset.get("StructureSetROISequence") or ()
         )
@@ -94,12 +94,24 @@ class Contours:
         return number_of(self.path, item, keyword)
 
     @cached_property
-    def _contours(self) -> dict[int, list[Dataset]]:
-        """By ROINumber."""
-        contours: dict[int, list[Dataset]] = defaultdict(list)
+    def _regions(self) -> dict[int, list[Dataset]]:
+        """The items of ROIContourSequence by ROINumber."""
+        regions: dict[int, list[Dataset]] = defaultdict(list)
         for each in self.dataset.get("ROIContourSequence") or ():
-            contours[self._number(each, "ReferencedROINumber")] += list(each.get("ContourSequence") or ())
-        return contours
+            regions[self._number(each, "ReferencedROINumber")].append(each)
+        return regions
+
+    def _contours(self, number: int) -> list[Dataset]:
+        return [
+            contour
+            for region in self._regions.get(number, ())
+            for contour in region.get("ContourSequence") or ()
+        ]
+
+    def _is_of_voxels(self, structure: Structure) -> bool:
+        """Whether the file says that it was made of a mask, whose slices without a contour are empty."""
+        regions = self._regions.get(structure.number, ())
+        return bool(regions) and all(each.get("SourcePixelPlanesCharacteristicsSequence") for each in regions)
 
     def mask(self, structure: Structure, stack: Stack) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
         """See `Drawing`."""
@@ -170,7 +182,7 @@ class Contours:
 
     def _outlines(self, structure: Structure) -> Iterator[NDArray[np.float64]]:
         """(N, 3) of millimetres in DICOM's LPS+."""
-        for each in self._contours.get(structure.number, ()):
+        for each in self._contours(structure.number):
             kind = each.get("ContourGeometricType")
             if kind not in _CLOSED:
                 raise BadCase(
@@ -220,12 +232,12 @@ class Contours:
         """How many runs of slices without a contour there are between the first and the last.
 
         Raises:
-            BadCase: the structure lies on both sides of one, so it was not drawn there.
+            BadCase: the structure lies on both sides of one, so a person did not draw it there.
         """
-        gaps = 0
+        gaps, is_by_hand = 0, not self._is_of_voxels(structure)
         for before, behind in pairwise(drawn):
             gaps += behind - before > 1
-            if behind - before > 1 and (mask[:, :, before] & mask[:, :, behind]).any():
+            if is_by_hand and behind - before > 1 and (mask[:, :, before] & mask[:, :, behind]).any():
                 raise BadCase(
                     self.path,
                     f"has no contour of {structure.name} in {behind - before - 1} slices between the slices "

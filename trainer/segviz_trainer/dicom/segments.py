@@ -18,7 +18,7 @@ from pydicom.uid import UID
 
 from segviz_trainer.dicom.slices import Slice, places_of
 from segviz_trainer.dicom.stack import Stack
-from segviz_trainer.dicom.structures import Structure, code_of, number_of
+from segviz_trainer.dicom.structures import Structure, code_of, number_of, qualifiers
 from segviz_trainer.process.errors import BadCase
 
 _BINARY, _FRACTIONAL, _LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
@@ -55,7 +55,10 @@ class Segments:
                 number := number_of(self.path, each, "SegmentNumber"),
                 str(each.get("SegmentLabel") or "").strip(),
                 code_of(each.get("SegmentedPropertyTypeCodeSequence")),
-                _qualifiers(each),
+                qualifiers(
+                    each.get("SegmentedPropertyTypeCodeSequence") or (),
+                    each.get("AnatomicRegionSequence") or (),
+                ),
                 # Which voxels a label map has is known once it is decoded.
                 is_drawn=self._kind == _LABEL_MAP or number in self._segments_of_frames,
             )
@@ -193,14 +196,3 @@ class Segments:
 
 def _grid(plane: Slice) -> str:
     return f"{plane.columns} x {plane.rows} voxels of {plane.spacing[1]:g} x {plane.spacing[0]:g} mm"
-
-
-def _qualifiers(segment: Dataset) -> tuple[str, ...]:
-    """Of the type itself, or of the region it lies in."""
-    found = []
-    for item in segment.get("SegmentedPropertyTypeCodeSequence") or ():
-        found += list(item.get("SegmentedPropertyTypeModifierCodeSequence") or ())
-    for item in segment.get("AnatomicRegionSequence") or ():
-        found += [item, *(item.get("AnatomicRegionModifierSequence") or ())]
-    codes = (code_of([each]) for each in found)
-    return tuple(sorted(f"{code.scheme_designator}:{code.value}" for code in codes if code))

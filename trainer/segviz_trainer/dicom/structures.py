@@ -91,6 +91,17 @@ def code_of(sequence: Sequence[Dataset] | None) -> Code | None:
     return Code(str(value), str(item.get("CodingSchemeDesignator") or ""), "") if value else None
 
 
+def qualifiers(types: Sequence[Dataset], regions: Sequence[Dataset] = ()) -> tuple[str, ...]:
+    """Of items of a code sequence: their modifiers, such as a side, and the regions that they lie in."""
+    found: list[Dataset] = []
+    for item in types:
+        found += item.get("SegmentedPropertyTypeModifierCodeSequence") or ()
+    for item in regions:
+        found += [item, *(item.get("AnatomicRegionModifierSequence") or ())]
+    codes = (code_of([each]) for each in found)
+    return tuple(sorted(f"{code.scheme_designator}:{code.value}" for code in codes if code))
+
+
 def every(structures: Sequence[Structure]) -> dict[str, tuple[Structure, ...]]:
     """Each drawn structure as an organ by itself, for looking at data of which nothing is known."""
     drawn = sorted((each for each in structures if each.is_drawn), key=lambda each: each.name)

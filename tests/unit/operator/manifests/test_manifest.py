@@ -237,7 +237,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings().max_examples // 2)
 @given(document=st.dictionaries(TEXT, PLAIN, min_size=1))
 def test_json_is_read_as_it_is(tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]):
     path = _write(tmp_path_factory.getbasetemp(), json.dumps(document, ensure_ascii=False), "any.yaml")

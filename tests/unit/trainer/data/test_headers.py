@@ -181,7 +181,9 @@ def _edited(edits: list[tuple[int, bytes]]) -> bytes:
 
 
 @given(raw=st.one_of(MARKED, EDITED), gzipped=st.booleans())
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples * 4, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_bytes_give_a_volume_or_a_refusal(raw: bytes, gzipped: bool, tmp_path: Path) -> None:
     path = written(tmp_path, gzip.compress(raw, 1) if gzipped else raw, f"fuzz.nii{'.gz' * gzipped}")
     # Anything but BadCase fails the test.

@@ -53,7 +53,7 @@ def test_contours_on_the_sides_of_voxels_give_the_same_voxels(series):
     assert odd == ()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=settings().max_examples // 8)
 @given(some.data())
 def test_any_blocks_in_any_orientation_and_order_come_back(tmp_path_factory, data):
     chance = np.random.default_rng(data.draw(some.integers(0, 2**32)))

@@ -78,7 +78,7 @@ def independently(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(places), np.concatenate(values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2)
 @given(made=series())
 def test_every_voxel_has_the_place_and_value_of_its_headers(made: tuple[bool, list[Plane]]) -> None:
     one_file, planes = made

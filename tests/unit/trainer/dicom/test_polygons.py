@@ -60,7 +60,7 @@ def test_areas_with_a_common_border_through_centres_share_its_pixels_out():
     assert (one | other).sum() == one.sum() + other.sum() == 24
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(arrays(bool, some.tuples(some.integers(1, 9), some.integers(1, 9))))
 def test_outlines_along_the_sides_of_pixels_give_the_same_pixels(mask):
     assert (inside(outlines(mask), *mask.shape) == mask).all()

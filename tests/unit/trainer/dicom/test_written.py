@@ -126,6 +126,25 @@ def test_segviz_reads_its_own(written: str, tmp_path: Path) -> None:
             assert np.array_equal(mask, labels == number), structure.name
 
 
+def test_segviz_reads_its_own_contours_of_an_organ_with_empty_slices_inside(tmp_path: Path) -> None:
+    labels = np.zeros((COLUMNS, ROWS, SLICES), np.uint8)
+    labels[1:4, 2:6, [0, 1, 4]] = 2
+    series = write_single(tmp_path / "series", scanned(LIES["axial"]))
+    _, rt = both(series, labels, {"liver": 2})
+    drawing = Contours(rt, pydicom.dcmread(rt))
+    mask, odd = drawing.mask(drawing.structures[0], read_stack(series, find_series(series).files, 64))
+    assert np.array_equal(mask, labels == 2)
+    assert odd == ("liver: lies in 2 parts with slices between them",)
+
+
+def test_the_side_of_an_organ_is_read_back(written: str, tmp_path: Path) -> None:
+    series = WRITERS[written](tmp_path / "series", scanned(LIES["axial"]))
+    seg, rt = both(series, labelled())
+    for drawing in (Segments(seg, pydicom.dcmread(seg)), Contours(rt, pydicom.dcmread(rt))):
+        sides = {each.name: each.qualifiers for each in drawing.structures}
+        assert (sides["liver"], sides["kidney_left"]) == ((), ("SCT:7771000",))
+
+
 def test_headers_that_differ_in_the_last_digit_still_make_one_segmentation(tmp_path: Path) -> None:
     """As scanners round them; highdicom by itself asks for equal ones."""
     given, labels = scanned(LIES["oblique"]), labelled()

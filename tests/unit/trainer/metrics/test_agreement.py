@@ -77,7 +77,7 @@ def pairs(draw: st.DrawFn) -> tuple[Mask, Mask]:
     return masks[0], masks[1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings().max_examples * 2)
 @given(pairs(), SPACINGS, TOLERANCES)
 def test_any_two_masks_score_what_the_definition_says(
     masks: tuple[Mask, Mask], spacing: tuple[float, ...], tolerance: float
@@ -97,7 +97,6 @@ def carved() -> tuple[Mask, Mask]:
     return prediction, truth
 
 
-@settings(max_examples=100, deadline=None)
 @given(pairs(), SPACINGS, TOLERANCES)
 @example(carved(), (0.6, 0.6, 0.6), 0.0)
 def test_any_two_masks_score_what_monai_says(
@@ -194,13 +193,11 @@ def test_swapping_prediction_and_truth_changes_nothing_else() -> None:
     assert agreement(prediction, truth, SPACING, 2.0) == agreement(truth, prediction, SPACING, 2.0)
 
 
-@settings(max_examples=100, deadline=None)
 @given(arrays(bool, SIDES, fill=st.booleans()))
 def test_the_surface_is_what_has_a_neighbour_outside(mask: Mask) -> None:
     assert list(map(tuple, np.argwhere(surface(mask)).tolist())) == slow_surface(mask)
 
 
-@settings(max_examples=100, deadline=None)
 @given(arrays(bool, SIDES, fill=st.booleans()))
 def test_the_bounding_box_is_the_smallest(mask: Mask) -> None:
     box, set_voxels = bounding_box(mask), np.argwhere(mask)

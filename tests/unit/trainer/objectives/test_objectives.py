@@ -151,7 +151,7 @@ def test_with_all_organs_annotated_marginal_is_dice_and_cross_entropy() -> None:
 SHARES = st.lists(st.floats(0.001, 1.0), min_size=4, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(before=SHARES, after=SHARES, seed=st.integers(0, 100))
 def test_probability_moved_among_background_and_unannotated_organs_changes_nothing(
     before: list[float], after: list[float], seed: int

@@ -15,7 +15,7 @@ def test_the_paths_of_a_small_mask() -> None:
     assert outline(mask) == "M1 0h2M1 1h1M2 2h1M1 0v1M2 1v1M3 0v2"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 3)
 @given(arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))))
 def test_an_area_covers_each_voxel_of_its_mask_once(mask: np.ndarray) -> None:
     covered = np.zeros(mask.shape, int)
