@@ -16,9 +16,9 @@ from segviz_exchange.contract.closing import (
     close_round,
     expected_sites,
 )
-from segviz_exchange.contract.ledger import InvalidRecord, numbered, read
+from segviz_exchange.contract.ledger import InvalidRecord, as_rejection, numbered, read
 from segviz_exchange.contract.records import Closing, Rejection, Update
-from segviz_exchange.stores.store import Entry, Store
+from segviz_exchange.stores.store import Entry, NotFound, Store
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Collector:
         rejections: list[Rejection] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             if attempt in rejected:
-                rejections.append(ledger.read(rejected[attempt].key, Rejection))
+                rejections.append(ledger.rejection(rejected[attempt].key))
             elif attempt not in entries:
                 break
             else:
@@ -71,7 +71,7 @@ class Collector:
             return self._accepted[entry.key]
         try:
             update = read(self._store, entry.key, Update)
-        except InvalidRecord as error:
+        except (InvalidRecord, NotFound) as error:
             return Fault(reasons.INVALID_RECORD, str(error))
         # Listed now, once an update: the step's listing may be older than what the update was made with.
         leases = numbered(self._store, keys.leases(site))
@@ -103,8 +103,11 @@ class Collector:
         log.warning(
             "round %d: rejected %s's attempt %d: %s: %s", round_, site, attempt, fault.reason, fault.message
         )
-        rejection = Rejection(site, round_, attempt, fault.reason, fault.message)
-        return self._observer.ledger.commit(keys.rejection(site, round_, attempt), rejection)
+        key, ledger = keys.rejection(site, round_, attempt), self._observer.ledger
+        try:
+            return ledger.commit(key, Rejection(site, round_, attempt, fault.reason, fault.message))
+        except InvalidRecord as error:
+            return as_rejection(key, error)  # one was there already
 
     def _compare_schemas(self, first: Update, sites: dict[str, SiteRecords], situation: Situation) -> None:
         """Round 0: the first participant by alias says what a model is."""

@@ -18,7 +18,8 @@ from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, InvalidTenso
 from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Control, Update
 from segviz_exchange.contract.sharing import PARAMETER, SHARED_HEAD
-from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store
+from segviz_exchange.process.words import plain
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Fault:
     reason: str
     """One of `reasons`."""
     message: str
+    """May quote names that a site chose: it is cut here, before it goes into a record or a log."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", plain(self.message))
 
 
 class Reference(Protocol):
@@ -106,6 +111,11 @@ def fetch(candidate: Candidate, store: Store, scratch: Scratch) -> Delivered | F
         return Fault(reasons.BLOB_CORRUPT, str(error))
     except InvalidTensors as error:
         return Fault(reasons.INVALID_TENSORS, str(error))
+    except StoreError as error:
+        # Neither away nor forbidden: such as encrypted with a key that only its writer has.
+        if type(error) is not StoreError:
+            raise
+        return Fault(reasons.BLOB_CORRUPT, f"{candidate.key}: cannot be read: {error}")
 
 
 def check_record(candidate: Candidate) -> Fault | None:
@@ -193,7 +203,8 @@ def check_dtypes(delivered: Delivered) -> Fault | None:
 
 
 def check_values(delivered: Delivered) -> Fault | None:
-    """Finite, and not too large, in one pass over the bytes."""
+    """Finite, and not too far from the previous global model. Other updates of the round do not count, or
+    the verdict would depend on who comes first."""
     reference = delivered.candidate.reference
     ours = theirs = 0.0
     for name, group in delivered.expected.groups.items():

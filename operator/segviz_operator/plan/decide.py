@@ -58,8 +58,12 @@ class Observed:
     newest_round: int | None = None
     final: bool = False
     outcomes: frozenset[str] = frozenset()
+    refused_outcomes: Mapping[str, str] = field(default_factory=dict)
+    """Why what lies in place of a site's outcome is none, by alias. It can write no other."""
     exports: frozenset[str] = frozenset()
     externals: frozenset[str] = frozenset()
+    refused_externals: frozenset[str] = frozenset()
+    """The same of external scores: nobody waits for these any more."""
     failures: tuple[Failure, ...] = ()
     milestones: Mapping[str, int] = field(default_factory=dict)
     """Epochs each site has come to, by alias; it grows with every sign of progress."""
@@ -158,7 +162,8 @@ def missing_exports(control: Control, observed: Observed) -> tuple[str, ...]:
 
 def missing_externals(control: Control, observed: Observed) -> tuple[str, ...]:
     wanted = sorted(member.alias for member in control.spec.evaluation.sites)
-    return tuple(alias for alias in wanted if alias not in observed.externals)
+    done = observed.externals | observed.refused_externals
+    return tuple(alias for alias in wanted if alias not in done)
 
 
 def failure_of(control: Control, observed: Observed) -> str | None:
@@ -218,6 +223,8 @@ def describe_end(workload: Workload) -> str:
 
 
 def _exclusion(alias: str, observed: Observed) -> str | None:
+    if observed.final and alias in observed.refused_outcomes:
+        return f"refused: {observed.refused_outcomes[alias]}"
     trainer = observed.workload(WorkloadRole.TRAINER, alias)
     return None if trainer is None or alias in observed.outcomes else given_up(trainer, observed)
 

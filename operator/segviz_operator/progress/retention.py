@@ -14,7 +14,7 @@ from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Round
 from segviz_exchange.stores.store import Entry, Store
 from segviz_operator.progress.dice import best_so_far
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 MAX_DELETES = 100
 """In one turn, so that none takes long. What is left goes in the next ones."""

@@ -41,7 +41,7 @@ from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, WriteCon
 from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.plan.workload import Workload, role_at
 from segviz_operator.progress import retention
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus, build_status
 from segviz_operator.watch.samples import Watched
 
