@@ -3,8 +3,9 @@
 import logging
 
 from segviz_aggregator import reasons
+from segviz_aggregator.agreement import Offer, agree, difference
 from segviz_aggregator.models import GlobalModels
-from segviz_aggregator.schema import Schema, read_schema
+from segviz_aggregator.schema import read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.situation import Observer, Situation
 from segviz_aggregator.verify import Candidate, Fault, verify
@@ -17,7 +18,7 @@ from segviz_exchange.contract.closing import (
     expected_sites,
 )
 from segviz_exchange.contract.ledger import InvalidRecord, as_rejection, numbered, read
-from segviz_exchange.contract.records import Closing, Rejection, Update
+from segviz_exchange.contract.records import Closing, Control, Rejection, Update
 from segviz_exchange.stores.store import Entry, NotFound, Store
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,10 @@ class Collector:
         records = RoundRecords(
             situation.round, situation.joined, sites, situation.opened, situation.suspended
         )
-        if situation.round == 0 and (first := _first_participant(records, situation)):
-            self._compare_schemas(first, sites, situation)
+        if situation.round == 0 and isinstance(
+            close_round(situation.control, records, situation.now), Closing
+        ):
+            self._agree(sites, situation)
         return records
 
     def _site(self, site: str, situation: Situation) -> SiteRecords:
@@ -109,38 +112,30 @@ class Collector:
         except InvalidRecord as error:
             return as_rejection(key, error)  # one was there already
 
-    def _compare_schemas(self, first: Update, sites: dict[str, SiteRecords], situation: Situation) -> None:
-        """Round 0: the first participant by alias says what a model is."""
-        schema = self._schema(first).extended(situation.control)
-        for alias, records in sites.items():
-            update = records.accepted
-            if update is None or update is first:
+    def _agree(self, sites: dict[str, SiteRecords], situation: Situation) -> None:
+        """Round 0: reject what is not the model that most sites offer."""
+        updates = {alias: records.accepted for alias, records in sites.items() if records.accepted}
+        offers = [self.offer(each.site, each.blob, situation.control) for each in updates.values()]
+        agreement = agree(offers)
+        chosen, named = agreement.chosen, ", ".join(agreement.agreeing)
+        for offer in offers:
+            if offer.site in agreement.agreeing:
                 continue
-            if update.blob not in {first.blob, *self._warned}:
-                log.warning(
-                    "round 0: %s starts from different values than %s; %s's are used",
-                    alias,
-                    first.site,
-                    first.site,
-                )
-                self._warned.add(update.blob)
-            difference = self._schema(update).extended(situation.control).difference(schema)
-            if difference is None:
-                continue
-            message = f"{difference}, in {first.site}'s model. Run one version of SegViz at all sites."
-            fault = Fault(reasons.SCHEMA_DIFFERS, message)
-            rejection = self._reject(alias, 0, update.attempt, fault)
-            sites[alias] = SiteRecords(None, (*records.rejections, rejection))
+            fault = None
+            if schema := offer.schema.difference(chosen.schema):
+                message = f"{schema}, in the model of {named}. Run one version of SegViz at all sites."
+                fault = Fault(reasons.SCHEMA_DIFFERS, message)
+            elif (values := difference(offer, chosen)) and agreement.decided:
+                message = f"{values} from the start model of {named}. Run one build of torch at all sites."
+                fault = Fault(reasons.START_DIFFERS, message)
+            elif offer.digest not in self._warned:
+                log.warning("round 0: %s starts from other values than %s: %s", offer.site, named, values)
+                self._warned.add(offer.digest)
+            if fault is not None:
+                rejection = self._reject(offer.site, 0, updates[offer.site].attempt, fault)
+                sites[offer.site] = SiteRecords(None, (*sites[offer.site].rejections, rejection))
 
-    def _schema(self, update: Update) -> Schema:
-        key = keys.site_blob(update.site, update.blob)
-        return read_schema(self._scratch.fetch(self._store, key, update.blob, update.size_bytes))
-
-
-def _first_participant(records: RoundRecords, situation: Situation) -> Update | None:
-    """The update that round 0 starts from; none while a site before it can still deliver."""
-    standing = [site.accepted for site in records.sites.values() if not site.refused]
-    if standing and standing[0]:
-        return standing[0]
-    closes = isinstance(close_round(situation.control, records, situation.now), Closing)
-    return next((update for update in standing if update), None) if closes else None
+    def offer(self, site: str, digest: str, control: Control) -> Offer:
+        """A start model. Raises NotFound, Corrupt or InvalidTensors."""
+        file = self._scratch.fetch(self._store, keys.site_blob(site, digest), digest)
+        return Offer(site, digest, file, read_schema(file).extended(control))
