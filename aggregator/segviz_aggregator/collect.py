@@ -10,6 +10,7 @@ from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.situation import Observer, Situation
 from segviz_aggregator.verify import Candidate, Fault, verify
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.closing import (
     MAX_ATTEMPTS,
     RoundRecords,
@@ -34,6 +35,9 @@ class Collector:
         self._models = models
         self._accepted: dict[str, Update] = {}
         """By key."""
+        self._weights: dict[str, int] = {}
+        """By alias, of a site's first round, among those that are searched."""
+        self._searched = 0
         self._warned: set[str] = set()
         """Digests of round 0 that differ in values alone."""
 
@@ -41,7 +45,12 @@ class Collector:
         expected = expected_sites(situation.control, situation.joined)
         sites = {alias: self._site(alias, situation) for alias in expected}
         records = RoundRecords(
-            situation.round, situation.joined, sites, situation.opened, situation.suspended
+            situation.round,
+            situation.joined,
+            sites,
+            situation.opened,
+            situation.suspended,
+            self._admitted(situation),
         )
         if situation.round == 0 and isinstance(
             close_round(situation.control, records, situation.now), Closing
@@ -111,6 +120,18 @@ class Collector:
             return ledger.commit(key, Rejection(site, round_, attempt, fault.reason, fault.message))
         except InvalidRecord as error:
             return as_rejection(key, error)  # one was there already
+
+    def _admitted(self, situation: Situation) -> dict[str, int]:
+        """What the sites weighed in their first rounds, where claims count."""
+        if situation.control.spec.algorithm.weights is not Weights.CASES:
+            return {}
+        ledger = self._observer.ledger
+        for round_ in range(self._searched, situation.round):
+            closing = ledger.find(keys.closing(round_), Closing)
+            for participant in closing.participants if closing else ():
+                self._weights.setdefault(participant.site, participant.weight)
+        self._searched = situation.round
+        return self._weights
 
     def _agree(self, sites: dict[str, SiteRecords], situation: Situation) -> None:
         """Round 0: reject what is not the model that most sites offer."""

@@ -61,6 +61,8 @@ class Observed:
     refused_outcomes: Mapping[str, str] = field(default_factory=dict)
     """Why what lies in place of a site's outcome is none, by alias. It can write no other."""
     exports: frozenset[str] = frozenset()
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """How often each site was left out by a control since it is a member, by alias."""
     externals: frozenset[str] = frozenset()
     refused_externals: frozenset[str] = frozenset()
     """The same of external scores: nobody waits for these any more."""
@@ -129,7 +131,7 @@ def next_control(desired: Desired, observed: Observed) -> Control:
     """The control that says what people want: the newest one, if it says so already."""
     newest = observed.control
     members = {
-        alias: Member(tuple(sorted(organs)), _exclusion(alias, observed))
+        alias: Member(tuple(sorted(organs)), _exclusion(alias, observed, newest))
         for alias, organs in sorted(desired.organs.items())
         # Whoever joins after the final model is too late for it.
         if not (observed.final and newest is not None and alias not in newest.members)
@@ -222,11 +224,23 @@ def describe_end(workload: Workload) -> str:
     return f"{how}: {workload.message}" if workload.message else how
 
 
-def _exclusion(alias: str, observed: Observed) -> str | None:
+def _exclusion(alias: str, observed: Observed, newest: Control | None) -> str | None:
+    """Why a site is left out. Its words are those of the moment when it was: new ones make no new control."""
+    said = newest.members[alias].excluded if newest and alias in newest.members else None
+    reason = _fault(alias, observed)
+    return reason and (said or reason)
+
+
+def _fault(alias: str, observed: Observed) -> str | None:
     if observed.final and alias in observed.refused_outcomes:
         return f"refused: {observed.refused_outcomes[alias]}"
     trainer = observed.workload(WorkloadRole.TRAINER, alias)
-    return None if trainer is None or alias in observed.outcomes else given_up(trainer, observed)
+    if trainer is None or alias in observed.outcomes:
+        return None
+    if trainer.remote and (times := observed.refusals.get(alias, 0)) >= MAX_FAILURES:
+        # Each coming and going is a control, and a site outside comes and goes by a heartbeat alone.
+        return f"refused {times} times. Take the site out of spec.sites and in again for another try"
+    return given_up(trainer, observed)
 
 
 def _has_left(workload: Workload, control: Control) -> bool:

@@ -1,6 +1,6 @@
 """A federation's records as typed facts: what one look at its prefix has found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,6 +90,9 @@ class FederationRecords:
     joined: frozenset[str] = frozenset()
     """Sites that were active when the newest round closed, and so may be in the open one."""
 
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """How often each site was left out by a control since it is a member, by alias."""
+
     @property
     def carriers(self) -> frozenset[str]:
         """Members by whom the open round can close; where all of them were given up, they nevertheless.
@@ -113,6 +116,7 @@ class FederationRecords:
             final=self.final is not None,
             outcomes=frozenset(alias for alias, site in self.sites.items() if site.outcome),
             refused_outcomes=self._refused(keys.outcome),
+            refusals=self.refusals,
             refused_externals=frozenset(self._refused(keys.external_scores)),
             exports=frozenset(self.exports),
             externals=frozenset(alias for alias, site in self.sites.items() if site.external),

@@ -5,7 +5,8 @@ are read again.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -53,6 +54,17 @@ def _numbered_keys(listed: Iterable[str], prefix: str) -> dict[int, str]:
     """Keys by number, ascending. What somebody else left there (an editor's backup) is none of ours."""
     found = {keys.number_below(prefix, key): key for key in listed if key.startswith(prefix)}
     return {number: found[number] for number in sorted(each for each in found if each is not None)}
+
+
+def _refusals(controls: Iterable[Control]) -> dict[str, int]:
+    """How often each site was left out since it is a member, by alias; the controls in their order."""
+    times: dict[str, int] = {}
+    out: set[str] = set()
+    for control in controls:
+        left = {alias for alias, member in control.members.items() if member.excluded is not None}
+        times = {alias: times.get(alias, 0) + (alias in left - out) for alias in control.members}
+        out = left
+    return times
 
 
 def _told(record: Record) -> Record:
@@ -139,7 +151,15 @@ class Observer:
                 number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
             },
             joined=self._joined(listed, found_rounds),
+            refusals=_refusals(self._controls(listed, controls.values())),
         )
+
+    def _controls(self, listed: dict[str, Entry], among: Iterable[str]) -> Iterator[Control]:
+        """Those of this version, in their order; one of an earlier version need not be readable any more."""
+        for key in among:
+            with suppress(InvalidRecord):
+                if control := self._record(listed, key, Control):
+                    yield control
 
     def _joined(self, listed: dict[str, Entry], rounds: dict[int, Round]) -> frozenset[str]:
         newest = rounds.get(max(rounds, default=0))
