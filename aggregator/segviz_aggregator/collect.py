@@ -20,7 +20,7 @@ from segviz_exchange.contract.closing import (
 )
 from segviz_exchange.contract.ledger import InvalidRecord, as_rejection, numbered, read
 from segviz_exchange.contract.records import Closing, Control, Rejection, Update
-from segviz_exchange.stores.store import Entry, NotFound, Store
+from segviz_exchange.stores.store import Endless, Entry, NotFound, Store
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,13 @@ class Collector:
             update = read(self._store, entry.key, Update)
         except (InvalidRecord, NotFound) as error:
             return Fault(reasons.INVALID_RECORD, str(error))
-        # Listed now, once an update: the step's listing may be older than what the update was made with.
-        leases = numbered(self._store, keys.leases(site))
         blob = keys.site_blob(site, update.blob)
+        try:
+            # Listed now, once an update: the step's listing may be older than what the update was made with.
+            leases = numbered(self._store, keys.leases(site))
+            blobs = self._store.list(blob)
+        except Endless as error:
+            return Fault(reasons.INVALID_RECORD, str(error))
         known = update.control in situation.controls
         fault = verify(
             Candidate(
@@ -97,7 +101,7 @@ class Collector:
                 update=update,
                 committed=entry.modified,
                 newest_lease=leases[max(leases)] if leases else None,
-                blob=next((listed for listed in self._store.list(blob) if listed.key == blob), None),
+                blob=next((listed for listed in blobs if listed.key == blob), None),
                 control=situation.control,
                 made_under=self._observer.control(update.control) if known else None,
                 reference=self._models.reference(situation.previous),

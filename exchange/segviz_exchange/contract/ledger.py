@@ -7,6 +7,7 @@ import msgspec
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.claims import fault_of_claim
+from segviz_exchange.contract.listing import Listing
 from segviz_exchange.contract.records import Control, Record, Rejection, Round
 from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import (
@@ -138,10 +139,15 @@ class Ledger:
         self._folders = tuple(folders)
         self._entries: Mapping[str, Entry] = {}
         self._records: dict[str, Record] = {}
+        self._listing = Listing()
 
     def look(self) -> None:
         """List the folders anew, in their order; until the next look, what is not listed is not there."""
-        listed = (entry for folder in self._folders for entry in self._store.list(folder))
+        listed = (
+            entry
+            for folder in self._folders
+            for entry in self._listing.of(self._store, folder, lambda: newest_control(self._store))
+        )
         self._entries = {entry.key: entry for entry in listed}
 
     def holds(self, key: str) -> bool:

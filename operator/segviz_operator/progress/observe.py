@@ -13,7 +13,16 @@ from msgspec.structs import replace
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.claims import fault_of_outcome
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
-from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, as_rejection, check_size, encode, read
+from segviz_exchange.contract.ledger import (
+    AnyRecord,
+    InvalidRecord,
+    as_rejection,
+    check_size,
+    encode,
+    newest_control,
+    read,
+)
+from segviz_exchange.contract.listing import Listing
 from segviz_exchange.contract.progress import Preflight, Progress
 from segviz_exchange.contract.records import (
     Closing,
@@ -106,6 +115,7 @@ class Observer:
         self._held: dict[str, int] = {}
         """Bytes of the records that are kept, by the alias of who wrote them."""
         self._most_held = HELD_BYTES
+        self._listing = Listing()
         self.entries: tuple[Entry, ...] = ()
         """The newest listing, blobs included."""
 
@@ -119,7 +129,11 @@ class Observer:
 
     def read(self) -> FederationRecords:
         now = self._store.now()
-        self.entries = tuple(entry for folder in self._folders for entry in self._store.list(folder))
+        self.entries = tuple(
+            entry
+            for folder in self._folders
+            for entry in self._listing.of(self._store, folder, lambda: newest_control(self._store))
+        )
         listed = {entry.key: entry for entry in self.entries if entry.key.endswith(".json")}
         self._invalid = {entry: why for entry, why in self._invalid.items() if listed.get(entry.key) == entry}
         controls = _numbered_keys(listed, keys.CONTROLS)
@@ -128,6 +142,8 @@ class Observer:
         rounds = 0 if control is None else control.spec.rounds
         self._most_held = HELD_BYTES + rounds * HELD_BYTES_A_ROUND
         sites = _by_site(listed)
+        for alias in self._listing.crowded:
+            sites.setdefault(alias, {})
         found_rounds = self._numbered(listed, keys.ROUNDS, Round)
         final = self._record(listed, keys.FINAL, Final)
         return FederationRecords(
@@ -146,7 +162,7 @@ class Observer:
             },
             sites={alias: self._site(sites[alias], alias, rounds, final) for alias in sorted(sites)},
             aggregator=self._heartbeat(listed, keys.AGGREGATOR_PROGRESS),
-            invalid=tuple(self._invalid.values()),
+            invalid=(*self._invalid.values(), *self._listing.crowded.values()),
             closed={
                 number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
             },
@@ -181,6 +197,8 @@ class Observer:
             deliveries=self._deliveries(listed, alias, rounds),
         )
         invalid = {entry.key: why for entry, why in self._invalid.items() if entry.key in listed}
+        if alias in self._listing.crowded:
+            invalid[f"{keys.SITES}{alias}/"] = self._listing.crowded[alias]
         if final and facts.outcome and (fault := fault_of_outcome(facts.outcome, final)):
             facts = dataclasses.replace(facts, outcome=None)
             invalid[keys.outcome(alias)] = fault

@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.claims import fault_of_outcome
-from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, as_rejection, read
+from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, as_rejection, newest_control, read
+from segviz_exchange.contract.listing import Listing
 from segviz_exchange.contract.records import (
     Closing,
     Control,
@@ -116,7 +117,8 @@ class _Reading:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.listed = {entry.key: entry for entry in store.list("") if entry.key.endswith(".json")}
+        entries = Listing().of(store, "", lambda: newest_control(store))
+        self.listed = {entry.key: entry for entry in entries if entry.key.endswith(".json")}
         self.unreadable: list[str] = []
 
     def one(self, key: str, kind: type[AnyRecord]) -> Fact[AnyRecord] | None:
