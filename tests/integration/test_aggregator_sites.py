@@ -5,7 +5,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from builders.disturbances import Shifted
 from builders.rounds import (
@@ -142,19 +141,19 @@ def test_a_site_joins_with_a_new_organ(tmp_path: Path) -> None:
     assert merged.keys() == {"body.conv", "body.norm", "heads.liver.conv", "heads.liver.norm"}
 
 
-def test_another_schema_in_round_0_refuses_the_site(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_schema_in_round_0_refuses_the_site(tmp_path: Path) -> None:
     store = started(tmp_path / "store")
     aggregator = Aggregator(store, tmp_path / "scratch")
     deliver(store, BERN, 0, model_of(CONTROL, elements=5), initial_metadata(CONTROL))
-    deliver(store, CHUR, 0, model_of(CONTROL, seed=1), initial_metadata(CONTROL))
+    deliver(store, CHUR, 0, model_of(CONTROL), initial_metadata(CONTROL))
     until_waiting(aggregator)
-    assert store.list("global/rejections/") == []  # basel, the first, says what a model is
+    assert store.list("global/rejections/") == []  # most of them say what a model is
     deliver(store, BASEL, 0, model_of(CONTROL), initial_metadata(CONTROL))
     until_waiting(aggregator)
     rejection = read(store, keys.rejection(BERN, 0, 1), Rejection)
     assert rejection.reason == reasons.SCHEMA_DIFFERS
     assert "'body.conv' is F32 [5]" in rejection.message
-    assert caplog.text.count("chur starts from different values than basel") == 1
+    assert "in the model of basel, chur" in rejection.message
     deliver(store, BERN, 0, model_of(CONTROL), initial_metadata(CONTROL), attempt=2)
     until_waiting(aggregator)
     assert read(store, keys.round_record(0), Round).participants == (BASEL, BERN, CHUR)

@@ -25,7 +25,8 @@ from segviz_exchange.stores.store import Store
 from segviz_operator.access.handover import hand_over, newest_remote
 from segviz_operator.access.rights import site_access
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 
 PATIENCE_SECONDS = 200.0
 SEGVIZ = Path(sys.executable).with_name("segviz")

@@ -81,7 +81,7 @@ class Distillation(Part, frozen=True):
 
 class Participation(Part, frozen=True):
     max_norm_ratio: float
-    """An update whose parameters' L2 norm exceeds this multiple of the global model's is rejected."""
+    """An update that moves farther (L2) than this multiple of the global model's norm is rejected."""
     min_sites: int | None = None
     """How many sites a round needs at its deadline; all of them where it is left out."""
     round_timeout: str | None = None

@@ -35,7 +35,7 @@ from segviz_operator.plan.decide import (
     decide,
 )
 from segviz_operator.plan.phase import FederationPhase
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.remote import remote_workloads
 from segviz_operator.progress.retention import Sweeper, sweep
 from segviz_operator.progress.status import FederationStatus, build_status

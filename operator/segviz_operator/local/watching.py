@@ -10,7 +10,7 @@ from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.writing import write_whole
 from segviz_operator.plan.workload import Workload, WorkloadRole
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus
 from segviz_operator.watch.metrics import OperatorMetrics
 from segviz_operator.watch.page import StatusPage

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.contract.records import Dice, Spent, Variant, VariantOutcome
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 TEST = "Test"
 """The part of a training site's own cases that nothing was chosen by."""

@@ -104,7 +104,7 @@ class RoundLoop:
         return self._contribute(latest, control)
 
     def _offer_initial(self, control: Control) -> bool:
-        """Round 0: every site offers the seeded model, whole; the first one by alias becomes everyone's."""
+        """Round 0: every site offers the seeded model, whole; the one that most offer becomes everyone's."""
         me = self.me
         if control.spec.model.start is Start.PRETRAINED:
             message = "for the initial model: segviz init --from MODEL"
@@ -125,6 +125,8 @@ class RoundLoop:
         """Merge the newest global model with what is private here, and score it."""
         me = self.me
         me.heartbeat.beat(Phase.SCORING, round=latest.round)
+        if latest.round == 0 and self._entered is None:
+            me.check_start()
         # What was rejected, nothing later may start from.
         me.checkpoints.drop(latest.round, attempts=self._rejections(latest.round))
         self._base = base = me.checkpoints.before(latest.round + 1)

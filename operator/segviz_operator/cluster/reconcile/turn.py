@@ -11,6 +11,7 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Denied, Store, StoreError
+from segviz_exchange.stores.timed import TimedStore
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import FEDERATIONS, Cluster
 from segviz_operator.cluster.credentials.store_access import NoCredentials
@@ -41,7 +42,7 @@ from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, WriteCon
 from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.plan.workload import Workload, role_at
 from segviz_operator.progress import retention
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus, build_status
 from segviz_operator.watch.samples import Watched
 
@@ -52,6 +53,8 @@ RESTING_SECONDS = 60.0
 CONSENT_SECONDS = 30.0
 """The same where it waits for a consent or a Secret, of which no watch tells."""
 STORE_AWAY_SECONDS = 10.0
+TURN_SECONDS = 120.0
+"""After which a turn asks its store for nothing more: other federations wait for theirs."""
 RETRY_LENGTH = 256
 """What is remembered of an annotation that asks for another try."""
 
@@ -102,7 +105,10 @@ class FederationTurn:
             message = "spec.store is missing. Say where the federation's records are kept."
             raise NotBegun(c.STORE_MISSING, message, RESTING_SECONDS)
         access = self._memory.access(self._cluster, spec)
-        return Bucket(access, *self._memory.open(access))
+        opened, observer = self._memory.open(access)
+        store = TimedStore(opened, TURN_SECONDS)
+        observer.reopen(store)
+        return Bucket(access, store, observer)
 
     def _look(self, bucket: Bucket) -> Situation:
         """Raises NotBegun."""

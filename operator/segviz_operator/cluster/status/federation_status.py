@@ -17,7 +17,7 @@ from segviz_operator.cluster.status.bounds import within_bounds
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
 from segviz_operator.manifests.schema import FEDERATION
 from segviz_operator.plan.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus, SiteStatus
 
 Status = dict[str, Any]
@@ -289,9 +289,13 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
         stuck = picture.stuck.get(site.alias)
         told = {"reason": stuck} if stuck else {}
         return {"alias": site.alias, **told, "message": plain(message or site.phase)}
-    variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
-    dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
-    return {"alias": site.alias, "dice": dice}
+    organs = records.control.organs if records.control else ()
+    variant = scores.variants.get(Variant.TUNED) or scores.variants.get(Variant.BASE)
+    test = variant.test if variant else {}
+    return {
+        "alias": site.alias,
+        "dice": {organ: f"{test[organ].mean:.4f}" for organ in organs if organ in test},
+    }
 
 
 def shared_groups(control: Control) -> list[Status]:

@@ -14,7 +14,7 @@ from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Entry
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge, sweep
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}

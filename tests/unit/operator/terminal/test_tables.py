@@ -27,7 +27,7 @@ def build(sites: tuple[str, ...] = ("basel", "bern"), **changes) -> Report:
     exported = Exported("base", 2, DIGEST, 1, ("liver", "spleen"), ("liver", "spleen"), control.spec)
     records = snapshot(
         control,
-        final=Final(2, 1, {}),
+        final=Final(3, 1, {}),
         outcomes=[
             build_outcome("basel", base_liver=Dice(0.9, 0.04, 12), tuned_liver=Dice(0.95, 0.02, 12)),
             build_outcome("bern", base_spleen=Dice(0.8, 0.1, 5), tuned_spleen=Dice(0.7, 0.3, 5)),
