@@ -67,6 +67,10 @@ OPERATOR: dict[str, Values] = {
     },
     "no policies": {"networkPolicy": {"enabled": False}},
     "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": {"store": STORE}},
+    "admission policy for one store": {
+        "admissionPolicy": {"enabled": True, "stores": ["https://minio.example:9000/segviz"]},
+        "networkPolicy": {"store": STORE},
+    },
     "monitored": {
         "monitoring": {
             "annotations": True,
