@@ -412,6 +412,16 @@ MISTAKES: dict[str, Mistake] = {
     "a federation allowed twice": site(
         {"spec.allowedFederations": ["a/b", "a/b"]}, "spec.allowedFederations[1]", "Write it once."
     ),
+    "a UID that is none": site(
+        {"spec.allowedFederations": ["a/b@1234"]}, "spec.allowedFederations[0]", "namespace/name"
+    ),
+    "a limit that is misspelt": site(
+        {"spec.limits.maxRound": 3}, "spec.limits.maxRound", "Did you mean maxRounds?"
+    ),
+    "an algorithm that there is none of": site(
+        {"spec.limits.algorithms": ["FedAVG"]}, "spec.limits.algorithms[0]", "Did you mean FedAvg?"
+    ),
+    "no rounds at all": site({"spec.limits.maxRounds": 0}, "spec.limits.maxRounds", "1"),
     # Metadata.
     "a name in capitals": site({"metadata.name": "Liver"}, "metadata.name", "lower-case letters"),
     "a name with a newline": site({"metadata.name": "liver\n"}, "metadata.name", "lower-case letters"),
@@ -432,6 +442,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
             f"{DATA_SET}.ignored": [2],
             f"{DATA_SET}.window": [-57, 164],
             "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5},
+        },
+    ),
+    "a site with limits": changed(
+        build_site(),
+        {
+            "spec.allowedFederations": ["a/b@0b6e5f8a-1111-2222-3333-444444444444", "a/c"],
+            "spec.limits": {
+                "algorithms": ["FedBN", "Median"],
+                "objectives": ["PerOrganHead"],
+                "starts": ["Seeded"],
+                "maxRounds": 100,
+                "minCases": 20,
+                "minSteps": 100,
+            },
         },
     ),
     "a site with DICOM": changed(

@@ -6,6 +6,7 @@
   "remote": false,
   "suspend": false,
   "allowedFederations": [],
+  "limits": {},
   "operator": {
     "namespace": "segviz-system",
     "serviceAccountName": "segviz-operator"

@@ -31,3 +31,10 @@ app.kubernetes.io/part-of: segviz
 {{- define "segviz-site.consent" -}}
 {{ printf "segviz:consent:%s" (replace "/" ":" .) }}
 {{- end }}
+
+{{- /* A JSON list of the federations that are let in, without the UIDs that the site asks for. */ -}}
+{{- define "segviz-site.federations" -}}
+{{- $names := list }}
+{{- range .Values.allowedFederations }}{{ $names = append $names (first (splitList "@" .)) }}{{ end }}
+{{- $names | uniq | toJson }}
+{{- end }}

@@ -17,7 +17,7 @@ class Finding(Record, frozen=True):
     """One thing that was looked at before training."""
 
     check: str
-    """Data, Disk, Bandwidth, Clock or GPU."""
+    """Limits, Data, Disk, Bandwidth, Clock or GPU."""
     severity: Severity
     message: str
 

@@ -4,7 +4,17 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.choices import ImagePullPolicy, Layout, OnBadCase, Release, Role, Scores
+from segviz_exchange.contract.choices import (
+    AlgorithmName,
+    ImagePullPolicy,
+    Layout,
+    Objective,
+    OnBadCase,
+    Release,
+    Role,
+    Scores,
+    Start,
+)
 from segviz_exchange.contract.spec import Part
 
 
@@ -109,6 +119,19 @@ class Privacy(Part, frozen=True):
     """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
 
 
+class Limits(Part, frozen=True):
+    """How much a federation may ask of the site; what is left out or empty is not limited."""
+
+    algorithms: tuple[AlgorithmName, ...] = ()
+    objectives: tuple[Objective, ...] = ()
+    starts: tuple[Start, ...] = ()
+    max_rounds: int | None = None
+    min_cases: int | None = None
+    """That the site trains with in a round."""
+    min_steps: int | None = None
+    """Of the optimizer, in a round."""
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -118,7 +141,7 @@ class SiteSpec(Part, frozen=True):
     max_case_mebibytes: int
     """A case whose header declares more than this, decompressed as float32, is refused unread."""
     allowed_federations: tuple[str, ...]
-    """namespace/name of each federation this site takes part in."""
+    """namespace/name of each federation this site takes part in, with @UID for one that is not made anew."""
     release: Release
     scores: Scores
     suspend: bool
@@ -128,6 +151,7 @@ class SiteSpec(Part, frozen=True):
     store_secret: str | None = None
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
+    limits: Limits | None = None
 
     @property
     def organs(self) -> tuple[str, ...]:

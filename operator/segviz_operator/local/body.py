@@ -256,8 +256,8 @@ class LocalBody:
     def _tell_withdrawn(self, aliases: Iterable[str]) -> None:
         for alias in aliases:
             self._view.say(
-                f"{alias}: has left: its owner withdrew consent (spec.allowedFederations no longer lists "
-                f"{self._identity.key})"
+                f"{alias}: has left: its owner withdrew consent (spec.allowedFederations or spec.limits of "
+                f"the site keeps {self._identity.key} out)"
             )
 
 

@@ -26,6 +26,7 @@ from segviz_exchange.process.waiting import Waiting
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.tensors import to_arrays
+from segviz_trainer.participation.limits import hold_to_limits
 from segviz_trainer.participation.outcome import conclude
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
@@ -114,6 +115,7 @@ class RoundLoop:
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
             return False
+        hold_to_limits(me.site.spec, control.spec, me.data.train)
         device = Device.choose(control.spec.training).settle()
         whole = network.build(control.spec, control.organs)
         groups = encode_groups(network.groups_of(whole))
@@ -164,6 +166,7 @@ class RoundLoop:
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=target, message="for the round to close")
             return False
+        hold_to_limits(me.site.spec, control.spec, me.data.train)
         try:
             done = self._train(latest, attempt, control)
         except Overtaken:

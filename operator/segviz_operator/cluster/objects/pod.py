@@ -29,6 +29,10 @@ CREDENTIALS_FILE = "credentials.json"
 SITE_FILE = "site.json"
 CA_FILE = "ca.crt"
 METRICS_PORT = 9090
+_SCRATCH_AT_A_SITE = "4Gi"
+"""A site's work is in its state; a Pod that writes more beside it is evicted before the disk is full."""
+_SCRATCH_BESIDE = "64Gi"
+"""Of the aggregator and the export: one round's updates, and the models that are made of them."""
 
 Json = dict[str, Any]
 
@@ -131,7 +135,7 @@ def _failure_rules(role: WorkloadRole) -> list[Json]:
 
 
 def build_pod(draft: Draft) -> Json:
-    pod = draft.pod
+    pod, at_a_site = draft.pod, draft.action.site is not None
     mounts = (
         Mount(
             "store",
@@ -139,7 +143,9 @@ def build_pod(draft: Draft) -> Json:
             {"secret": {"secretName": _secret(draft), "defaultMode": 0o440}},
             read_only=True,
         ),
-        Mount("tmp", "/tmp", {"emptyDir": {}}),
+        Mount(
+            "tmp", "/tmp", {"emptyDir": {"sizeLimit": _SCRATCH_AT_A_SITE if at_a_site else _SCRATCH_BESIDE}}
+        ),
         *draft.mounts,
     )
     optional: Json = {

@@ -18,6 +18,7 @@ from segviz_operator.cluster.credentials.store_access import NoCredentials
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.membership.consent import Consents
 from segviz_operator.cluster.membership.known_sites import known_sites, remembering
+from segviz_operator.cluster.membership.provenance import homes_of, own_jobs
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.cluster.objects.pods import Waiting
@@ -76,12 +77,14 @@ class FederationTurn:
         self._federation = federation
         self._metadata = seen.raw["metadata"]
         self._resource_version: str = self._metadata["resourceVersion"]
-        self._jobs = tuple(job for job in seen.jobs if job.uid not in memory.forgotten)
-        self._attendance = attend(
-            federation,
-            seen.sites,
-            lambda namespace: consents.of(memory.subject, namespace, self._jobs),
-        )
+        self._homes = homes_of(seen.raw)
+        jobs = tuple(job for job in seen.jobs if job.uid not in memory.forgotten)
+
+        def consent_in(namespace: str) -> Owner | None:
+            return consents.of(memory.subject, namespace, jobs)
+
+        self._attendance = attend(federation, seen.sites, consent_in)
+        self._jobs = own_jobs(jobs, memory.subject, self._homes, consent_in)
 
     def run(self) -> Outcome:
         try:
@@ -175,7 +178,7 @@ class FederationTurn:
         self._remember(situation.accepted)
         hosts, owner, troubles = self._attendance.hosts, Owner.of(self._seen.raw), Troubles()
         secrets = Secrets(self._cluster, self._memory, owner, bucket.access, hosts)
-        jobs = Jobs(secrets, self._settings.images, steps.desired.spec, self._jobs, troubles)
+        jobs = Jobs(secrets, self._settings.images, steps.desired.spec, self._jobs, troubles, self._homes)
         for job in steps.retired:
             jobs.retire(job)
         self._act(bucket.store, jobs, steps)

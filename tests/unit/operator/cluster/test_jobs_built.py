@@ -115,6 +115,13 @@ def test_every_pod_meets_pod_security_restricted(build):
 
 
 @pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_what_a_pod_writes_beside_its_volumes_is_bounded(build):
+    scratch = [each["emptyDir"] for each in pod_of(build())["volumes"] if "emptyDir" in each]
+    assert scratch
+    assert all("sizeLimit" in each for each in scratch)
+
+
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
 def test_kubernetes_repeats_nothing_and_gives_no_token(build):
     job = build()
     assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")

@@ -135,5 +135,11 @@ def test_csv_and_json_hold_the_same_numbers_to_the_last_digit() -> None:
     assert len(rows) == 6
 
 
+def test_no_cell_of_the_csv_is_a_formula() -> None:
+    report = renamed(build(), basel="=HYPERLINK(1)", bern="@bern")
+    rows = list(csv.DictReader(io.StringIO(as_csv(report))))
+    assert {row["site"] for row in rows} == {"'=HYPERLINK(1)", "'@bern", "btcv"}
+
+
 def test_there_is_no_report_before_there_is_a_final_model() -> None:
     assert build_report("abdomen", snapshot(build_control()), None) is None
