@@ -273,10 +273,29 @@ MISTAKES: dict[str, Mistake] = {
         {"spec.preprocessing.intensity": {}}, "spec.preprocessing.intensity.method", "is missing"
     ),
     "two spacings": federation(
-        {"spec.preprocessing.spacing": [1, 2]}, "spec.preprocessing.spacing", "has 2 entries. Give exactly 3."
+        {"spec.preprocessing.spacingMillimetres": [1, 2]},
+        "spec.preprocessing.spacingMillimetres",
+        "has 2 entries. Give exactly 3.",
     ),
     "a spacing of nothing": federation(
-        {"spec.preprocessing.spacing": [1, 0, 1]}, "spec.preprocessing.spacing[1]", "Give more than 0."
+        {"spec.preprocessing.spacingMillimetres": [1, 0, 1]},
+        "spec.preprocessing.spacingMillimetres[1]",
+        "Give more than 0.",
+    ),
+    "a spacing in its old place": federation(
+        {"spec.preprocessing.spacing": [1.5, 1.5, 2.0]},
+        "spec.preprocessing.spacing",
+        "Write numbers under spacingMillimetres",
+    ),
+    "a spacing of none": federation(
+        {"spec.preprocessing": {"spacing": "Native", "spacingMillimetres": [1, 1, 1]}},
+        "spec.preprocessing.spacingMillimetres",
+        "Leave it out, or choose spacing Resampled.",
+    ),
+    "a number of rounds of all": federation(
+        {"spec.store": {**STORE, "retention": {"policy": "KeepAll", "rounds": 5}}},
+        "spec.store.retention.rounds",
+        "Leave it out, or choose policy KeepNewest.",
     ),
     "strides that do not fit": federation(
         {"spec.model.strides": [2, 2]}, "spec.model.strides", "[2, 2]: strides has the wrong length"
@@ -423,7 +442,7 @@ MISTAKES: dict[str, Mistake] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
-    "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": None}),
+    "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),
     "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
     "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),
     "a site with windows, tumours and noise": changed(
@@ -498,8 +517,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a host path": changed(build_site(), {"spec.volume": {"hostPath": {"path": "/data"}}}),
     "an evaluation site": changed(build_site(), {"spec.role": "Evaluation"}),
     "a store": changed(build_federation(), {"spec.store": STORE}),
+    "a store that keeps five": changed(
+        build_federation(), {"spec.store": {**STORE, "retention": {"rounds": 5}}}
+    ),
     "a store that keeps all": changed(
-        build_federation(), {"spec.store": {**STORE, "retention": {"rounds": None}}}
+        build_federation(), {"spec.store": {**STORE, "retention": {"policy": "KeepAll"}}}
     ),
     "a site in a cluster": changed(
         build_site(),
@@ -517,7 +539,7 @@ IMMUTABLE: dict[str, Any] = {
     "objective": "Marginal",
     "distillation": {"temperature": 3},
     "model": {"residualUnits": 1},
-    "preprocessing": {"spacing": None},
+    "preprocessing": {"spacing": "Native"},
     "training": {"batchSize": 7},
     "selection": "Last",
     "fineTuning": {"epochs": 7},

@@ -53,7 +53,9 @@ def federation(
         objective=objective,
         participation=spec.Participation(max_norm_ratio, min_sites, round_timeout),
         model=spec.Model((2, 4), (2,), 0, choices.Norm.BATCH, 1),
-        preprocessing=spec.Preprocessing(spec.IntensityScaling(choices.Intensity.WINDOW, (-200.0, 304.0))),
+        preprocessing=spec.Preprocessing(
+            spec.IntensityScaling(choices.Intensity.WINDOW, (-200.0, 304.0)), choices.Spacing.NATIVE
+        ),
         training=spec.Training(
             (8, 8, 8),
             1,

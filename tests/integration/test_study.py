@@ -58,7 +58,7 @@ def write_manifests(path: Path) -> None:
             "rounds": 1,
             "localEpochs": 1,
             "model": MODEL,
-            "preprocessing": {"spacing": [10, 10, 10]},
+            "preprocessing": {"spacingMillimetres": [10, 10, 10]},
             "training": TRAINING,
             "fineTuning": {"epochs": 1},
             "evaluation": {"sites": [_member("external")]},

@@ -42,7 +42,7 @@ def manifests() -> list[dict[str, Any]]:
         "localEpochs": 12,
         "participation": {"minSites": 1, "roundTimeout": "1h"},
         "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
-        "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
+        "preprocessing": {"spacing": "Native", "intensity": {"method": "ZScore"}},
         "training": {"patch": [16, 16, 16], "cropsPerVolume": 1, "learningRate": 0.01},
     }
     data_set = {"name": "cubes", "path": ".", "layout": "List", "background": []}

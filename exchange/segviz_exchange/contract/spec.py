@@ -22,7 +22,9 @@ from segviz_exchange.contract.choices import (
     Objective,
     OptimizerState,
     Precision,
+    RetentionPolicy,
     Selection,
+    Spacing,
     Start,
     Weights,
 )
@@ -117,10 +119,16 @@ class IntensityScaling(Part, frozen=True):
 
 class Preprocessing(Part, frozen=True):
     intensity: IntensityScaling
-    spacing: tuple[float, float, float] | None = None
-    """Millimetres per voxel along R, A, S; the images' own spacing where the manifest says null."""
+    spacing: Spacing = Spacing.RESAMPLED
+    spacing_millimetres: tuple[float, float, float] = (1.5, 1.5, 2.0)
+    """Per voxel along R, A, S; of no meaning where the images keep their own spacing."""
     resize: tuple[int, int, int] | None = None
     """Voxels along R, A, S that every image is resized to before the spacing, as in the paper."""
+
+    @property
+    def target_spacing(self) -> tuple[float, float, float] | None:
+        """What images are resampled to; None where they keep their own spacing."""
+        return None if self.spacing is Spacing.NATIVE else self.spacing_millimetres
 
 
 class Training(Part, frozen=True):
@@ -155,8 +163,14 @@ class CABundle(Part, frozen=True):
 
 
 class Retention(Part, frozen=True):
-    rounds: int | None = None
-    """Newest rounds whose models stay, beside round 0, the best and the final one; all, where it is null."""
+    policy: RetentionPolicy = RetentionPolicy.KEEP_NEWEST
+    rounds: int = 2
+    """Newest rounds whose models stay, beside round 0, the best and the final one."""
+
+    @property
+    def kept_rounds(self) -> int | None:
+        """None keeps the models of all rounds."""
+        return None if self.policy is RetentionPolicy.KEEP_ALL else self.rounds
 
 
 class StoreSpec(Part, frozen=True):

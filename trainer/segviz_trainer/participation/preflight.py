@@ -211,7 +211,7 @@ def _needed_bytes(facts: Facts) -> int:
 
 
 def _prepared_voxels(facts: Facts, cases: Iterable[Case]) -> Iterator[float]:
-    target, resize = facts.control.spec.preprocessing.spacing, facts.control.spec.preprocessing.resize
+    target, resize = facts.control.spec.preprocessing.target_spacing, facts.control.spec.preprocessing.resize
     for case in cases:
         try:
             grid = native_grid(case, facts.site.spec.max_case_mebibytes)

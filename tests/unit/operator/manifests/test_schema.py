@@ -12,6 +12,7 @@ from builders.mistakes import (
     IMMUTABLE,
     MISTAKES,
     MUTABLE,
+    STORE,
     VARIANTS,
     Mistake,
     build_federation,
@@ -56,7 +57,7 @@ def test_defaults_are_the_papers():
     assert (spec.algorithm.name, spec.objective, spec.selection) == ("FedBN", "PerOrganHead", "Best")
     assert spec.model.channels == (16, 32, 64, 128, 256)
     assert (spec.model.norm, spec.model.residual_units, spec.model.head_levels) == (Norm.BATCH, 2, 1)
-    assert spec.preprocessing.spacing == (1.5, 1.5, 2.0)
+    assert spec.preprocessing.target_spacing == (1.5, 1.5, 2.0)
     assert spec.preprocessing.intensity.window == (-200, 304)
     assert (spec.training.patch, spec.training.learning_rate) == ((128, 128, 32), 1e-4)
     assert (spec.evaluation.sites, spec.evaluation.norm, spec.fine_tuning) == ((), "OwnSite", None)
@@ -69,10 +70,33 @@ def test_a_site_shares_nothing_unless_it_says_so():
     assert (spec.split.train, spec.split.validation, spec.split.test) == (70, 15, 15)
 
 
-def test_null_spacing_means_the_images_own():
+def test_native_spacing_is_the_images_own():
     spec = parse(VARIANTS["native spacing"]).spec
     assert isinstance(spec, FederationSpec)
-    assert spec.preprocessing.spacing is None
+    assert spec.preprocessing.target_spacing is None
+
+
+def test_a_store_keeps_two_rounds_unless_it_says_so():
+    kept = {}
+    for name in ("a store", "a store that keeps five", "a store that keeps all"):
+        spec = parse(VARIANTS[name]).spec
+        assert isinstance(spec, FederationSpec)
+        assert spec.store is not None
+        kept[name] = spec.store.retention.kept_rounds
+    assert kept == {"a store": 2, "a store that keeps five": 5, "a store that keeps all": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("spec.preprocessing.spacing", "Write spacing: Native"),
+        ("spec.store.retention.rounds", "Write policy: KeepAll"),
+    ],
+)
+def test_null_that_once_had_a_meaning_is_told_the_word_for_it(path: str, instead: str):
+    old = changed(build_federation(), {"spec.store": {**STORE, "retention": {}}, path: None})
+    with pytest.raises(InvalidManifest, match=f"{path} is null, which means that it is left out. {instead}"):
+        parse(old)
 
 
 @pytest.mark.parametrize("kind", [FEDERATION, SITE])
