@@ -151,6 +151,8 @@ def test_a_full_status_is_kept(objects: Any, federation: dict[str, Any]):
         "currentRound": 3,
         "bestRound": 2,
         "sitesReady": "2/2",
+        "readySites": 2,
+        "totalSites": 2,
         "meanDice": "0.912",
         "sharing": [{"group": "representation", "owners": ["basel", "bern"], "sharedBy": ["basel", "bern"]}],
         "sites": [{"alias": "basel", "ready": True, "round": 3, "epoch": 1, "dice": {"liver": "0.93"}}],

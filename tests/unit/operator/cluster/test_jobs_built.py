@@ -42,7 +42,7 @@ STORE = s.StoreSpec(
     "bucket",
     choices.CredentialSource.ASSUME_ROLE,
     3600,
-    s.Retention(2),
+    s.Retention(rounds=2),
     s.CABundle("ca", "ca.crt"),
 )
 SETTINGS = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
