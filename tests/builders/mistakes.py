@@ -187,13 +187,19 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # Durations.
     "a duration with a fraction": federation(
-        {"spec.participation.roundTimeout": "1.5h"}, "spec.participation.roundTimeout", "such as 1h30m"
-    ),
-    "an empty duration": federation(
-        {"spec.participation.roundTimeout": ""}, "spec.participation.roundTimeout", "0 characters"
+        {"spec.participation.roundTimeoutSeconds": 1.5},
+        "spec.participation.roundTimeoutSeconds",
+        "is 1.5, not a whole number",
     ),
     "a duration of nothing": federation(
-        {"spec.participation.roundTimeout": "0s"}, "spec.participation.roundTimeout", "at least 1s"
+        {"spec.participation.roundTimeoutSeconds": 0},
+        "spec.participation.roundTimeoutSeconds",
+        "Give at least 1.",
+    ),
+    "a duration under its old name": federation(
+        {"spec.participation.roundTimeout": "1h30m"},
+        "spec.participation.roundTimeout",
+        "Write roundTimeoutSeconds, a whole number.",
     ),
     # Rules across fields.
     "FedProx without mu": federation(
@@ -505,7 +511,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "all the timing": changed(
         build_federation(),
-        {"spec.participation": {"minSites": 1, "roundTimeout": "1h30m"}, "spec.ttlSecondsAfterFinished": 0},
+        {
+            "spec.participation": {"minSites": 1, "roundTimeoutSeconds": 5400},
+            "spec.ttlSecondsAfterFinished": 0,
+        },
     ),
     "external sites": changed(
         build_federation(), {"spec.evaluation": {"sites": [MEMBER], "norm": "Adapted"}}

@@ -5,7 +5,6 @@ manifest says *after* validation and defaulting, so no field here has a default 
 that the schema leaves the field out).
 """
 
-import re
 from typing import Any
 
 import msgspec
@@ -28,21 +27,6 @@ from segviz_exchange.contract.choices import (
     Start,
     Weights,
 )
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of a duration as Kubernetes writes it (`1h30m`, `90s`).
-
-    Raises:
-        ValueError: the text is no such duration, or is empty.
-    """
-    match = _DURATION.fullmatch(text)
-    if not match or not any(match.groups()):
-        raise ValueError(f"{text!r} is not a duration; write one as 1h30m or 90s")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -86,16 +70,12 @@ class Participation(Part, frozen=True):
     """An update whose parameters' L2 norm exceeds this multiple of the global model's is rejected."""
     min_sites: int | None = None
     """How many sites a round needs at its deadline; all of them where it is left out."""
-    round_timeout: str | None = None
+    round_timeout_seconds: int | None = None
     """How long after the previous round's commit a round closes with `min_sites`; never, if left out."""
 
     def quorum(self, sites: int) -> int:
         """How many of `sites` a round, or the federation's end, needs."""
         return self.min_sites or sites
-
-    @property
-    def round_timeout_seconds(self) -> int | None:
-        return None if self.round_timeout is None else parse_duration(self.round_timeout)
 
 
 class Model(Part, frozen=True):

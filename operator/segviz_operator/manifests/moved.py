@@ -6,6 +6,7 @@ from segviz_operator.manifests.defaulting import Json
 from segviz_operator.manifests.problem import Problem
 
 NOW: Mapping[str, str] = {
+    "spec.participation.roundTimeout": "Write roundTimeoutSeconds, a whole number.",
     "spec.preprocessing.spacing": "Write numbers under spacingMillimetres: [1.5, 1.5, 2.0].",
 }
 """By the path of the old field: what to write today."""

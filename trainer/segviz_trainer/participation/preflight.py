@@ -149,7 +149,7 @@ def check_bandwidth(facts: Facts) -> Iterator[Finding]:
     )
     timeout = facts.control.spec.participation.round_timeout_seconds
     if timeout is not None and seconds > timeout / 2:
-        what = f"{said}, more than half of participation.roundTimeout"
+        what = f"{said}, more than half of participation.roundTimeoutSeconds"
         yield Finding("Bandwidth", Severity.WARNING, what)
     else:
         yield Finding("Bandwidth", Severity.WARNING if seconds > _SLOW_SECONDS else Severity.INFO, said)

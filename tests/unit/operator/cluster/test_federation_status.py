@@ -181,8 +181,8 @@ def test_what_is_known_stays_while_the_store_is_away():
 def test_a_heartbeat_alone_is_no_news_for_a_minute():
     before = status()
     soon, late = status(), status()
-    soon["sites"][0] |= {"lastHeartbeat": "2026-11-23T12:00:30Z"}
-    late["sites"][0] |= {"lastHeartbeat": "2026-11-23T12:05:00Z"}
+    soon["sites"][0] |= {"lastHeartbeatTime": "2026-11-23T12:00:30Z"}
+    late["sites"][0] |= {"lastHeartbeatTime": "2026-11-23T12:05:00Z"}
     assert merge_patch(before, soon) is None
     assert merge_patch(before, late) is not None
 
