@@ -192,7 +192,7 @@ def create_federations(fleet: Fleet, names: list[str]) -> None:
                 "store": {
                     "endpoint": f"http://{fleet.store_address}",
                     "bucket": BUCKET,
-                    "existingSecret": "bucket",
+                    "secretRef": {"name": "bucket"},
                 },
             },
         }

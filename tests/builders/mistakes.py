@@ -74,7 +74,7 @@ def site(changes: Mapping[str, Any], path: str, *says: str) -> Mistake:
 DATA_SET = "spec.dataSets[0]"
 MEMBER = {"alias": "basel", "siteRef": {"namespace": "chur", "name": "kidneys"}}
 
-STORE = {"endpoint": "https://minio.example:9000", "bucket": "segviz", "existingSecret": "bucket"}
+STORE = {"endpoint": "https://minio.example:9000", "bucket": "segviz", "secretRef": {"name": "bucket"}}
 TRAINER = {
     "image": "registry.example/segviz-trainer@sha256:" + "0" * 64,
     "resources": {
@@ -90,6 +90,19 @@ TRAINER = {
 }
 
 MISTAKES: dict[str, Mistake] = {
+    "a store's Secret under its old name": federation(
+        {"spec.store": {"endpoint": "https://minio.example", "bucket": "segviz", "existingSecret": "bucket"}},
+        "spec.store.existingSecret",
+        "Write secretRef: {name: NAME}.",
+    ),
+    "a store's CA under its old name": federation(
+        {"spec.store": {**STORE, "caBundle": {"configMap": "ca"}}},
+        "spec.store.caBundle.configMap",
+        "Write configMapKeyRef: {name: NAME, key: ca.crt}.",
+    ),
+    "a site's Secret under its old name": site(
+        {"spec.storeSecret": "bucket"}, "spec.storeSecret", "Write storeSecretRef: {name: NAME}."
+    ),
     "a store without its scheme": federation(
         {"spec.store": {**STORE, "endpoint": "minio.example:9000"}},
         "spec.store.endpoint",
@@ -446,6 +459,9 @@ MISTAKES: dict[str, Mistake] = {
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "a store with its own CA": changed(
+        build_federation(), {"spec.store": {**STORE, "caBundle": {"configMapKeyRef": {"name": "ca"}}}}
+    ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),
@@ -536,7 +552,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         build_site(),
         {"spec.trainer": TRAINER, "spec.state": {"persistentVolumeClaim": {"claimName": "state"}}},
     ),
-    "a remote site": changed(build_site(), {"spec.remote": True, "spec.storeSecret": "bucket"}),
+    "a remote site": changed(build_site(), {"spec.remote": True, "spec.storeSecretRef": {"name": "bucket"}}),
     "a split of its own": changed(build_site(), {"spec.split": {"train": 80, "validation": 20, "test": 0}}),
 }
 

@@ -157,7 +157,7 @@ class Rig:
         store = {
             "endpoint": f"http://{self.minio.address}",
             "bucket": self.bucket,
-            "existingSecret": "bucket",
+            "secretRef": {"name": "bucket"},
         }
         fields = {
             "sites": sites,

@@ -58,7 +58,7 @@ def test_old_models_and_updates_go_where_the_manifest_says_so(here: Here) -> Non
     store = {
         "endpoint": "https://ignored.example",
         "bucket": "ignored",
-        "existingSecret": "ignored",
+        "secretRef": {"name": "ignored"},
         "retention": {"rounds": 2},
     }
     here.describe("basel", "bern", rounds=5, store=store)

@@ -315,12 +315,12 @@ def test_a_key_that_somebody_has_changed_reaches_the_pod(rig: Rig):
     old, new = ministry.user("readwrite"), ministry.user("readwrite")
     rig.give_store()
     rig.give_keys(f"{rig.tag}-basel", "mine", old)
-    rig.give_site("basel", storeSecret="mine")
+    rig.give_site("basel", storeSecretRef={"name": "mine"})
     rig.consent("basel")
     store = {
         "endpoint": f"http://{rig.minio.address}",
         "bucket": rig.bucket,
-        "existingSecret": "bucket",
+        "secretRef": {"name": "bucket"},
         "credentials": "ExistingSecrets",
     }
     rig.describe("basel", rounds=10, store=store)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from segviz_exchange.contract.choices import ImagePullPolicy, Layout, OnBadCase, Release, Role, Scores
-from segviz_exchange.contract.spec import Part
+from segviz_exchange.contract.spec import ObjectRef, Part
 
 
 class ClaimSource(Part, frozen=True):
@@ -125,7 +125,7 @@ class SiteSpec(Part, frozen=True):
     remote: bool
     trainer: TrainerPod
     state: State | None = None
-    store_secret: str | None = None
+    store_secret_ref: ObjectRef | None = None
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
 

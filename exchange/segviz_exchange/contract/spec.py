@@ -137,9 +137,19 @@ class Evaluation(Part, frozen=True):
     """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
 
 
-class CABundle(Part, frozen=True):
-    config_map: str
+class ObjectRef(Part, frozen=True):
+    """A Secret or a ConfigMap in the namespace of whoever names it."""
+
+    name: str
+
+
+class KeyRef(Part, frozen=True):
+    name: str
     key: str
+
+
+class CABundle(Part, frozen=True):
+    config_map_key_ref: KeyRef
 
 
 class Retention(Part, frozen=True):
@@ -159,7 +169,7 @@ class StoreSpec(Part, frozen=True):
     endpoint: str
     bucket: str
     region: str
-    existing_secret: str
+    secret_ref: ObjectRef
     credentials: CredentialSource
     credential_seconds: int
     retention: Retention

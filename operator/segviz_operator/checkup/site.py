@@ -60,8 +60,8 @@ def check_site(
         yield bad(
             f"site {where} is suspended by its owner", "Its owner: set suspend=false to let it continue."
         )
-    if site.spec.store_secret is not None:
-        yield from _check_object(cluster, SECRETS, where, "Secret", site.spec.store_secret)
+    if site.spec.store_secret_ref is not None:
+        yield from _check_object(cluster, SECRETS, where, "Secret", site.spec.store_secret_ref.name)
     if not site.spec.remote:
         yield from _check_pod(cluster, where, site)
         for federation in wanted:

@@ -6,6 +6,9 @@ from segviz_operator.manifests.defaulting import Json
 from segviz_operator.manifests.problem import Problem
 
 NOW: Mapping[str, str] = {
+    "spec.store.existingSecret": "Write secretRef: {name: NAME}.",
+    "spec.store.caBundle.configMap": "Write configMapKeyRef: {name: NAME, key: ca.crt}.",
+    "spec.storeSecret": "Write storeSecretRef: {name: NAME}.",
     "spec.participation.roundTimeout": "Write roundTimeoutSeconds, a whole number.",
     "spec.preprocessing.spacing": "Write numbers under spacingMillimetres: [1.5, 1.5, 2.0].",
 }

@@ -39,11 +39,11 @@ STORE = s.StoreSpec(
     "https://minio.example:9000",
     "segviz",
     "eu-central-1",
-    "bucket",
+    s.ObjectRef("bucket"),
     choices.CredentialSource.ASSUME_ROLE,
     3600,
     s.Retention(rounds=2),
-    s.CABundle("ca", "ca.crt"),
+    s.CABundle(s.KeyRef("ca", "ca.crt")),
 )
 SETTINGS = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
 POD = TrainerPod(
