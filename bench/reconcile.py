@@ -172,7 +172,7 @@ def site_manifest(namespace: str, name: str, organ: str) -> dict[str, Any]:
             "state": {"persistentVolumeClaim": {"claimName": "state"}},
             "trainer": {"image": "trainer:fake"},
             "dataSets": [{"name": "ct", "layout": "MSD", "organs": {organ: [1]}}],
-            "allowedFederations": [f"{namespace}/{namespace}"],
+            "allowedFederations": [{"namespace": namespace, "name": namespace}],
             "release": "HeadsAndNorm",
         },
     }

@@ -445,10 +445,19 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a release that YAML takes for a boolean": site({"spec.release": False}, "spec.release", "booleans"),
     "a federation without its namespace": site(
-        {"spec.allowedFederations": ["abdomen"]}, "spec.allowedFederations[0]", "namespace/name"
+        {"spec.allowedFederations": [{"name": "abdomen"}]},
+        "spec.allowedFederations[0].namespace",
+        "is missing",
     ),
     "a federation allowed twice": site(
-        {"spec.allowedFederations": ["a/b", "a/b"]}, "spec.allowedFederations[1]", "Write it once."
+        {"spec.allowedFederations": [{"namespace": "a", "name": "b"}] * 2},
+        "spec.allowedFederations[1].namespace",
+        "is already used by spec.allowedFederations[0]",
+    ),
+    "a federation allowed as text": site(
+        {"spec.allowedFederations": ["a/b"]},
+        "spec.allowedFederations[0]",
+        "such as {namespace: radiology, name: abdomen}.",
     ),
     # Metadata.
     "a name in capitals": site({"metadata.name": "Liver"}, "metadata.name", "lower-case letters"),

@@ -120,7 +120,7 @@ class Rig:
             "state": {"persistentVolumeClaim": {"claimName": "state"}},
             "trainer": {"image": IMAGE},
             "dataSets": [data_set],
-            "allowedFederations": [f"{self.tag}/{name}" for name in federations],
+            "allowedFederations": [{"namespace": self.tag, "name": name} for name in federations],
             "release": "HeadsAndNorm",
             **spec,
         }

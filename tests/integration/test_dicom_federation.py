@@ -104,7 +104,7 @@ def manifest(kind: str) -> list[dict[str, Any]]:
             "volume": {"persistentVolumeClaim": {"claimName": "ct"}},
             "dataSets": [fields],
             "split": {"train": 34, "validation": 33, "test": 33},
-            "allowedFederations": ["default/abdomen"],
+            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
         }
         described.append(of("SegVizSite", site, spec))
     return [of("SegVizFederation", "abdomen", federation), *described]

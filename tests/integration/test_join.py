@@ -70,7 +70,7 @@ class Federation:
             "volume": {"hostPath": {"path": str(self.root / "data" / alias)}},
             "dataSets": [data_set],
             "split": {"train": 50, "validation": 25, "test": 25},
-            "allowedFederations": ["default/abdomen"],
+            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
             "release": "HeadsAndNorm",
             **changes,
         }

@@ -46,7 +46,7 @@ def manifests() -> list[dict]:
                 "dataSets": [
                     {"name": "cubes", "path": ".", "layout": "List", "organs": {organ: [1]}, "background": []}
                 ],
-                "allowedFederations": ["default/cubes"],
+                "allowedFederations": [{"namespace": "default", "name": "cubes"}],
                 "release": "HeadsAndNorm",
             },
         }

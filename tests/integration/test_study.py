@@ -31,7 +31,7 @@ def _site(name: str, data_sets: list[dict[str, Any]], **spec: Any) -> dict[str, 
         "spec": {
             "volume": {"persistentVolumeClaim": {"claimName": "phantom"}},
             "dataSets": data_sets,
-            "allowedFederations": ["default/small"],
+            "allowedFederations": [{"namespace": "default", "name": "small"}],
             "release": "HeadsAndNorm",
             "split": {"train": 50, "validation": 25, "test": 25},
             "scores": "PerCase",

@@ -56,7 +56,7 @@ def manifests() -> list[dict[str, Any]]:
                 "spec": {
                     "volume": {"persistentVolumeClaim": {"claimName": alias}},
                     "dataSets": [{**data_set, "organs": {organ: [1]}}],
-                    "allowedFederations": ["default/cubes"],
+                    "allowedFederations": [{"namespace": "default", "name": "cubes"}],
                     "release": "HeadsAndNorm",
                 },
             }

@@ -99,6 +99,15 @@ class TrainerPod(Part, frozen=True):
     """From the request to stop until the process is killed: a step of the training, and its checkpoint."""
 
 
+class FederationRef(Part, frozen=True):
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 class Privacy(Part, frozen=True):
     """What a site does to its updates before they leave it (docs/reference/methods.md)."""
 
@@ -117,8 +126,7 @@ class SiteSpec(Part, frozen=True):
     on_bad_case: OnBadCase
     max_case_mebibytes: int
     """A case whose header declares more than this, decompressed as float32, is refused unread."""
-    allowed_federations: tuple[str, ...]
-    """namespace/name of each federation this site takes part in."""
+    allowed_federations: tuple[FederationRef, ...]
     release: Release
     scores: Scores
     suspend: bool

@@ -47,7 +47,7 @@ def check_site(
         return
     site = from_server(raw)
     assert isinstance(site, Site)
-    wanted = federations or site.spec.allowed_federations
+    wanted = federations or tuple(each.key for each in site.spec.allowed_federations)
     if not wanted:
         yield bad(
             f"site {where} allows no federation",

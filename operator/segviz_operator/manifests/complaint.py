@@ -179,7 +179,7 @@ def _repeated(fault: Fault, _: Schema) -> tuple[str, str]:
     what = f"is already used by {join(fault.path[: -fault.depth])}[{fault.detail}]"
     if fault.keys == ["alias"]:
         return what, "Give each site its own alias."
-    return what, f"Give each entry its own {fault.keys[0]}." if fault.keys else "Write it once."
+    return what, f"Give each entry its own {' and '.join(fault.keys)}." if fault.keys else "Write it once."
 
 
 Explanation = Callable[[Fault, Schema], tuple[str, str]]

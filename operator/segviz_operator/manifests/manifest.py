@@ -60,7 +60,7 @@ class Site:
     def allows(self, federation: str) -> bool:
         """Whether its owner has consented to a federation, by namespace/name. In a cluster, a RoleBinding
         has to say the same (attendance.py)."""
-        return federation in self.spec.allowed_federations
+        return any(each.key == federation for each in self.spec.allowed_federations)
 
 
 @dataclass(frozen=True)

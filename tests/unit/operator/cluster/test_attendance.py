@@ -8,7 +8,7 @@ import pytest
 from builders.federations import build_spec
 from builders.rig import site_spec
 from segviz_exchange.contract import choices
-from segviz_exchange.contract.site_spec import ClaimSource, State, TrainerPod
+from segviz_exchange.contract.site_spec import ClaimSource, FederationRef, State, TrainerPod
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.manifests.manifest import Federation, Site
@@ -20,7 +20,7 @@ STATE = State(ClaimSource("state"))
 
 
 def site(**changes: Any) -> Site:
-    base = {"trainer": POD, "state": STATE, "allowed_federations": ("radiology/abdomen",)}
+    base = {"trainer": POD, "state": STATE, "allowed_federations": (FederationRef("radiology", "abdomen"),)}
     return Site("site", "basel", site_spec(("liver",), **{**base, **changes}), {})
 
 
@@ -37,7 +37,7 @@ CASES: dict[str, tuple[Site | InvalidManifest | None, Owner | None, str | None]]
     "all is there": (site(), CONSENT, None),
     "no such site": (None, CONSENT, "SiteNotFound"),
     "not readable": (UNREADABLE, CONSENT, "InvalidField"),
-    "not allowed": (site(allowed_federations=("other/abdomen",)), CONSENT, "NotConsented"),
+    "not allowed": (site(allowed_federations=(FederationRef("other", "abdomen"),)), CONSENT, "NotConsented"),
     "no RoleBinding": (site(), None, "NotConsented"),
     "no image": (site(trainer=msgspec.structs.replace(POD, image=None)), CONSENT, "SiteIncomplete"),
     "no state": (site(state=None), CONSENT, "SiteIncomplete"),

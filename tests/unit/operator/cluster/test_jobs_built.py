@@ -13,6 +13,7 @@ from segviz_exchange.contract import choices
 from segviz_exchange.contract import spec as s
 from segviz_exchange.contract.site_spec import (
     ClaimSource,
+    FederationRef,
     Resources,
     SiteSpec,
     State,
@@ -216,7 +217,9 @@ def test_names_differ_by_attempt_alias_and_incarnation_and_fit():
 
 def test_consent_and_suspension_elsewhere_restart_nothing_and_an_image_does():
     base = site()
-    elsewhere = msgspec.structs.replace(base, allowed_federations=("other/one",), suspend=True)
+    elsewhere = msgspec.structs.replace(
+        base, allowed_federations=(FederationRef("other", "one"),), suspend=True
+    )
     newer = msgspec.structs.replace(POD, image="registry.example/trainer@sha256:2")
     assert spec_digest(elsewhere) == spec_digest(base)
     assert spec_digest(msgspec.structs.replace(base, trainer=newer)) != spec_digest(base)

@@ -26,7 +26,7 @@ def _site(key: str, changes: Mapping[str, Any]) -> Site:
     namespace, _, name = key.partition("/")
     consenting = {
         "metadata.namespace": namespace,
-        "spec.allowedFederations": ["default/abdomen"],
+        "spec.allowedFederations": [{"namespace": "default", "name": "abdomen"}],
         "spec.release": "HeadsAndNorm",
         "spec.role": "Evaluation" if namespace == "chur" else "Training",
     }
@@ -86,7 +86,7 @@ REFUSED: dict[str, Case] = {
         acceptance.NOT_CONSENTED,
         "spec.sites[1].siteRef",
         ('"bern/spleen" has not consented', "add default/abdomen to its spec.allowedFederations"),
-        sites={"bern/spleen": {"spec.allowedFederations": ["other/abdomen"]}},
+        sites={"bern/spleen": {"spec.allowedFederations": [{"namespace": "other", "name": "abdomen"}]}},
     ),
     "an external site that did not consent": Case(
         acceptance.NOT_CONSENTED,
