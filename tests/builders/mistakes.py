@@ -87,6 +87,11 @@ TRAINER = {
         "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
     },
     "queueName": "gpus",
+    "podMetadata": {
+        "labels": {"team": "radiology", "example.org/cost-centre": ""},
+        "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "note": "any text, 1/2"},
+    },
+    "supplementalGroups": [4711, 2147483647],
 }
 
 MISTAKES: dict[str, Mistake] = {
@@ -130,6 +135,37 @@ MISTAKES: dict[str, Mistake] = {
             ("limits", "memory", {}),
         )
     },
+    **{
+        f"the {part} {key} of a Pod": site(
+            {"spec.trainer.podMetadata": {part: {key: "x"}}}, f"spec.trainer.podMetadata.{part}", says
+        )
+        for part, key, says in (
+            ("labels", "segviz.dev/site", "Leave it out;"),
+            ("labels", "app.kubernetes.io/managed-by", "Leave it out;"),
+            ("labels", "job-name", "Leave it out;"),
+            ("labels", "kueue.x-k8s.io/queue-name", "there is queueName"),
+            ("annotations", "segviz.dev/failures", "Leave it out;"),
+            ("annotations", "batch.kubernetes.io/job-name", "Leave it out;"),
+            ("labels", "a b", "no name that Kubernetes takes"),
+            ("annotations", "x" * 64, "no name that Kubernetes takes"),
+        )
+    },
+    "a label's value that is none": site(
+        {"spec.trainer.podMetadata": {"labels": {"team": "a b"}}},
+        "spec.trainer.podMetadata.labels.team",
+        "It must match",
+    ),
+    "a number as an annotation": site(
+        {"spec.trainer.podMetadata": {"annotations": {"cost": 3}}},
+        "spec.trainer.podMetadata.annotations.cost",
+        "Put it in quotes.",
+    ),
+    "the group of root": site(
+        {"spec.trainer.supplementalGroups": [0]}, "spec.trainer.supplementalGroups[0]", "Give at least 1."
+    ),
+    "a group twice": site(
+        {"spec.trainer.supplementalGroups": [7, 7]}, "spec.trainer.supplementalGroups[1]", "Write it once."
+    ),
     # A federation's sites.
     "no sites": federation({"spec.sites": []}, "spec.sites", "has 0 entries", "at least 1"),
     "sites left out": federation({"spec.sites": REMOVED}, "spec.sites", "is missing", "Add it"),

@@ -136,6 +136,11 @@ SITE: dict[str, Values] = {
             "priorityClassName": "low",
             "runtimeClassName": "nvidia",
             "queueName": "gpus",
+            "podMetadata": {
+                "labels": {"team": "radiology"},
+                "annotations": {"sidecar.istio.io/inject": "false", "cost": "1e3"},
+            },
+            "supplementalGroups": [4711],
         },
         "networkPolicy": {
             "store": {"cidrs": [], "peers": [{"podSelector": {"matchLabels": {"app": "minio"}}}]},

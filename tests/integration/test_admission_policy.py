@@ -68,7 +68,7 @@ def guarded(apiserver: ApiServer, crds: None, tmp_path_factory: pytest.TempPathF
         "operator": {"namespace": SYSTEM},
         "dataSets": [LIVERS],
         "data": {"existingClaim": "images"},
-        "trainer": {"imagePullSecrets": ["registry"]},
+        "trainer": {"imagePullSecrets": ["registry"], "supplementalGroups": [4711]},
         "networkPolicy": policy,
     }
     admin.install(operator)
@@ -147,6 +147,10 @@ FOREIGN: dict[str, tuple[Callable[[Json], object], str]] = {
     "a token as a file": (
         mount({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}),
         "mounts the volumes that its SegVizSite names",
+    ),
+    "a group": (
+        lambda pod: pod["securityContext"].update(supplementalGroups=[4711, 42]),
+        "spec.trainer.supplementalGroups alone",
     ),
     "a Secret as environment": (
         lambda pod: pod["containers"][0].update(envFrom=[{"secretRef": {"name": "registry"}}]),

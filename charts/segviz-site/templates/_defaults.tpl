@@ -57,6 +57,8 @@
     "priorityClassName": "",
     "runtimeClassName": "",
     "queueName": "",
+    "podMetadata": {},
+    "supplementalGroups": [],
     "terminationGracePeriodSeconds": 120
   },
   "serviceAccount": {

@@ -81,6 +81,13 @@ class Toleration(Part, frozen=True, omit_defaults=True):
     toleration_seconds: int | None = None
 
 
+class PodMetadata(Part, frozen=True):
+    """Added to what the operator itself writes there, which nothing here may replace."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
 class TrainerPod(Part, frozen=True):
     """What the site says of the Pod that runs there."""
 
@@ -95,6 +102,8 @@ class TrainerPod(Part, frozen=True):
     priority_class_name: str | None = None
     runtime_class_name: str | None = None
     queue_name: str | None = None
+    pod_metadata: PodMetadata | None = None
+    supplemental_groups: tuple[int, ...] = ()
     termination_grace_period_seconds: int = 120
     """From the request to stop until the process is killed: a step of the training, and its checkpoint."""
 

@@ -14,6 +14,7 @@ from segviz_exchange.contract import spec as s
 from segviz_exchange.contract.site_spec import (
     ClaimSource,
     FederationRef,
+    PodMetadata,
     Resources,
     SiteSpec,
     State,
@@ -186,6 +187,17 @@ def test_a_trainer_runs_where_and_as_its_site_says():
     assert arguments[:3] == ["-m", "segviz_trainer", "participate"]
     assert arguments[arguments.index("--prefix") + 1] == "radiology/abdomen-1234-uid/"
     assert arguments[arguments.index("--state") + 1] == "/state/1234-uid"
+
+
+def test_a_site_adds_to_its_pod_and_replaces_nothing_of_the_operators():
+    added = PodMetadata({"team": "radiology", "segviz.dev/site": "other"}, {"note": "x"})
+    job = trainer(trainer=msgspec.structs.replace(POD, pod_metadata=added, supplemental_groups=(4711,)))
+    metadata, plain = job["spec"]["template"]["metadata"], trainer()["spec"]["template"]["metadata"]
+    assert metadata["labels"] == {"team": "radiology", **plain["labels"]}
+    assert metadata["annotations"] == {"note": "x"}
+    assert "annotations" not in plain
+    assert pod_of(job)["securityContext"]["supplementalGroups"] == [4711]
+    assert "supplementalGroups" not in pod_of(trainer())["securityContext"]
 
 
 def test_images_are_mounted_read_only_and_state_is_not():
