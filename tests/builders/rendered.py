@@ -100,8 +100,9 @@ SITE: dict[str, Values] = {
         **_SITE,
         "allowedFederations": [
             f"radiology/abdomen@{UID}",
-            f"radiology/abdomen@{UID.replace('1', '2')}",
+            f"oncology/abdomen@{UID.replace('1', '2')}",
             "oncology/chest.v2",
+            f"radiology/abdomen@{UID}",
         ],
         "limits": {
             "algorithms": ["FedBN"],
@@ -157,6 +158,11 @@ SITE: dict[str, Values] = {
             "priorityClassName": "low",
             "runtimeClassName": "nvidia",
             "queueName": "gpus",
+            "podMetadata": {
+                "labels": {"team": "radiology"},
+                "annotations": {"sidecar.istio.io/inject": "false", "cost": "1e3"},
+            },
+            "supplementalGroups": [4711],
         },
         "networkPolicy": {
             "store": {"cidrs": [], "peers": [{"podSelector": {"matchLabels": {"app": "minio"}}}]},

@@ -20,7 +20,7 @@ from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.site_spec import TrainerPod
-from segviz_exchange.contract.spec import CABundle, Retention, StoreSpec
+from segviz_exchange.contract.spec import CABundle, KeyRef, ObjectRef, Retention, StoreSpec
 from segviz_operator.cluster.api.names import Subject, consent_name
 from segviz_operator.cluster.objects.federation_job import build_federation_job
 from segviz_operator.cluster.objects.hosting import Host
@@ -36,12 +36,20 @@ SUBJECT = Subject(SYSTEM, "abdomen.v2", "11111111-2222-3333-4444-555555555555")
 IN_FORCE_SECONDS = 60.0
 STORES = ["http://127.0.0.1:9000/segviz"]
 OUR_STORE = StoreSpec(
-    "http://127.0.0.1:9000", "segviz", "us-east-1", "store", CredentialSource.ASSUME_ROLE, 3600, Retention()
+    "http://127.0.0.1:9000",
+    "segviz",
+    "us-east-1",
+    ObjectRef("store"),
+    CredentialSource.ASSUME_ROLE,
+    3600,
+    Retention(),
 )
 TRAINER, AGGREGATOR, EXPORT = "trainer", "aggregator", "export"
 IMAGE = "registry.example/segviz-trainer@sha256:" + "0" * 64
 
 Json = dict[str, Any]
+
+_ALLOWED = {"namespace": SUBJECT.namespace, "name": SUBJECT.name}
 
 _POD: Json = {"image": IMAGE, "serviceAccountName": "segviz-trainer"}
 VARIANTS: dict[str, Json] = {
@@ -89,7 +97,18 @@ VARIANTS: dict[str, Json] = {
         }
     },
     "a queue": {"trainer": {**_POD, "queueName": "gpus"}},
-    "many federations": {"allowedFederations": ["oncology/chest", SUBJECT.key]},
+    "labels, annotations and groups": {
+        "trainer": {
+            **_POD,
+            "podMetadata": {
+                "labels": {"team": "radiology", "example.org/cost-centre": ""},
+                "annotations": {"sidecar.istio.io/inject": "false"},
+            },
+            "supplementalGroups": [4711, 42],
+        }
+    },
+    "many federations": {"allowedFederations": [{"namespace": "oncology", "name": "chest"}, _ALLOWED]},
+    "this very federation": {"allowedFederations": [{**_ALLOWED, "uid": SUBJECT.uid}]},
 }
 
 
@@ -124,7 +143,14 @@ def guarded(apiserver: ApiServer, crds: None, tmp_path_factory: pytest.TempPathF
         "operator": {"namespace": SYSTEM},
         "dataSets": [LIVERS],
         "data": {"existingClaim": "images"},
-        "trainer": {"imagePullSecrets": ["registry"]},
+        "trainer": {
+            "imagePullSecrets": ["registry"],
+            "podMetadata": {
+                "labels": {"team": "radiology"},
+                "annotations": {"sidecar.istio.io/inject": "true"},
+            },
+            "supplementalGroups": [4711],
+        },
         "networkPolicy": network,
     }
     site = Release("segviz-site", "basel", SITE, values)
@@ -152,7 +178,7 @@ def make_site(client: Any, namespace: str, changes: Json) -> Site:
         "volume": {"persistentVolumeClaim": {"claimName": "images"}},
         "state": {"persistentVolumeClaim": {"claimName": "state"}},
         "dataSets": [{**LIVERS, "path": "."}],
-        "allowedFederations": [SUBJECT.key],
+        "allowedFederations": [_ALLOWED],
         "trainer": _POD,
         **changes,
     }
@@ -196,7 +222,7 @@ def site_jobs(site: Site) -> Iterator[Json]:
     name = consent_name(SUBJECT.namespace, SUBJECT.name)
     owner = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", name, "66666666-2222-3333-4444-555555555555")
     host = Host("basel", site.namespace, owner, site.spec)
-    with_ca = msgspec.structs.replace(OUR_STORE, ca_bundle=CABundle("ca", "ca.crt"), region="")
+    with_ca = msgspec.structs.replace(OUR_STORE, ca_bundle=CABundle(KeyRef("ca", "ca.crt")), region="")
     for role, attempt, store, threads in (
         (WorkloadRole.TRAINER, 1, OUR_STORE, 1),
         (WorkloadRole.TRAINER, 12, with_ca, 16),

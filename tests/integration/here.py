@@ -61,7 +61,7 @@ class Here:
         spec = {
             "volume": {"hostPath": {"path": str(self.data(alias))}},
             "dataSets": [data_set],
-            "allowedFederations": ["default/abdomen"],
+            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
             **self.owners.get(alias, {}),
         }
         metadata = {"name": alias}

@@ -28,6 +28,10 @@ def in_main(**fields: Any) -> Change:
     return lambda job: pod_of(job)["containers"][0].update(fields)
 
 
+def in_metadata(part: str, key: str, value: str) -> Change:
+    return lambda job: job["spec"]["template"]["metadata"].setdefault(part, {}).update({key: value})
+
+
 def security(**fields: Any) -> Change:
     return lambda job: pod_of(job)["securityContext"].update(fields)
 
@@ -82,6 +86,7 @@ def changed(job: Json, change: Change) -> Json:
 
 
 ONE_CONTAINER = "one Pod with one container"
+METADATA = "labels and those of spec.trainer.podMetadata"
 COMMAND = "and no other command"
 HOOKS = "no lifecycle hooks, probes, devices or terminal"
 ENVIRONMENT = "the environment that its code writes"
@@ -100,6 +105,11 @@ ANYWHERE: dict[str, tuple[Change, str]] = {
     "a Pod that no network policy knows": (
         lambda job: job["spec"]["template"]["metadata"]["labels"].pop("app.kubernetes.io/managed-by"),
         "network policies",
+    ),
+    "a label of its own": (in_metadata("labels", "istio.io/rev", "x"), METADATA),
+    "an annotation of its own": (
+        in_metadata("annotations", "container.apparmor.security.beta.kubernetes.io/main", "unconfined"),
+        METADATA,
     ),
     "a shell": (in_main(command=["sh"]), COMMAND),
     "the image's own command": (lambda job: pod_of(job)["containers"][0].pop("command"), COMMAND),
@@ -238,6 +248,13 @@ AT_A_SITE: dict[str, tuple[Change, str]] = {
         volume("store", {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}),
         VOLUMES,
     ),
+    "another value of a site's label": (in_metadata("labels", "team", "cardiology"), METADATA),
+    "another value of a site's annotation": (
+        in_metadata("annotations", "sidecar.istio.io/inject", "false"),
+        METADATA,
+    ),
+    "a group beside the site's": (security(supplementalGroups=[4711, 42]), POD_SECURITY),
+    "none of the site's groups": (security(supplementalGroups=[]), POD_SECURITY),
     "another registry's keys": (in_pod(imagePullSecrets=[{"name": "other"}]), SCHEDULE),
     "another node": (in_pod(nodeSelector={"node-role.kubernetes.io/control-plane": ""}), SCHEDULE),
     "a node that is tainted": (in_pod(tolerations=[{"operator": "Exists"}]), SCHEDULE),

@@ -46,7 +46,7 @@ def test_suspension_stops_the_clock(tmp_path: Path) -> None:
     store, _ = after_round_0(tmp_path, TIMED)
     for site in (BASEL, BERN):
         deliver(store, site, 1, shared_part(model_of(TIMED, seed=1), site, TIMED))
-    changes = {"rounds": ROUNDS, "min_sites": 2, "round_timeout": "1h"}
+    changes = {"rounds": ROUNDS, "min_sites": 2, "round_timeout_seconds": 3600}
     write_control(store, control_of(number=2, suspend=True, **changes))
     shifted = Shifted(store)
     shifted.later = timedelta(hours=9)
@@ -251,7 +251,7 @@ def test_scores_out_of_bounds_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_the_end_waits_for_a_quorum_s_scores_and_until_the_deadline_for_the_others(tmp_path: Path) -> None:
-    control = control_of(rounds=1, min_sites=1, round_timeout="1h")
+    control = control_of(rounds=1, min_sites=1, round_timeout_seconds=3600)
     store, _ = after_round_0(tmp_path, control)
     shifted = Shifted(store)
     aggregator = Aggregator(shifted, tmp_path / "scratch")

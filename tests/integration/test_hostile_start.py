@@ -59,7 +59,7 @@ def offer(store: FolderStore, site: str, model: dict[str, Array], attempt: int =
 def test_whoever_comes_first_by_alias_round_0_is_what_most_sites_offer(
     lie, reason: str, liar: str, tmp_path: Path
 ) -> None:
-    control = control_of(min_sites=2, round_timeout="1h")
+    control = control_of(min_sites=2, round_timeout_seconds=3600)
     store = started(tmp_path / "store", control)
     for site in ORGANS:
         offer(store, site, lie() if site == liar else HONEST)

@@ -1,6 +1,7 @@
 {{- /*
 What the API server asks of every Job of the operator, at a site or beside a federation: it must be one that the
-operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables pod, main, arguments, role.
+operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables groups, addedLabels and
+addedAnnotations, which are what a site adds to its Pods.
 */ -}}
 
 {{- define "segviz-operator.admission.variables" -}}
@@ -17,6 +18,9 @@ operator's own code builds (operator/segviz_operator/cluster/objects). Needs the
     {'SEGVIZ_STORE_CREDENTIALS': '/segviz/store/credentials.json', 'SEGVIZ_STORE_CA': '/segviz/store/ca.crt',
     'SEGVIZ_LOG_FORMAT': 'json', 'SEGVIZ_METRICS_PORT': '9090', 'HOME': '/tmp',
     'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '1'}
+- name: ownKey
+  expression: >-
+    '^(.*[.])?(segviz[.]dev|(app|batch)[.]kubernetes[.]io|kueue[.]x-k8s[.]io)/|^(job-name|controller-uid)$'
 - name: places
   expression: "{'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state'}"
 - name: stores
@@ -42,6 +46,14 @@ operator's own code builds (operator/segviz_operator/cluster/objects). Needs the
 - expression: >-
     object.spec.template.?metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'segviz-operator'
   message: the operator's Pods carry app.kubernetes.io/managed-by, by which network policies know them.
+- expression: >-
+    object.spec.template.?metadata.?labels.orValue({}).all(key, key.matches(variables.ownKey)
+    || variables.addedLabels[?key].orValue('') == object.spec.template.metadata.labels[key]
+    && key in variables.addedLabels)
+    && object.spec.template.?metadata.?annotations.orValue({}).all(key, key.matches(variables.ownKey)
+    || variables.addedAnnotations[?key].orValue('') == object.spec.template.metadata.annotations[key]
+    && key in variables.addedAnnotations)
+  message: the operator's Pods have its own labels and those of spec.trainer.podMetadata, and no other metadata.
 - expression: >-
     variables.main.?command.orValue([]) == ['python'] && !has(variables.main.workingDir)
     && size(variables.arguments) > 2 && variables.arguments[0] == '-m'
@@ -77,7 +89,8 @@ operator's own code builds (operator/segviz_operator/cluster/objects). Needs the
     && variables.pod.?securityContext.?runAsGroup.orValue(0) == 65532
     && variables.pod.?securityContext.?fsGroup.orValue(0) == 65532
     && variables.pod.?securityContext.?seccompProfile.?type.orValue('') == 'RuntimeDefault'
-    && !has(variables.pod.securityContext.supplementalGroups) && !has(variables.pod.securityContext.sysctls)
+    && variables.pod.securityContext.?supplementalGroups.orValue([]) == variables.groups
+    && !has(variables.pod.securityContext.supplementalGroupsPolicy) && !has(variables.pod.securityContext.sysctls)
     && !has(variables.pod.securityContext.seLinuxOptions) && !has(variables.pod.securityContext.windowsOptions)
     && !has(variables.pod.securityContext.appArmorProfile)
   message: the operator's Pods have the securityContext that its code writes.

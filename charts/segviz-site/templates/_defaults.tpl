@@ -58,6 +58,8 @@
     "priorityClassName": "",
     "runtimeClassName": "",
     "queueName": "",
+    "podMetadata": {},
+    "supplementalGroups": [],
     "terminationGracePeriodSeconds": 120
   },
   "serviceAccount": {

@@ -104,7 +104,7 @@ class Sts:
             return Unavailable(said)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return Denied(
-                f"{said}. The Secret in spec.store.existingSecret must hold a user that may assume a role"
+                f"{said}. The Secret in spec.store.secretRef must hold a user that may assume a role"
             )
         return StoreError(
             f"{said}. A store without STS needs spec.store.credentials: ExistingSecrets and a Secret per site"

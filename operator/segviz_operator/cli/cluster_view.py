@@ -87,7 +87,7 @@ def render_federation(found: Object) -> RenderableType:
             str(site.get("epoch", "")),
             _dice(site),
             duration(site["etaSeconds"]) if "etaSeconds" in site else "",
-            site.get("lastHeartbeat", "")[11:19],
+            site.get("lastHeartbeatTime", "")[11:19],
             site.get("message", ""),
         )
     for site in status.get("evaluation") or ():

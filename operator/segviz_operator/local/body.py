@@ -166,7 +166,7 @@ class LocalBody:
     def _kept_rounds(self) -> int | None:
         """All, where the manifest has no `store`: nobody else pays for this folder."""
         wanted = self._wishes.accepted.federation.spec.store
-        return None if wanted is None else wanted.retention.rounds
+        return None if wanted is None else wanted.retention.kept_rounds
 
     def _sweep_to_the_end(self) -> None:
         """Nobody comes again for what may go after the last turn."""

@@ -29,7 +29,7 @@ def no_of(site: Site, federation: Federation) -> No | None:
         return No(NOT_CONSENTED, f"its spec.allowedFederations does not list {key}", fix)
     if not site.allows(key, uid):
         what = f"its spec.allowedFederations lists {key} with another UID; this one was made anew, as {uid}"
-        return No(NOT_CONSENTED, what, f"Ask its owner to list {key}@{uid}.")
+        return No(NOT_CONSENTED, what, f"Ask its owner to list it with uid: {uid}.")
     if said := "; ".join(beyond(site.spec.limits, federation.spec)):
         return No(BEYOND_LIMITS, f"its {said}", "Change the federation, or ask the site's owner.")
     return None

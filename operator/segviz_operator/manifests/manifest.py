@@ -70,11 +70,10 @@ class Site:
         Args:
             uid: where it is known; an owner may consent to this one alone, and to none that is made anew.
         """
-        for each in self.spec.allowed_federations:
-            name, _, pinned = each.partition("@")
-            if name == federation and (not pinned or uid is None or pinned == uid):
-                return True
-        return False
+        return any(
+            each.key == federation and (each.uid is None or uid is None or each.uid == uid)
+            for each in self.spec.allowed_federations
+        )
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def _chooses_the_best(records: FederationRecords) -> bool:
 
 
 def _old_updates(records: FederationRecords, blobs: Blobs) -> Iterable[str]:
-    """Updates for rounds that are committed, as the next ones are, for at least one more `roundTimeout`.
+    """Updates for rounds that are committed, as the next ones are, for at least one more timeout.
 
     What was uploaded before a round was committed was for that round or an earlier one: training for the
     next begins with the commit. Both times are the store's, so this needs no record of an update.

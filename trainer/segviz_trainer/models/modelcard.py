@@ -57,7 +57,7 @@ def model_card(exported: Exported, sources: Sources) -> str:
         f"{spec.rounds}, {spec.local_epochs} local epochs each{tuned}.",
         f"- Residual U-Net, channels {list(spec.model.channels)}, norm {spec.model.norm}; patch "
         f"{list(spec.training.patch)}.",
-        f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.spacing)}, intensity "
+        f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.target_spacing)}, intensity "
         f"{spec.preprocessing.intensity.method} {_window(spec.preprocessing.intensity.window)}.",
         f"- Weights: `{WEIGHTS}`, sha256 `{exported.blob}`.",
         "",

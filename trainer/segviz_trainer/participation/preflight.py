@@ -168,7 +168,7 @@ def check_bandwidth(facts: Facts) -> Iterator[Finding]:
     )
     timeout = facts.control.spec.participation.round_timeout_seconds
     if timeout is not None and seconds > timeout / 2:
-        what = f"{said}, more than half of participation.roundTimeout"
+        what = f"{said}, more than half of participation.roundTimeoutSeconds"
         yield Finding("Bandwidth", Severity.WARNING, what)
     else:
         yield Finding("Bandwidth", Severity.WARNING if seconds > _SLOW_SECONDS else Severity.INFO, said)
@@ -230,7 +230,7 @@ def _needed_bytes(facts: Facts) -> int:
 
 
 def _prepared_voxels(facts: Facts, cases: Iterable[Case]) -> Iterator[float]:
-    target, resize = facts.control.spec.preprocessing.spacing, facts.control.spec.preprocessing.resize
+    target, resize = facts.control.spec.preprocessing.target_spacing, facts.control.spec.preprocessing.resize
     for case in cases:
         try:
             grid = native_grid(case, facts.site.spec.max_case_mebibytes)

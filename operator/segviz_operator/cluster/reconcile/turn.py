@@ -220,7 +220,7 @@ class FederationTurn:
                     invitations.keep(host, now)
 
     def _retain(self, bucket: Bucket, records: FederationRecords) -> None:
-        keep, observer = bucket.access.spec.retention.rounds, bucket.observer
+        keep, observer = bucket.access.spec.retention.kept_rounds, bucket.observer
         if gone := retention.sweep(bucket.store, records, observer.entries, keep):
             observer.entries = tuple(each for each in observer.entries if each.key not in gone)
 
@@ -292,7 +292,7 @@ class FederationTurn:
             case FederationPhase.COMPLETE:
                 # Only what is left to be deleted may still change.
                 left = retention.blobs_in(bucket.observer.entries).updates
-                return RESTING_SECONDS if left and bucket.access.spec.retention.rounds else None
+                return RESTING_SECONDS if left and bucket.access.spec.retention.kept_rounds else None
             case FederationPhase.FAILED | FederationPhase.SUSPENDED:
                 return RESTING_SECONDS
             case _:

@@ -76,6 +76,8 @@ _STAYING = (
     "bestRound",
     "meanDice",
     "sitesReady",
+    "readySites",
+    "totalSites",
     "etaSeconds",
     "sharing",
     "sites",
@@ -102,14 +104,14 @@ def _is_news(before: Mapping[str, Any], now: Status) -> bool:
 
 def _without_times(status: Mapping[str, Any]) -> Status:
     sites = [
-        {name: value for name, value in site.items() if name not in ("lastHeartbeat", "etaSeconds")}
+        {name: value for name, value in site.items() if name not in ("lastHeartbeatTime", "etaSeconds")}
         for site in status.get("sites") or ()
     ]
     return {**status, "sites": sites, "etaSeconds": None}
 
 
 def _newest_heartbeat(status: Mapping[str, Any]) -> datetime | None:
-    times = [site["lastHeartbeat"] for site in status.get("sites") or () if "lastHeartbeat" in site]
+    times = [site["lastHeartbeatTime"] for site in status.get("sites") or () if "lastHeartbeatTime" in site]
     return max(map(datetime.fromisoformat, times), default=None)
 
 
@@ -221,6 +223,8 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
         "bestRound": summary.best_round,
         "meanDice": None if summary.mean_dice is None else f"{summary.mean_dice:.4f}",
         "sitesReady": f"{ready}/{len(sites)}",
+        "readySites": ready,
+        "totalSites": len(sites),
         "etaSeconds": None if summary.eta_seconds is None else round(summary.eta_seconds),
         "sharing": [] if control is None else shared_groups(control),
         "sites": sorted(sites, key=lambda site: site["alias"]),
@@ -244,7 +248,7 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "round": facts.newest_update if facts else None,
         "epoch": site.epoch,
         "etaSeconds": None if site.eta_seconds is None else round(site.eta_seconds),
-        "lastHeartbeat": None if heard is None else f"{heard:%Y-%m-%dT%H:%M:%SZ}",
+        "lastHeartbeatTime": None if heard is None else f"{heard:%Y-%m-%dT%H:%M:%SZ}",
         "dice": {organ: f"{value:.4f}" for organ, value in sorted(site.dice.items())} or None,
         "rejections": rejections or None,
         "privacy": None if site.privacy is None else _privacy(site.privacy),

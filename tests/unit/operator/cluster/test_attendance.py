@@ -8,7 +8,7 @@ import pytest
 from builders.federations import build_spec
 from builders.rig import site_spec
 from segviz_exchange.contract import choices
-from segviz_exchange.contract.site_spec import ClaimSource, Limits, State, TrainerPod
+from segviz_exchange.contract.site_spec import ClaimSource, FederationRef, Limits, State, TrainerPod
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.manifests.manifest import Federation, Site
@@ -20,8 +20,12 @@ STATE = State(ClaimSource("state"))
 UID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
 
 
+def pinned(uid: str) -> FederationRef:
+    return FederationRef("radiology", "abdomen", uid)
+
+
 def site(**changes: Any) -> Site:
-    base = {"trainer": POD, "state": STATE, "allowed_federations": ("radiology/abdomen",)}
+    base = {"trainer": POD, "state": STATE, "allowed_federations": (FederationRef("radiology", "abdomen"),)}
     return Site("site", "basel", site_spec(("liver",), **{**base, **changes}), {})
 
 
@@ -44,15 +48,15 @@ CASES: dict[str, tuple[Site | InvalidManifest | None, Owner | None, str | None]]
     "all is there": (site(), CONSENT, None),
     "no such site": (None, CONSENT, "SiteNotFound"),
     "not readable": (UNREADABLE, CONSENT, "InvalidField"),
-    "not allowed": (site(allowed_federations=("other/abdomen",)), CONSENT, "NotConsented"),
-    "allowed by its UID": (site(allowed_federations=(f"radiology/abdomen@{UID}",)), CONSENT, None),
+    "not allowed": (site(allowed_federations=(FederationRef("other", "abdomen"),)), CONSENT, "NotConsented"),
+    "allowed by its UID": (site(allowed_federations=(pinned(UID),)), CONSENT, None),
     "allowed by its name too": (
-        site(allowed_federations=(f"radiology/abdomen@{OTHER}", "radiology/abdomen")),
+        site(allowed_federations=(pinned(OTHER), FederationRef("radiology", "abdomen"))),
         CONSENT,
         None,
     ),
     "another of that name": (
-        site(allowed_federations=(f"radiology/abdomen@{OTHER}",)),
+        site(allowed_federations=(pinned(OTHER),)),
         CONSENT,
         "NotConsented",
     ),

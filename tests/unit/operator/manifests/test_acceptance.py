@@ -16,6 +16,8 @@ EXTERNAL = {"alias": "chur", "siteRef": {"namespace": "chur", "name": "abdomen"}
 UID = "11111111-2222-3333-4444-555555555555"
 EVALUATED = {"spec.evaluation.sites": [EXTERNAL]}
 
+ALLOWED = {"namespace": "default", "name": "abdomen"}
+
 
 def _federation(changes: Mapping[str, Any]) -> Federation:
     federation = parse(changed(build_federation(), changes))
@@ -27,7 +29,7 @@ def _site(key: str, changes: Mapping[str, Any]) -> Site:
     namespace, _, name = key.partition("/")
     base = {
         "metadata.namespace": namespace,
-        "spec.allowedFederations": ["default/abdomen"],
+        "spec.allowedFederations": [ALLOWED],
         "spec.release": "HeadsAndNorm",
         "spec.role": "Evaluation" if namespace == "chur" else "Training",
     }
@@ -87,14 +89,14 @@ REFUSED: dict[str, Case] = {
         consenting.NOT_CONSENTED,
         "spec.sites[1].siteRef",
         ('"bern/spleen" has not consented', "add default/abdomen to its spec.allowedFederations"),
-        sites={"bern/spleen": {"spec.allowedFederations": ["other/abdomen"]}},
+        sites={"bern/spleen": {"spec.allowedFederations": [{"namespace": "other", "name": "abdomen"}]}},
     ),
     "a site that consents to another federation of that name": Case(
         consenting.NOT_CONSENTED,
         "spec.sites[1].siteRef",
-        ('"bern/spleen" has not consented', f"list default/abdomen@{UID}."),
+        ('"bern/spleen" has not consented', f"list it with uid: {UID}."),
         {"metadata.uid": UID},
-        {"bern/spleen": {"spec.allowedFederations": [f"default/abdomen@{UID.replace('1', '2')}"]}},
+        {"bern/spleen": {"spec.allowedFederations": [{**ALLOWED, "uid": UID.replace("1", "2")}]}},
     ),
     "more than a site's limits allow": Case(
         consenting.BEYOND_LIMITS,

@@ -118,7 +118,7 @@ STORE = {
     "endpoint": "https://store.example",
     "bucket": "segviz",
     "region": "us-east-1",
-    "existingSecret": "store",
+    "secretRef": {"name": "store"},
     "credentialSeconds": 900,
     "retention": {},
 }

@@ -181,7 +181,7 @@ def test_a_line_too_slow_for_the_deadline_is_told(
     control = control_of(participation=Participation(10.0, 1, "1m"))
     severity, message = findings(store, site, control)["Bandwidth"]
     assert severity is Severity.WARNING
-    assert "more than half of participation.roundTimeout" in message
+    assert "more than half of participation.roundTimeoutSeconds" in message
 
 
 class Altering(FolderStore):
