@@ -503,7 +503,7 @@ MISTAKES: dict[str, Mistake] = {
     "a UID in the name": site(
         {"spec.allowedFederations": [{"namespace": "a", "name": "b@0b6e5f8a-1111-2222-3333-444444444444"}]},
         "spec.allowedFederations[0].name",
-        "lower-case letters",
+        "It must match",
     ),
     "a limit that is misspelt": site(
         {"spec.limits.maxRound": 3}, "spec.limits.maxRound", "Did you mean maxRounds?"

@@ -107,8 +107,8 @@ ANYWHERE: dict[str, tuple[Change, str]] = {
         "network policies",
     ),
     "a label of its own": (in_metadata("labels", "istio.io/rev", "x"), METADATA),
-    "an annotation of its own": (
-        in_metadata("annotations", "container.apparmor.security.beta.kubernetes.io/main", "unconfined"),
+    "a network of its own": (
+        in_metadata("annotations", "k8s.v1.cni.cncf.io/networks", "outside"),
         METADATA,
     ),
     "a shell": (in_main(command=["sh"]), COMMAND),
