@@ -34,7 +34,8 @@ from segviz_operator.cluster.reconcile.settings import Settings
 from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.events import About, Event, build_event, events_between
-from segviz_operator.cluster.status.federation_status import Picture, build_federation_status, merge_patch
+from segviz_operator.cluster.status.federation_status import Picture, build_federation_status
+from segviz_operator.cluster.status.news import merge_patch
 from segviz_operator.cluster.status.site_status import build_site_status
 from segviz_operator.manifests.manifest import Federation, Site, from_server
 from segviz_operator.manifests.problem import InvalidManifest

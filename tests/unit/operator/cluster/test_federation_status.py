@@ -17,9 +17,9 @@ from segviz_operator.cluster.status.events import events_between
 from segviz_operator.cluster.status.federation_status import (
     Picture,
     build_federation_status,
-    merge_patch,
     shared_groups,
 )
+from segviz_operator.cluster.status.news import merge_patch
 from segviz_operator.progress.status import build_status
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
