@@ -1,6 +1,5 @@
 """Where and how the arithmetic of a model runs."""
 
-import logging
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +8,6 @@ from torch import Tensor
 from segviz_exchange.contract import choices, spec
 from segviz_exchange.contract.records import Environment
 from segviz_trainer.network.segnet import SegNet
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,10 +24,6 @@ class Device:
 
     def settle(self) -> "Device":
         """Make torch compute so, in this whole process."""
-        if self.precision is not self.training.precision:
-            log.info(
-                "precision is %s, not BF16, which this processor has no instructions for", self.precision
-            )
         torch.set_num_threads(self.training.threads)
         # Not use_deterministic_algorithms, which does the same and imports torch's compiler, for seconds.
         torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
