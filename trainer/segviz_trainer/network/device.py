@@ -36,8 +36,13 @@ class Device:
         channels_last = self.training.memory_format is choices.MemoryFormat.CHANNELS_LAST_3D
         return torch.channels_last_3d if channels_last else torch.contiguous_format
 
+    @property
+    def precision(self) -> choices.Precision:
+        """The manifest's, or FP32 where BF16 would be emulated, number by number: ten times as slow."""
+        return self.training.precision if _has_bf16(self.place_at) else choices.Precision.FP32
+
     def autocast(self) -> torch.autocast:
-        bf16 = self.training.precision is choices.Precision.BF16
+        bf16 = self.precision is choices.Precision.BF16
         return torch.autocast(self.place_at.type, dtype=torch.bfloat16, enabled=bf16)
 
     def move(self, net: SegNet) -> SegNet:
@@ -55,7 +60,14 @@ class Device:
         return Environment(
             torch=str(torch.__version__),
             device=torch.cuda.get_device_name() if self.place_at.type == "cuda" else "cpu",
-            precision=self.training.precision,
+            precision=self.precision,
             memory_format=self.training.memory_format,
             threads=self.training.threads,
         )
+
+
+def _has_bf16(place: torch.device) -> bool:
+    """On a CPU oneDNN needs AVX-512 (or Arm's BF16); else torch computes in loops that are not vectorised."""
+    if place.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # torch has no public name for it

@@ -1,5 +1,6 @@
 """One site's process in one federation: what its round loop and its outcome work with."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,6 +26,8 @@ from segviz_trainer.process.site import Site
 from segviz_trainer.training.checkpoint import Checkpoints, Position
 from segviz_trainer.training.epochs import EpochSoFar
 from segviz_trainer.training.trainer import Trainer, build_optimizer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class Participant:
 
     @cached_property
     def device(self) -> Device:
-        return Device.choose(self.founding.spec.training).settle()
+        device = Device.choose(self.founding.spec.training).settle()
+        if device.precision is not device.training.precision:
+            log.info("computes in %s: this processor has no instructions for BF16", device.precision)
+        return device
 
     @cached_property
     def organs(self) -> tuple[str, ...]:
