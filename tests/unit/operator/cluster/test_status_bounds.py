@@ -84,7 +84,7 @@ DICE = st.builds(Dice, mean=st.floats(-1e300, 1e300), sd=st.floats(0, 1), cases=
 ORGANS = st.dictionaries(st.sampled_from(["liver", "spleen"]) | TEXT, DICE, max_size=5)
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples * 3 // 5)
 @given(
     progress=st.dictionaries(st.sampled_from(["basel", "bern"]), PROGRESS),
     findings=FINDINGS,
