@@ -21,7 +21,7 @@ from builders.snapshots import NOON, snapshot  # type: ignore[import-not-found] 
 from builders.synthetic import update_of  # type: ignore[import-not-found]  # noqa: E402
 from segviz_exchange.contract.progress import Phase, Progress  # noqa: E402
 from segviz_exchange.contract.records import Closing, Dice, Participant, RoundScores  # noqa: E402
-from segviz_operator.progress.observe import Delivery  # noqa: E402
+from segviz_operator.progress.facts import Delivery  # noqa: E402
 from segviz_operator.progress.status import build_status  # noqa: E402
 from segviz_operator.watch.metrics import OperatorMetrics  # noqa: E402
 from segviz_operator.watch.samples import Watched  # noqa: E402

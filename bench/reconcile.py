@@ -172,7 +172,7 @@ def site_manifest(namespace: str, name: str, organ: str) -> dict[str, Any]:
             "state": {"persistentVolumeClaim": {"claimName": "state"}},
             "trainer": {"image": "trainer:fake"},
             "dataSets": [{"name": "ct", "layout": "MSD", "organs": {organ: [1]}}],
-            "allowedFederations": [f"{namespace}/{namespace}"],
+            "allowedFederations": [{"namespace": namespace, "name": namespace}],
             "release": "HeadsAndNorm",
         },
     }
@@ -192,7 +192,7 @@ def create_federations(fleet: Fleet, names: list[str]) -> None:
                 "store": {
                     "endpoint": f"http://{fleet.store_address}",
                     "bucket": BUCKET,
-                    "existingSecret": "bucket",
+                    "secretRef": {"name": "bucket"},
                 },
             },
         }

@@ -107,7 +107,7 @@ def draw_batches(options: argparse.Namespace, folder: Path) -> list[Batch]:
         data = DataSet("d", "liver", choices.Layout.MSD, {"liver": (1,)}, ())
         root, intensity = folder, spec.IntensityScaling(Intensity.WINDOW, (-200.0, 304.0))
     found = find_cases(root, data, "--data")
-    preprocessing = spec.Preprocessing(intensity)
+    preprocessing = spec.Preprocessing(intensity, choices.Spacing.NATIVE)
     prepared = prepare(
         found, preprocessing, tuple(data.organs), 512, folder / "cache", choices.OnBadCase.REFUSE, silent
     )

@@ -3,12 +3,14 @@
 import logging
 
 from segviz_aggregator import reasons
+from segviz_aggregator.agreement import Offer, agree, difference
 from segviz_aggregator.models import GlobalModels
-from segviz_aggregator.schema import Schema, read_schema
+from segviz_aggregator.schema import read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.situation import Observer, Situation
 from segviz_aggregator.verify import Candidate, Fault, verify
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.closing import (
     MAX_ATTEMPTS,
     RoundRecords,
@@ -16,9 +18,9 @@ from segviz_exchange.contract.closing import (
     close_round,
     expected_sites,
 )
-from segviz_exchange.contract.ledger import InvalidRecord, numbered, read
-from segviz_exchange.contract.records import Closing, Rejection, Update
-from segviz_exchange.stores.store import Entry, Store
+from segviz_exchange.contract.ledger import InvalidRecord, as_rejection, numbered, read
+from segviz_exchange.contract.records import Closing, Control, Rejection, Update
+from segviz_exchange.stores.store import Endless, Entry, NotFound, Store
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ class Collector:
         self._models = models
         self._accepted: dict[str, Update] = {}
         """By key."""
+        self._weights: dict[str, int] = {}
+        """By alias, of a site's first round, among those that are searched."""
+        self._searched = 0
         self._warned: set[str] = set()
         """Digests of round 0 that differ in values alone."""
 
@@ -40,10 +45,17 @@ class Collector:
         expected = expected_sites(situation.control, situation.joined)
         sites = {alias: self._site(alias, situation) for alias in expected}
         records = RoundRecords(
-            situation.round, situation.joined, sites, situation.opened, situation.suspended
+            situation.round,
+            situation.joined,
+            sites,
+            situation.opened,
+            situation.suspended,
+            self._admitted(situation),
         )
-        if situation.round == 0 and (first := _first_participant(records, situation)):
-            self._compare_schemas(first, sites, situation)
+        if situation.round == 0 and isinstance(
+            close_round(situation.control, records, situation.now), Closing
+        ):
+            self._agree(sites, situation)
         return records
 
     def _site(self, site: str, situation: Situation) -> SiteRecords:
@@ -56,7 +68,7 @@ class Collector:
         rejections: list[Rejection] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             if attempt in rejected:
-                rejections.append(ledger.read(rejected[attempt].key, Rejection))
+                rejections.append(ledger.rejection(rejected[attempt].key))
             elif attempt not in entries:
                 break
             else:
@@ -71,11 +83,15 @@ class Collector:
             return self._accepted[entry.key]
         try:
             update = read(self._store, entry.key, Update)
-        except InvalidRecord as error:
+        except (InvalidRecord, NotFound) as error:
             return Fault(reasons.INVALID_RECORD, str(error))
-        # Listed now, once an update: the step's listing may be older than what the update was made with.
-        leases = numbered(self._store, keys.leases(site))
         blob = keys.site_blob(site, update.blob)
+        try:
+            # Listed now, once an update: the step's listing may be older than what the update was made with.
+            leases = numbered(self._store, keys.leases(site))
+            blobs = self._store.list(blob)
+        except Endless as error:
+            return Fault(reasons.INVALID_RECORD, str(error))
         known = update.control in situation.controls
         fault = verify(
             Candidate(
@@ -85,7 +101,7 @@ class Collector:
                 update=update,
                 committed=entry.modified,
                 newest_lease=leases[max(leases)] if leases else None,
-                blob=next((listed for listed in self._store.list(blob) if listed.key == blob), None),
+                blob=next((listed for listed in blobs if listed.key == blob), None),
                 control=situation.control,
                 made_under=self._observer.control(update.control) if known else None,
                 reference=self._models.reference(situation.previous),
@@ -103,41 +119,48 @@ class Collector:
         log.warning(
             "round %d: rejected %s's attempt %d: %s: %s", round_, site, attempt, fault.reason, fault.message
         )
-        rejection = Rejection(site, round_, attempt, fault.reason, fault.message)
-        return self._observer.ledger.commit(keys.rejection(site, round_, attempt), rejection)
+        key, ledger = keys.rejection(site, round_, attempt), self._observer.ledger
+        try:
+            return ledger.commit(key, Rejection(site, round_, attempt, fault.reason, fault.message))
+        except InvalidRecord as error:
+            return as_rejection(key, error)  # one was there already
 
-    def _compare_schemas(self, first: Update, sites: dict[str, SiteRecords], situation: Situation) -> None:
-        """Round 0: the first participant by alias says what a model is."""
-        schema = self._schema(first).extended(situation.control)
-        for alias, records in sites.items():
-            update = records.accepted
-            if update is None or update is first:
+    def _admitted(self, situation: Situation) -> dict[str, int]:
+        """What the sites weighed in their first rounds, where claims count."""
+        if situation.control.spec.algorithm.weights is not Weights.CASES:
+            return {}
+        ledger = self._observer.ledger
+        for round_ in range(self._searched, situation.round):
+            closing = ledger.find(keys.closing(round_), Closing)
+            for participant in closing.participants if closing else ():
+                self._weights.setdefault(participant.site, participant.weight)
+        self._searched = situation.round
+        return self._weights
+
+    def _agree(self, sites: dict[str, SiteRecords], situation: Situation) -> None:
+        """Round 0: reject what is not the model that most sites offer."""
+        updates = {alias: records.accepted for alias, records in sites.items() if records.accepted}
+        offers = [self.offer(each.site, each.blob, situation.control) for each in updates.values()]
+        agreement = agree(offers)
+        chosen, named = agreement.chosen, ", ".join(agreement.agreeing)
+        for offer in offers:
+            if offer.site in agreement.agreeing:
                 continue
-            if update.blob not in {first.blob, *self._warned}:
-                log.warning(
-                    "round 0: %s starts from different values than %s; %s's are used",
-                    alias,
-                    first.site,
-                    first.site,
-                )
-                self._warned.add(update.blob)
-            difference = self._schema(update).extended(situation.control).difference(schema)
-            if difference is None:
-                continue
-            message = f"{difference}, in {first.site}'s model. Run one version of SegViz at all sites."
-            fault = Fault(reasons.SCHEMA_DIFFERS, message)
-            rejection = self._reject(alias, 0, update.attempt, fault)
-            sites[alias] = SiteRecords(None, (*records.rejections, rejection))
+            fault = None
+            if schema := offer.schema.difference(chosen.schema):
+                message = f"{schema}, in the model of {named}. Run one version of SegViz at all sites."
+                fault = Fault(reasons.SCHEMA_DIFFERS, message)
+            elif (values := difference(offer, chosen)) and agreement.decided:
+                message = f"{values} from the start model of {named}. Run one build of torch at all sites."
+                fault = Fault(reasons.START_DIFFERS, message)
+            elif offer.digest not in self._warned:
+                log.warning("round 0: %s starts from other values than %s: %s", offer.site, named, values)
+                self._warned.add(offer.digest)
+            if fault is not None:
+                rejection = self._reject(offer.site, 0, updates[offer.site].attempt, fault)
+                sites[offer.site] = SiteRecords(None, (*sites[offer.site].rejections, rejection))
 
-    def _schema(self, update: Update) -> Schema:
-        key = keys.site_blob(update.site, update.blob)
-        return read_schema(self._scratch.fetch(self._store, key, update.blob, update.size_bytes))
-
-
-def _first_participant(records: RoundRecords, situation: Situation) -> Update | None:
-    """The update that round 0 starts from; none while a site before it can still deliver."""
-    standing = [site.accepted for site in records.sites.values() if not site.refused]
-    if standing and standing[0]:
-        return standing[0]
-    closes = isinstance(close_round(situation.control, records, situation.now), Closing)
-    return next((update for update in standing if update), None) if closes else None
+    def offer(self, site: str, digest: str, control: Control) -> Offer:
+        """A start model. Raises NotFound, Corrupt or InvalidTensors."""
+        file = self._scratch.fetch(self._store, keys.site_blob(site, digest), digest)
+        return Offer(site, digest, file, read_schema(file).extended(control))

@@ -5,9 +5,11 @@ import time
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import encode
 from segviz_exchange.contract.progress import Phase, Progress
+from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import Store
 
 INTERVAL_SECONDS = 10.0
+MOST_CHARACTERS = 4096
 
 
 class Heartbeat:
@@ -20,7 +22,8 @@ class Heartbeat:
 
     def beat(self, phase: Phase, round_: int | None, message: str) -> None:
         # There is no lease: a second aggregator is harmless.
-        progress = Progress(lease=0, phase=phase, message=message, round=round_)
+        # It quotes why updates were rejected, of many sites perhaps.
+        progress = Progress(lease=0, phase=phase, message=plain(message, MOST_CHARACTERS), round=round_)
         due = time.monotonic() - self._written >= INTERVAL_SECONDS
         if progress == self._last and not due:
             return

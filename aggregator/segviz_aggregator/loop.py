@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from segviz_aggregator import reasons
+from segviz_aggregator.agreement import agree
 from segviz_aggregator.algorithms.by_name import optimizer_of
 from segviz_aggregator.algorithms.server_optimizer import Files, ServerOptimizer, write_stepped
 from segviz_aggregator.collect import Collector
@@ -131,10 +132,13 @@ class Aggregator:
         return Step.MOVED
 
     def _commit_initial(self, closing: Closing) -> Round:
-        """Round 0 is the first participant's model, byte for byte."""
-        first = closing.participants[0]
-        file = self._fetch(first.site, first.blob)
-        return commit_round(self._store, self._ledger, closing, Blob(file.path, first.blob))
+        """Round 0 is the model that most participants offered, byte for byte."""
+        control = self._observer.control(closing.control)
+        chosen = agree(
+            [self._collector.offer(each.site, each.blob, control) for each in closing.participants]
+        )
+        model = Blob(chosen.chosen.file.path, chosen.chosen.digest)
+        return commit_round(self._store, self._ledger, closing, model)
 
     def _commit_merged(self, closing: Closing, previous: Round) -> Round:
         model = self._models.load(previous)

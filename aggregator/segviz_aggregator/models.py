@@ -1,10 +1,12 @@
 """Committed global models, fetched when they are needed and described once."""
 
+from collections.abc import Iterator
+
 from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_aggregator.verify import square_sum
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.codec import TensorFile
+from segviz_exchange.contract.codec import Array, TensorFile
 from segviz_exchange.contract.ledger import read
 from segviz_exchange.contract.records import Round
 from segviz_exchange.stores.store import Store
@@ -24,6 +26,9 @@ class GlobalModel:
         if name not in self._square_sums:
             self._square_sums[name] = square_sum(self.file, name)
         return self._square_sums[name]
+
+    def chunks(self, name: str) -> Iterator[Array]:
+        return self.file.chunks(name)
 
 
 class GlobalModels:

@@ -8,7 +8,7 @@ from segviz_exchange.contract.records import Control, Final, Round
 
 
 def choose_final(control: Control, scores: Scores, last: Round, gone: Collection[int] = ()) -> Final:
-    """Best: the highest mean Dice over organs, each the mean over its owners; the earliest of equals.
+    """Best: the highest mean Dice over organs, each the median over its owners; the earliest of equals.
 
     Only rounds after the first exchange count, and only those in which every organ that still has an owner
     was scored. Where there is no such round, the last. Rounds in `gone` lost their model to the retention,

@@ -3,6 +3,7 @@
 What the record and the listing say is looked at before the blob is downloaded, what the blob holds after it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite, sqrt
@@ -15,10 +16,11 @@ from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
-from segviz_exchange.contract.numbers import fault_of
+from segviz_exchange.contract.numbers import MAX_NORM_VALUE, fault_of
 from segviz_exchange.contract.records import Control, Update
-from segviz_exchange.contract.sharing import PARAMETER, SHARED_HEAD
-from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store
+from segviz_exchange.contract.sharing import NORM, PARAMETER, SHARED_HEAD
+from segviz_exchange.process.words import plain
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Fault:
     reason: str
     """One of `reasons`."""
     message: str
+    """May quote names that a site chose: it is cut here, before it goes into a record or a log."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", plain(self.message))
 
 
 class Reference(Protocol):
@@ -36,6 +42,9 @@ class Reference(Protocol):
 
     def square_sum(self, name: str) -> float | None:
         """Of a tensor of the previous global model; none where it has no such tensor."""
+
+    def chunks(self, name: str) -> Iterator[Array]:
+        """Of such a tensor."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,11 @@ def fetch(candidate: Candidate, store: Store, scratch: Scratch) -> Delivered | F
         return Fault(reasons.BLOB_CORRUPT, str(error))
     except InvalidTensors as error:
         return Fault(reasons.INVALID_TENSORS, str(error))
+    except StoreError as error:
+        # Neither away nor forbidden: such as encrypted with a key that only its writer has.
+        if type(error) is not StoreError:
+            raise
+        return Fault(reasons.BLOB_CORRUPT, f"{candidate.key}: cannot be read: {error}")
 
 
 def check_record(candidate: Candidate) -> Fault | None:
@@ -193,28 +207,45 @@ def check_dtypes(delivered: Delivered) -> Fault | None:
 
 
 def check_values(delivered: Delivered) -> Fault | None:
-    """Finite, and not too large, in one pass over the bytes."""
+    """Finite, and not too far from the previous global model. Other updates of the round do not count, or
+    the verdict would depend on who comes first."""
     reference = delivered.candidate.reference
-    ours = theirs = 0.0
+    moved = theirs = 0.0
     for name, group in delivered.expected.groups.items():
-        squares = square_sum(delivered.file, name)
+        before = reference.square_sum(name) if reference else None
+        # What the global model lacks has come from nowhere: a head of an organ that joined.
+        known = reference.chunks(name) if reference and before is not None else None
+        squares = square_sum(delivered.file, name) if known is None else _moved(delivered.file, name, known)
         # Squares of finite numbers may overflow: only then, or of variances, is it worth a second look.
         if (group.kind != PARAMETER or not isfinite(squares)) and (
             fault := fault_of(name, delivered.file.chunks(name))
         ):
             return Fault(reasons.NOT_FINITE, fault)
-        before = reference.square_sum(name) if reference else None
-        if before is not None and group.kind == PARAMETER:
-            ours, theirs = ours + squares, theirs + before
+        if group.kind == NORM and (fault := _too_large(delivered.file, name)):
+            return Fault(reasons.NORM_TOO_LARGE, fault)
+        if group.kind == PARAMETER:
+            moved, theirs = moved + squares, theirs + (before or 0.0)
     ratio = delivered.candidate.control.spec.participation.max_norm_ratio
-    # A global model of zeros bounds nothing.
-    if theirs and sqrt(ours) > ratio * sqrt(theirs):
+    if reference and sqrt(moved) > ratio * sqrt(theirs):
         return Fault(
             reasons.NORM_TOO_LARGE,
-            f"the parameters' norm is {sqrt(ours):.4g}, the global model's {sqrt(theirs):.4g}; "
+            f"the parameters moved by {sqrt(moved):.4g}, the global model's norm is {sqrt(theirs):.4g}; "
             f"at most {ratio:g} times that is accepted (spec.participation.maxNormRatio)",
         )
     return None
+
+
+def _moved(file: TensorFile, name: str, before: Iterator[Array]) -> float:
+    """Σ(x − before)² in float64, as `square_sum`."""
+    pairs = zip(file.chunks(name), before, strict=True)
+    return sum((_square_sum(chunk.astype(np.float64) - known) for chunk, known in pairs), start=0.0)
+
+
+def _too_large(file: TensorFile, name: str) -> str | None:
+    largest = max((float(np.abs(chunk).max(initial=0)) for chunk in file.chunks(name)), default=0.0)
+    if largest <= MAX_NORM_VALUE:
+        return None
+    return f"tensor {name!r} holds {largest:.4g}; at most {MAX_NORM_VALUE:g} is accepted"
 
 
 RECORD_CHECKS = (check_record, check_control, check_lease, check_size)

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.words import for_terminal
 
 # Said here, so that help needs neither torch nor Kubernetes' client.
 _HELP = {
@@ -61,7 +62,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Refusal as refusal:
-            click.echo(str(refusal), err=True)
+            click.echo(for_terminal(str(refusal)), err=True)
             sys.exit(2)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from segviz_exchange.contract.choices import ImagePullPolicy
 from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.process import logs
-from segviz_exchange.process.http_pages import Answer, Pages, every_interface
+from segviz_exchange.process.http_pages import Answer, Pages, every_interface, own_hosts
 from segviz_operator.cluster.api.client import Cluster
 from segviz_operator.cluster.api.connection import connect
 from segviz_operator.cluster.api.names import MANAGER
@@ -111,7 +111,7 @@ def main(
     if metrics_port:
         Pages({"/metrics": metrics.page, "/readyz": sight.page}, metrics_port, every_interface())
     if page_port:
-        Pages({"/": StatusPage(metrics.federations.watched)}, page_port)
+        Pages({"/": StatusPage(metrics.federations.watched)}, page_port, hosts=own_hosts())
     settings = Settings(images, poll_seconds, timedelta(seconds=stuck_after_seconds))
     reconciler = Reconciler(cluster, settings, metrics)
 

@@ -28,7 +28,7 @@ def build_spec(sites: tuple[str, ...] = ("basel", "bern"), **changes: Any) -> Fe
             "headLevels": 1,
         },
         "preprocessing": {
-            "spacing": [1.5, 1.5, 2.0],
+            "spacingMillimetres": [1.5, 1.5, 2.0],
             "intensity": {"method": "Window", "window": [-200, 304]},
         },
         "training": {

@@ -74,7 +74,7 @@ def site(changes: Mapping[str, Any], path: str, *says: str) -> Mistake:
 DATA_SET = "spec.dataSets[0]"
 MEMBER = {"alias": "basel", "siteRef": {"namespace": "chur", "name": "kidneys"}}
 
-STORE = {"endpoint": "https://minio.example:9000", "bucket": "segviz", "existingSecret": "bucket"}
+STORE = {"endpoint": "https://minio.example:9000", "bucket": "segviz", "secretRef": {"name": "bucket"}}
 TRAINER = {
     "image": "registry.example/segviz-trainer@sha256:" + "0" * 64,
     "resources": {
@@ -87,9 +87,27 @@ TRAINER = {
         "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
     },
     "queueName": "gpus",
+    "podMetadata": {
+        "labels": {"team": "radiology", "example.org/cost-centre": ""},
+        "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "note": "any text, 1/2"},
+    },
+    "supplementalGroups": [4711, 2147483647],
 }
 
 MISTAKES: dict[str, Mistake] = {
+    "a store's Secret under its old name": federation(
+        {"spec.store": {"endpoint": "https://minio.example", "bucket": "segviz", "existingSecret": "bucket"}},
+        "spec.store.existingSecret",
+        "Write secretRef: {name: NAME}.",
+    ),
+    "a store's CA under its old name": federation(
+        {"spec.store": {**STORE, "caBundle": {"configMap": "ca"}}},
+        "spec.store.caBundle.configMap",
+        "Write configMapKeyRef: {name: NAME, key: ca.crt}.",
+    ),
+    "a site's Secret under its old name": site(
+        {"spec.storeSecret": "bucket"}, "spec.storeSecret", "Write storeSecretRef: {name: NAME}."
+    ),
     "a store without its scheme": federation(
         {"spec.store": {**STORE, "endpoint": "minio.example:9000"}},
         "spec.store.endpoint",
@@ -117,6 +135,37 @@ MISTAKES: dict[str, Mistake] = {
             ("limits", "memory", {}),
         )
     },
+    **{
+        f"the {part} {key} of a Pod": site(
+            {"spec.trainer.podMetadata": {part: {key: "x"}}}, f"spec.trainer.podMetadata.{part}", says
+        )
+        for part, key, says in (
+            ("labels", "segviz.dev/site", "Leave it out;"),
+            ("labels", "app.kubernetes.io/managed-by", "Leave it out;"),
+            ("labels", "job-name", "Leave it out;"),
+            ("labels", "kueue.x-k8s.io/queue-name", "there is queueName"),
+            ("annotations", "segviz.dev/failures", "Leave it out;"),
+            ("annotations", "batch.kubernetes.io/job-name", "Leave it out;"),
+            ("labels", "a b", "no name that Kubernetes takes"),
+            ("annotations", "x" * 64, "no name that Kubernetes takes"),
+        )
+    },
+    "a label's value that is none": site(
+        {"spec.trainer.podMetadata": {"labels": {"team": "a b"}}},
+        "spec.trainer.podMetadata.labels.team",
+        "It must match",
+    ),
+    "a number as an annotation": site(
+        {"spec.trainer.podMetadata": {"annotations": {"cost": 3}}},
+        "spec.trainer.podMetadata.annotations.cost",
+        "Put it in quotes.",
+    ),
+    "the group of root": site(
+        {"spec.trainer.supplementalGroups": [0]}, "spec.trainer.supplementalGroups[0]", "Give at least 1."
+    ),
+    "a group twice": site(
+        {"spec.trainer.supplementalGroups": [7, 7]}, "spec.trainer.supplementalGroups[1]", "Write it once."
+    ),
     # A federation's sites.
     "no sites": federation({"spec.sites": []}, "spec.sites", "has 0 entries", "at least 1"),
     "sites left out": federation({"spec.sites": REMOVED}, "spec.sites", "is missing", "Add it"),
@@ -187,13 +236,19 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # Durations.
     "a duration with a fraction": federation(
-        {"spec.participation.roundTimeout": "1.5h"}, "spec.participation.roundTimeout", "such as 1h30m"
-    ),
-    "an empty duration": federation(
-        {"spec.participation.roundTimeout": ""}, "spec.participation.roundTimeout", "0 characters"
+        {"spec.participation.roundTimeoutSeconds": 1.5},
+        "spec.participation.roundTimeoutSeconds",
+        "is 1.5, not a whole number",
     ),
     "a duration of nothing": federation(
-        {"spec.participation.roundTimeout": "0s"}, "spec.participation.roundTimeout", "at least 1s"
+        {"spec.participation.roundTimeoutSeconds": 0},
+        "spec.participation.roundTimeoutSeconds",
+        "Give at least 1.",
+    ),
+    "a duration under its old name": federation(
+        {"spec.participation.roundTimeout": "1h30m"},
+        "spec.participation.roundTimeout",
+        "Write roundTimeoutSeconds, a whole number.",
     ),
     # Rules across fields.
     "FedProx without mu": federation(
@@ -273,10 +328,29 @@ MISTAKES: dict[str, Mistake] = {
         {"spec.preprocessing.intensity": {}}, "spec.preprocessing.intensity.method", "is missing"
     ),
     "two spacings": federation(
-        {"spec.preprocessing.spacing": [1, 2]}, "spec.preprocessing.spacing", "has 2 entries. Give exactly 3."
+        {"spec.preprocessing.spacingMillimetres": [1, 2]},
+        "spec.preprocessing.spacingMillimetres",
+        "has 2 entries. Give exactly 3.",
     ),
     "a spacing of nothing": federation(
-        {"spec.preprocessing.spacing": [1, 0, 1]}, "spec.preprocessing.spacing[1]", "Give more than 0."
+        {"spec.preprocessing.spacingMillimetres": [1, 0, 1]},
+        "spec.preprocessing.spacingMillimetres[1]",
+        "Give more than 0.",
+    ),
+    "a spacing in its old place": federation(
+        {"spec.preprocessing.spacing": [1.5, 1.5, 2.0]},
+        "spec.preprocessing.spacing",
+        "Write numbers under spacingMillimetres",
+    ),
+    "a spacing of none": federation(
+        {"spec.preprocessing": {"spacing": "Native", "spacingMillimetres": [1, 1, 1]}},
+        "spec.preprocessing.spacingMillimetres",
+        "Leave it out, or choose spacing Resampled.",
+    ),
+    "a number of rounds of all": federation(
+        {"spec.store": {**STORE, "retention": {"policy": "KeepAll", "rounds": 5}}},
+        "spec.store.retention.rounds",
+        "Leave it out, or choose policy KeepNewest.",
     ),
     "strides that do not fit": federation(
         {"spec.model.strides": [2, 2]}, "spec.model.strides", "[2, 2]: strides has the wrong length"
@@ -407,11 +481,37 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a release that YAML takes for a boolean": site({"spec.release": False}, "spec.release", "booleans"),
     "a federation without its namespace": site(
-        {"spec.allowedFederations": ["abdomen"]}, "spec.allowedFederations[0]", "namespace/name"
+        {"spec.allowedFederations": [{"name": "abdomen"}]},
+        "spec.allowedFederations[0].namespace",
+        "is missing",
     ),
     "a federation allowed twice": site(
-        {"spec.allowedFederations": ["a/b", "a/b"]}, "spec.allowedFederations[1]", "Write it once."
+        {"spec.allowedFederations": [{"namespace": "a", "name": "b"}] * 2},
+        "spec.allowedFederations[1].namespace",
+        "is already used by spec.allowedFederations[0]",
     ),
+    "a federation allowed as text": site(
+        {"spec.allowedFederations": ["a/b"]},
+        "spec.allowedFederations[0]",
+        "such as {namespace: radiology, name: abdomen}.",
+    ),
+    "a UID that is none": site(
+        {"spec.allowedFederations": [{"namespace": "a", "name": "b", "uid": "1234"}]},
+        "spec.allowedFederations[0].uid",
+        "It must match",
+    ),
+    "a UID in the name": site(
+        {"spec.allowedFederations": [{"namespace": "a", "name": "b@0b6e5f8a-1111-2222-3333-444444444444"}]},
+        "spec.allowedFederations[0].name",
+        "It must match",
+    ),
+    "a limit that is misspelt": site(
+        {"spec.limits.maxRound": 3}, "spec.limits.maxRound", "Did you mean maxRounds?"
+    ),
+    "an algorithm that there is none of": site(
+        {"spec.limits.algorithms": ["FedAVG"]}, "spec.limits.algorithms[0]", "Did you mean FedAvg?"
+    ),
+    "no rounds at all": site({"spec.limits.maxRounds": 0}, "spec.limits.maxRounds", "1"),
     # Metadata.
     "a name in capitals": site({"metadata.name": "Liver"}, "metadata.name", "lower-case letters"),
     "a name with a newline": site({"metadata.name": "liver\n"}, "metadata.name", "lower-case letters"),
@@ -421,9 +521,12 @@ MISTAKES: dict[str, Mistake] = {
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "a store with its own CA": changed(
+        build_federation(), {"spec.store": {**STORE, "caBundle": {"configMapKeyRef": {"name": "ca"}}}}
+    ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
-    "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": None}),
+    "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),
     "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
     "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),
     "a site with windows, tumours and noise": changed(
@@ -432,6 +535,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
             f"{DATA_SET}.ignored": [2],
             f"{DATA_SET}.window": [-57, 164],
             "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5},
+        },
+    ),
+    "a site with limits": changed(
+        build_site(),
+        {
+            "spec.allowedFederations": [
+                {"namespace": "a", "name": "b", "uid": "0b6e5f8a-1111-2222-3333-444444444444"},
+                {"namespace": "a", "name": "c"},
+            ],
+            "spec.limits": {
+                "algorithms": ["FedBN", "Median"],
+                "objectives": ["PerOrganHead"],
+                "starts": ["Seeded"],
+                "maxRounds": 100,
+                "minCases": 20,
+                "minSteps": 100,
+            },
         },
     ),
     "a site with DICOM": changed(
@@ -486,7 +606,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "all the timing": changed(
         build_federation(),
-        {"spec.participation": {"minSites": 1, "roundTimeout": "1h30m"}, "spec.ttlSecondsAfterFinished": 0},
+        {
+            "spec.participation": {"minSites": 1, "roundTimeoutSeconds": 5400},
+            "spec.ttlSecondsAfterFinished": 0,
+        },
     ),
     "external sites": changed(
         build_federation(), {"spec.evaluation": {"sites": [MEMBER], "norm": "Adapted"}}
@@ -498,14 +621,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a host path": changed(build_site(), {"spec.volume": {"hostPath": {"path": "/data"}}}),
     "an evaluation site": changed(build_site(), {"spec.role": "Evaluation"}),
     "a store": changed(build_federation(), {"spec.store": STORE}),
+    "a store that keeps five": changed(
+        build_federation(), {"spec.store": {**STORE, "retention": {"rounds": 5}}}
+    ),
     "a store that keeps all": changed(
-        build_federation(), {"spec.store": {**STORE, "retention": {"rounds": None}}}
+        build_federation(), {"spec.store": {**STORE, "retention": {"policy": "KeepAll"}}}
     ),
     "a site in a cluster": changed(
         build_site(),
         {"spec.trainer": TRAINER, "spec.state": {"persistentVolumeClaim": {"claimName": "state"}}},
     ),
-    "a remote site": changed(build_site(), {"spec.remote": True, "spec.storeSecret": "bucket"}),
+    "a remote site": changed(build_site(), {"spec.remote": True, "spec.storeSecretRef": {"name": "bucket"}}),
     "a split of its own": changed(build_site(), {"spec.split": {"train": 80, "validation": 20, "test": 0}}),
 }
 
@@ -517,7 +643,7 @@ IMMUTABLE: dict[str, Any] = {
     "objective": "Marginal",
     "distillation": {"temperature": 3},
     "model": {"residualUnits": 1},
-    "preprocessing": {"spacing": None},
+    "preprocessing": {"spacing": "Native"},
     "training": {"batchSize": 7},
     "selection": "Last",
     "fineTuning": {"epochs": 7},

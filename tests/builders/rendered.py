@@ -67,6 +67,10 @@ OPERATOR: dict[str, Values] = {
     },
     "no policies": {"networkPolicy": {"enabled": False}},
     "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": {"store": STORE}},
+    "admission policy for one store": {
+        "admissionPolicy": {"enabled": True, "stores": ["https://minio.example:9000/segviz"]},
+        "networkPolicy": {"store": STORE},
+    },
     "monitored": {
         "monitoring": {
             "annotations": True,
@@ -80,6 +84,7 @@ OPERATOR: dict[str, Values] = {
     },
 }
 
+UID = "11111111-2222-3333-4444-555555555555"
 LIVERS = {"name": "livers", "layout": "MSD", "organs": {"liver": [1, 2]}}
 _SITE: Values = {
     "allowedFederations": ["radiology/abdomen"],
@@ -91,6 +96,23 @@ SITE: dict[str, Values] = {
     "plain": _SITE,
     "no federation": {**_SITE, "allowedFederations": []},
     "many federations": {**_SITE, "allowedFederations": ["radiology/abdomen", "oncology/chest.v2"]},
+    "limits": {
+        **_SITE,
+        "allowedFederations": [
+            f"radiology/abdomen@{UID}",
+            f"oncology/abdomen@{UID.replace('1', '2')}",
+            "oncology/chest.v2",
+            f"radiology/abdomen@{UID}",
+        ],
+        "limits": {
+            "algorithms": ["FedBN"],
+            "objectives": ["PerOrganHead"],
+            "starts": ["Seeded"],
+            "maxRounds": 100,
+            "minCases": 20,
+            "minSteps": 100,
+        },
+    },
     "monitored": {
         **_SITE,
         "monitoring": {"podMonitor": {"enabled": True}},
@@ -136,6 +158,11 @@ SITE: dict[str, Values] = {
             "priorityClassName": "low",
             "runtimeClassName": "nvidia",
             "queueName": "gpus",
+            "podMetadata": {
+                "labels": {"team": "radiology"},
+                "annotations": {"sidecar.istio.io/inject": "false", "cost": "1e3"},
+            },
+            "supplementalGroups": [4711],
         },
         "networkPolicy": {
             "store": {"cidrs": [], "peers": [{"podSelector": {"matchLabels": {"app": "minio"}}}]},

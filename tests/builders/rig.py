@@ -73,7 +73,9 @@ def small_federation(**changes: object) -> FederationSpec:
         objective=Objective.PER_ORGAN_HEAD,
         participation=spec.Participation(10.0),
         model=spec.Model((4, 8), (2,), 1, choices.Norm.BATCH, 1),
-        preprocessing=spec.Preprocessing(spec.IntensityScaling(choices.Intensity.Z_SCORE)),
+        preprocessing=spec.Preprocessing(
+            spec.IntensityScaling(choices.Intensity.Z_SCORE), choices.Spacing.NATIVE
+        ),
         training=spec.Training(
             patch=(SIDE, SIDE, SIDE),
             crops_per_volume=1,

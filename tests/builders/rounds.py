@@ -23,7 +23,7 @@ from segviz_exchange.stores.store import Store
 
 ROUNDS = 3
 CONTROL = control_of(rounds=ROUNDS)
-TIMED = control_of(rounds=ROUNDS, min_sites=2, round_timeout="1h")
+TIMED = control_of(rounds=ROUNDS, min_sites=2, round_timeout_seconds=3600)
 
 
 def play_sites(store: Store, control: Control) -> None:

@@ -20,7 +20,8 @@ from segviz_exchange.contract.records import (
     RoundScores,
 )
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.progress.observe import FederationRecords, Heartbeat, Observer
+from segviz_operator.progress.facts import FederationRecords, Heartbeat
+from segviz_operator.progress.observe import Observer
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DIGEST = "0" * 64

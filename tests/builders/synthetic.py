@@ -39,7 +39,7 @@ def federation(
     weights: Weights = Weights.UNIFORM,
     objective: Objective = Objective.PER_ORGAN_HEAD,
     min_sites: int | None = None,
-    round_timeout: str | None = None,
+    round_timeout_seconds: int | None = None,
     max_norm_ratio: float = 10.0,
     selection: Selection = Selection.BEST,
     **parameters: float,
@@ -51,9 +51,11 @@ def federation(
         seed=0,
         algorithm=build_algorithm(algorithm, weights, **parameters),
         objective=objective,
-        participation=spec.Participation(max_norm_ratio, min_sites, round_timeout),
+        participation=spec.Participation(max_norm_ratio, min_sites, round_timeout_seconds),
         model=spec.Model((2, 4), (2,), 0, choices.Norm.BATCH, 1),
-        preprocessing=spec.Preprocessing(spec.IntensityScaling(choices.Intensity.WINDOW, (-200.0, 304.0))),
+        preprocessing=spec.Preprocessing(
+            spec.IntensityScaling(choices.Intensity.WINDOW, (-200.0, 304.0)), choices.Spacing.NATIVE
+        ),
         training=spec.Training(
             (8, 8, 8),
             1,

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from segviz_exchange.contract.choices import Intensity, Layout
+from segviz_exchange.contract.choices import Intensity, Layout, Spacing
 from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.cache import PreparedCase, prepare_case
@@ -14,7 +14,7 @@ from segviz_trainer.data.layouts import Case
 ORGANS = ("kidneys", "liver", "spleen")
 SPACED = np.diag([2.0, 2.0, 3.0, 1.0])
 WINDOWED = Preprocessing(
-    intensity=IntensityScaling(method=Intensity.WINDOW, window=(-200.0, 300.0)), spacing=None
+    intensity=IntensityScaling(method=Intensity.WINDOW, window=(-200.0, 300.0)), spacing=Spacing.NATIVE
 )
 
 

@@ -9,7 +9,7 @@ from builders.synthetic import update_of
 from segviz_exchange.contract.progress import Phase, Progress
 from segviz_exchange.contract.records import Closing, Dice, Participant, RoundScores
 from segviz_operator.plan.workload import Workload
-from segviz_operator.progress.observe import Delivery, FederationRecords
+from segviz_operator.progress.facts import Delivery, FederationRecords
 from segviz_operator.progress.status import build_status
 from segviz_operator.watch.samples import Watched
 

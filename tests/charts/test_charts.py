@@ -17,6 +17,7 @@ from builders.rendered import (
     OPERATOR,
     SITE,
     TOP,
+    UID,
     VARIANTS,
     Object,
     Refused,
@@ -323,6 +324,20 @@ def test_consent_is_one_binding_per_allowed_federation():
     assert readable[0]["verbs"] == ["get"]
 
 
+def test_a_federation_is_pinned_by_its_uid_and_let_in_by_its_name():
+    objects = site("limits")
+    assert only(objects, "SegVizSite")["spec"]["allowedFederations"] == [
+        {"namespace": "radiology", "name": "abdomen", "uid": UID},
+        {"namespace": "oncology", "name": "abdomen", "uid": UID.replace("1", "2")},
+        {"namespace": "oncology", "name": "chest.v2"},
+    ]
+    assert [each["metadata"]["name"] for each in of_kind(objects, "RoleBinding")] == [
+        "segviz:consent:radiology:abdomen",
+        "segviz:consent:oncology:abdomen",
+        "segviz:consent:oncology:chest.v2",
+    ]
+
+
 def test_a_site_that_allows_no_federation_grants_nothing():
     assert of_kind(site("no federation"), "Role", "RoleBinding") == []
 
@@ -439,6 +454,24 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "segviz-site",
         {"allowedFederations": ["abdomen"]},
         "allowedFederations/0",
+    ),
+    "a UID that is none": (
+        "segviz-site",
+        {"allowedFederations": ["radiology/abdomen@1234"]},
+        "allowedFederations/0",
+    ),
+    "a federation with two UIDs": (
+        "segviz-site",
+        {
+            **SITE["plain"],
+            "allowedFederations": [f"radiology/abdomen@{UID}", f"radiology/abdomen@{UID.replace('1', '2')}"],
+        },
+        "allowedFederations lists radiology/abdomen twice",
+    ),
+    "a federation with a UID and without": (
+        "segviz-site",
+        {**SITE["plain"], "allowedFederations": ["radiology/abdomen", f"radiology/abdomen@{UID}"]},
+        "allowedFederations lists radiology/abdomen twice",
     ),
     "organ": ("segviz-site", {"dataSets": [{**LIVERS, "organs": {"Liver": [1]}}]}, "Liver"),
     "layout": ("segviz-site", {"dataSets": [{**LIVERS, "layout": "NIfTI"}]}, "/dataSets/0/layout"),

@@ -33,7 +33,7 @@ class Federation:
             "store": {
                 "endpoint": self.store.endpoint,
                 "bucket": BUCKET,
-                "existingSecret": STORE_SECRET,
+                "secretRef": {"name": STORE_SECRET},
             },
             **self.changes,
             **changes,

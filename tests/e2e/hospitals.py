@@ -54,7 +54,7 @@ def cube_scene(folder: Path) -> Scene:
         "rounds": 4,
         "localEpochs": 6,
         "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
-        "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
+        "preprocessing": {"spacing": "Native", "intensity": {"method": "ZScore"}},
         "training": {"patch": [16, 16, 16], "cropsPerVolume": 1, "learningRate": 0.01, "threads": 1},
         "fineTuning": {"epochs": 1, "learningRate": 0.01},
     }
@@ -95,7 +95,7 @@ def hippocampus_scene(folder: Path) -> Scene:
         "localEpochs": 1,
         "algorithm": {"name": "FedAvg"},
         "model": {"channels": [8, 16, 32], "strides": [2, 2], "norm": "Instance"},
-        "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
+        "preprocessing": {"spacing": "Native", "intensity": {"method": "ZScore"}},
         "training": {
             "patch": [48, 64, 48],
             "cropsPerVolume": 1,

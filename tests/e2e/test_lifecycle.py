@@ -168,7 +168,7 @@ LATER = {
             "store": {
                 "endpoint": "http://10.199.0.1:9000",
                 "bucket": "segviz-e2e",
-                "existingSecret": "nowhere",
+                "secretRef": {"name": "nowhere"},
             }
         },
         ("nowhere",),

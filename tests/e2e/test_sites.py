@@ -50,7 +50,7 @@ def test_a_site_that_never_answers_is_left_out_at_the_deadline(
     make: Make, installation: Installation, scene: Scene
 ) -> None:
     """chur's Pod finds no node. With minSites 2 the rounds close without it, and its status says why."""
-    federation = make("silent", participation={"minSites": 2, "roundTimeout": "15s"}, rounds=2)
+    federation = make("silent", participation={"minSites": 2, "roundTimeoutSeconds": 15}, rounds=2)
     with elsewhere(installation, scene, "chur"):
         federation.apply()
         until("chur's message", 60, lambda: "no" in federation.site("chur").get("message", ""))
@@ -63,7 +63,7 @@ def test_a_site_that_never_answers_is_left_out_at_the_deadline(
 
 def test_an_update_with_nan_is_quarantined(make: Make, installation: Installation, scene: Scene) -> None:
     """chur uploads NaN: rejected each time, told in status and Events, and in no model."""
-    federation = make("nan", participation={"minSites": 2, "roundTimeout": "20s"}, rounds=2)
+    federation = make("nan", participation={"minSites": 2, "roundTimeoutSeconds": 20}, rounds=2)
     with elsewhere(installation, scene, "chur"):
         federation.apply()
         federation.wait_for_round(0)
@@ -92,7 +92,7 @@ def test_a_foreign_federation_gets_nothing(make: Make) -> None:
 def test_a_withdrawn_consent_stops_training_there(make: Make, kube: Kube) -> None:
     """chur deletes its RoleBinding mid-run, with no operator there: its Job and Secret go all the same. The
     operator, back again, goes on with the others."""
-    federation = make("withdrawn", participation={"minSites": 2, "roundTimeout": "20s"}, rounds=30)
+    federation = make("withdrawn", participation={"minSites": 2, "roundTimeoutSeconds": 20}, rounds=30)
     federation.apply()
     federation.wait_for_round(1)
     name = f"segviz:consent:{COORDINATOR}:withdrawn"

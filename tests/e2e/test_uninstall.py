@@ -8,7 +8,7 @@ from kube import Kube, until
 
 def test_a_site_may_go_before_the_operator(make: Make, installation: Installation, scene: Scene) -> None:
     """A site's release is uninstalled mid-run: what was made there goes, the status says so."""
-    federation = make("left-behind", rounds=60, participation={"minSites": 2, "roundTimeout": "20s"})
+    federation = make("left-behind", rounds=60, participation={"minSites": 2, "roundTimeoutSeconds": 20})
     federation.apply()
     federation.wait_for_round(1)
     uid = federation.uid()

@@ -4,7 +4,8 @@ Here and not above `tests/unit`, whose workers would import the clients of all o
 """
 
 from integration.apiserver import apiserver, controllers, crds
+from integration.guarded import guarded
 from integration.object_stores import minio, versitygw
 from integration.operator_rig import rig
 
-__all__ = ["apiserver", "controllers", "crds", "minio", "rig", "versitygw"]
+__all__ = ["apiserver", "controllers", "crds", "guarded", "minio", "rig", "versitygw"]

@@ -14,7 +14,8 @@ from segviz_exchange.contract.codec import open_tensors
 from segviz_exchange.contract.records import Round
 from segviz_exchange.stores.store import Store
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 
 RUN_HERE = Path(__file__).with_name("run_here.py")
 PATIENCE_SECONDS = 60.0
@@ -60,7 +61,7 @@ class Here:
         spec = {
             "volume": {"hostPath": {"path": str(self.data(alias))}},
             "dataSets": [data_set],
-            "allowedFederations": ["default/abdomen"],
+            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
             **self.owners.get(alias, {}),
         }
         metadata = {"name": alias}

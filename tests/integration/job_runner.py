@@ -75,7 +75,7 @@ class JobRunner:
             run = self._runs.get(uid)
             if "deletionTimestamp" in job["metadata"]:
                 self._finish_deletion(job, run)
-            elif run is None and namespace not in self.held and not _has_ended(job):
+            elif run is None and namespace not in self.held and not _rests(job):
                 self._begin(job)
             elif run is not None and not run.ended and run.process.poll() is not None:
                 self._end(run)
@@ -189,8 +189,8 @@ class JobRunner:
         self.cluster.merge(kind, namespace, name, {"status": status}, "status")
 
 
-def _has_ended(job: Object) -> bool:
-    return any(
+def _rests(job: Object) -> bool:
+    return bool(job["spec"].get("suspend")) or any(
         each["type"] in ("Complete", "Failed") for each in job.get("status", {}).get("conditions") or ()
     )
 

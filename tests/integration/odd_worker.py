@@ -12,7 +12,9 @@ from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.cache import prepare
 from segviz_trainer.data.layouts import Case
 
-PREPROCESSING = Preprocessing(intensity=IntensityScaling(method=Intensity.Z_SCORE), spacing=(1.5, 1.5, 2.0))
+PREPROCESSING = Preprocessing(
+    intensity=IntensityScaling(method=Intensity.Z_SCORE), spacing_millimetres=(1.5, 1.5, 2.0)
+)
 CAP_MEBIBYTES = 512
 
 

@@ -120,7 +120,7 @@ class Rig:
             "state": {"persistentVolumeClaim": {"claimName": "state"}},
             "trainer": {"image": IMAGE},
             "dataSets": [data_set],
-            "allowedFederations": [f"{self.tag}/{name}" for name in federations],
+            "allowedFederations": [{"namespace": self.tag, "name": name} for name in federations],
             "release": "HeadsAndNorm",
             **spec,
         }
@@ -157,7 +157,7 @@ class Rig:
         store = {
             "endpoint": f"http://{self.minio.address}",
             "bucket": self.bucket,
-            "existingSecret": "bucket",
+            "secretRef": {"name": "bucket"},
         }
         fields = {
             "sites": sites,

@@ -1,4 +1,4 @@
-"""The charts on a real API server: it takes every object, and Helm's verbs do what the notes promise."""
+"""The charts on a real API server: Helm's verbs do what the notes promise."""
 
 import json
 import os
@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from builders.openapi import LOCATION, write_core_schemas, write_crd_schema
-from builders.rendered import LIVERS, STORE, VARIANTS, Object, Refused, Release, render
+from builders.rendered import LIVERS, STORE, Refused, Release
 from integration.apiserver import ApiServer, built_tool
 from integration.helm_releases import Helm
-from segviz_operator.manifests.schema import crd_files
 
 pytest.importorskip("kubernetes")
 from kubernetes.client import (
@@ -27,78 +24,6 @@ from kubernetes.client import (
     CoreV1Api,
     RbacAuthorizationV1Api,
 )
-
-FOREIGN = ("monitoring.coreos.com/v1",)
-"""The Prometheus Operator's, whose CRDs are not here: no schema is held against these objects."""
-
-variants = pytest.mark.parametrize("release", VARIANTS.values(), ids=VARIANTS)
-
-
-@pytest.fixture(scope="session")
-def schemas(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("schemas")
-    client = apiserver.client()
-    question = client.param_serialize("GET", "/openapi/v2", header_params={}, auth_settings=["BearerToken"])
-    response = client.call_api(*question)
-    write_core_schemas(json.loads(response.read()), folder)
-    for path in crd_files():
-        write_crd_schema(yaml.safe_load(path.read_text(encoding="utf-8")), folder)
-    return folder
-
-
-def kubeconform(objects: list[Object], schemas: Path) -> list[Object]:
-    """What it has against them."""
-    done = subprocess.run(
-        [
-            str(built_tool("kubeconform")),
-            "-strict",
-            "-output",
-            "json",
-            "-schema-location",
-            f"{schemas}/{LOCATION}",
-        ],
-        input=yaml.safe_dump_all(objects),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-    )
-    assert done.stdout, done.stderr
-    found: list[Object] = json.loads(done.stdout)["resources"]
-    return found
-
-
-@variants
-def test_kubeconform_knows_every_object_and_field(release: Release, schemas: Path):
-    objects = [each for each in render(release) if each["apiVersion"] not in FOREIGN]
-    assert objects
-    assert kubeconform(objects, schemas) == []
-
-
-def test_kubeconform_takes_the_crds(schemas: Path):
-    assert (
-        kubeconform([yaml.safe_load(path.read_text(encoding="utf-8")) for path in crd_files()], schemas) == []
-    )
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "x"}, "spec": {"replcas": 1}},
-        {
-            "kind": "SegVizSite",
-            "apiVersion": "segviz.dev/v1alpha1",
-            "metadata": {"name": "x"},
-            "spec": {"role": "X"},
-        },
-        {"kind": "SegVizSite", "apiVersion": "segviz.dev/v2", "metadata": {"name": "x"}},
-    ],
-    ids=["unknown field", "invalid value", "unknown kind"],
-)
-def test_kubeconform_would_see_a_fault(fault: Object, schemas: Path):
-    assert kubeconform([fault], schemas) != []
-
-
-# --- Helm's verbs ---------------------------------------------------------------------------------
 
 SITE_NAMESPACE = "visits-basel"
 ABDOMEN, CHEST = "visits-operator/abdomen", "visits-operator/chest"

@@ -55,7 +55,7 @@ def test_what_validate_takes_the_server_takes_with_the_same_defaults(objects: An
     assert created["spec"] == parse(manifest).raw["spec"]
 
 
-@pytest.mark.parametrize("example", ["hippocampus", "phantom"])
+@pytest.mark.parametrize("example", sorted(path.parent.name for path in EXAMPLES.glob("*/federation.yaml")))
 def test_the_server_takes_the_examples(objects: Any, example: str):
     manifests = load([EXAMPLES / example])
     for each in (*manifests.federations, *manifests.sites):
@@ -64,11 +64,11 @@ def test_the_server_takes_the_examples(objects: Any, example: str):
 
 @pytest.fixture
 def federation(objects: Any, request: pytest.FixtureRequest) -> Any:
-    """A new federation, whose phase is set to Training."""
+    """A new federation that has begun to train."""
     name = f"f{abs(hash(request.node.name))}"
     _create(objects, changed(build_federation(), {"metadata.name": name}))
     place = (*OWN, PLURALS["SegVizFederation"], name)
-    yield objects.patch_namespaced_custom_object_status(*place, {"status": {"phase": "Training"}})
+    yield _tell(objects, place, phase="Training", currentRound=0)
     objects.delete_namespaced_custom_object(*place)
 
 
@@ -83,9 +83,9 @@ def test_a_running_federation_keeps_its_field(
     objects: Any, federation: dict[str, Any], field: str, value: Any
 ):
     new = changed(federation, {f"spec.{field}": value})
-    with pytest.raises(InvalidManifest, match=f"{field} cannot change while the federation runs"):
+    with pytest.raises(InvalidManifest, match=f"{field} cannot (change|become)"):
         parse(new, old=federation)
-    with pytest.raises(ApiException, match=f"{field} cannot change while the federation runs"):
+    with pytest.raises(ApiException, match=f"{field} cannot (change|become)"):
         _replace(objects, new)
 
 
@@ -101,13 +101,32 @@ def test_a_running_federation_may_change_its_field(
 def test_a_new_order_of_external_sites_is_no_change(objects: Any, federation: dict[str, Any]):
     entries = [{"alias": alias, "siteRef": {"namespace": "x", "name": alias}} for alias in ("chur", "zug")]
     place = (*OWN, PLURALS["SegVizFederation"], federation["metadata"]["name"])
-    objects.patch_namespaced_custom_object_status(*place, {"status": {"phase": "Pending"}})
+    _tell(objects, place, phase="Pending", currentRound=None)
     _replace(objects, changed(_read(objects, place), {"spec.evaluation.sites": entries}))
-    objects.patch_namespaced_custom_object_status(*place, {"status": {"phase": "Training"}})
+    _tell(objects, place, phase="Training", currentRound=0)
     old = _read(objects, place)
     new = changed(old, {"spec.evaluation.sites": entries[::-1]})
     parse(new, old=old)
     _replace(objects, new)
+
+
+def test_what_was_made_suspended_may_be_edited_and_what_is_complete_not(
+    objects: Any, federation: dict[str, Any]
+):
+    place = (*OWN, PLURALS["SegVizFederation"], federation["metadata"]["name"])
+    suspended = _tell(objects, place, phase="Suspended", currentRound=None)
+    edited = _replace(objects, changed(suspended, {"spec.rounds": 7}))
+    assert edited["spec"]["rounds"] == 7
+    complete = _tell(objects, place, phase="Complete", currentRound=7)
+    with pytest.raises(ApiException, match="rounds cannot change once training has begun"):
+        _replace(objects, changed(complete, {"spec.rounds": 8}))
+    kept = _replace(objects, changed(complete, {"spec.deletionPolicy": "Delete"}))
+    assert _replace(objects, changed(kept, {"spec.deletionPolicy": "Retain"}))["metadata"]["generation"] == 4
+
+
+def _tell(objects: Any, place: tuple[str, ...], **status: Any) -> dict[str, Any]:
+    told: dict[str, Any] = objects.patch_namespaced_custom_object_status(*place, {"status": status})
+    return told
 
 
 def _read(objects: Any, place: tuple[str, ...]) -> dict[str, Any]:
@@ -132,6 +151,8 @@ def test_a_full_status_is_kept(objects: Any, federation: dict[str, Any]):
         "currentRound": 3,
         "bestRound": 2,
         "sitesReady": "2/2",
+        "readySites": 2,
+        "totalSites": 2,
         "meanDice": "0.912",
         "sharing": [{"group": "representation", "owners": ["basel", "bern"], "sharedBy": ["basel", "bern"]}],
         "sites": [{"alias": "basel", "ready": True, "round": 3, "epoch": 1, "dice": {"liver": "0.93"}}],

@@ -83,7 +83,10 @@ def manifest(kind: str) -> list[dict[str, Any]]:
         "rounds": 2,
         "localEpochs": 1,
         "model": {"channels": [4, 8], "strides": [2]},
-        "preprocessing": {"spacing": [6, 6, 6], "intensity": {"method": "Window", "window": [-125, 275]}},
+        "preprocessing": {
+            "spacingMillimetres": [6, 6, 6],
+            "intensity": {"method": "Window", "window": [-125, 275]},
+        },
         "training": {"patch": [32, 32, 32], "cropsPerVolume": 1, "batchSize": 1, "threads": 1},
     }
     described = []
@@ -101,7 +104,7 @@ def manifest(kind: str) -> list[dict[str, Any]]:
             "volume": {"persistentVolumeClaim": {"claimName": "ct"}},
             "dataSets": [fields],
             "split": {"train": 34, "validation": 33, "test": 33},
-            "allowedFederations": ["default/abdomen"],
+            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
         }
         described.append(of("SegVizSite", site, spec))
     return [of("SegVizFederation", "abdomen", federation), *described]

@@ -96,7 +96,7 @@ def clinic(
     store = {
         "endpoint": f"http://{minio.address}",
         "bucket": minio.make_bucket(),
-        "existingSecret": "store",
+        "secretRef": {"name": "store"},
     }
     member = {"alias": "basel", "siteRef": {"namespace": SITE, "name": "basel"}}
     wanted = changed(

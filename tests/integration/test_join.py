@@ -25,7 +25,8 @@ from segviz_exchange.stores.store import Store
 from segviz_operator.access.handover import hand_over, newest_remote
 from segviz_operator.access.rights import site_access
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 
 PATIENCE_SECONDS = 200.0
 SEGVIZ = Path(sys.executable).with_name("segviz")
@@ -70,7 +71,7 @@ class Federation:
             "volume": {"hostPath": {"path": str(self.root / "data" / alias)}},
             "dataSets": [data_set],
             "split": {"train": 50, "validation": 25, "test": 25},
-            "allowedFederations": ["default/abdomen"],
+            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
             "release": "HeadsAndNorm",
             **changes,
         }
@@ -242,7 +243,7 @@ def test_a_remote_site_that_refuses_is_left_out_with_its_reason(federation: Fede
     image = federation.root / "data/chur/image00.nii.gz"
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
-    federation.run(rounds=100, participation={"minSites": 1, "roundTimeout": "1h"})
+    federation.run(rounds=100, participation={"minSites": 1, "roundTimeoutSeconds": 3600})
     wait_until(federation.invitation.exists, "no join file")
     code, said = end_of(federation.join())
     assert code == Exit.REFUSED, said

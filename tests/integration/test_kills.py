@@ -31,7 +31,7 @@ def manifests() -> list[dict]:
             "rounds": 60,
             "localEpochs": 2,
             "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
-            "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
+            "preprocessing": {"spacing": "Native", "intensity": {"method": "ZScore"}},
             "training": {"patch": [16, 16, 16], "cropsPerVolume": 1, "learningRate": 0.01},
             "fineTuning": {"epochs": 2, "learningRate": 0.01},
         },
@@ -46,7 +46,7 @@ def manifests() -> list[dict]:
                 "dataSets": [
                     {"name": "cubes", "path": ".", "layout": "List", "organs": {organ: [1]}, "background": []}
                 ],
-                "allowedFederations": ["default/cubes"],
+                "allowedFederations": [{"namespace": "default", "name": "cubes"}],
                 "release": "HeadsAndNorm",
             },
         }

@@ -58,7 +58,7 @@ def test_old_models_and_updates_go_where_the_manifest_says_so(here: Here) -> Non
     store = {
         "endpoint": "https://ignored.example",
         "bucket": "ignored",
-        "existingSecret": "ignored",
+        "secretRef": {"name": "ignored"},
         "retention": {"rounds": 2},
     }
     here.describe("basel", "bern", rounds=5, store=store)
@@ -190,7 +190,7 @@ def test_a_suspended_federation_stops_its_children_until_it_is_resumed(here: Her
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
-    [({"seed": 7}, "seed cannot change while the federation runs"), ({"rounds": "many"}, "rounds")],
+    [({"seed": 7}, "seed cannot change once training has begun"), ({"rounds": "many"}, "rounds")],
 )
 def test_a_bad_edit_is_named_once_and_changes_nothing(
     here: Here, change: dict[str, Any], complaint: str

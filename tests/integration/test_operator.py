@@ -126,7 +126,7 @@ def test_others_go_on_without_a_site_that_has_not_consented_until_it_does(rig: R
     assert rig.site("bern")["phase"] == "Absent"
     assert "allowedFederations" in rig.site("bern")["message"]
     assert {job["metadata"]["labels"].get(SITE) for job in rig.objects(JOBS)} == {None, "basel"}
-    rig.edit_site("bern", {"spec": {"allowedFederations": [f"{rig.tag}/abdomen"]}})
+    rig.edit_site("bern", {"spec": {"allowedFederations": [{"namespace": rig.tag, "name": "abdomen"}]}})
     rig.until(lambda: rig.site("bern").get("round"))
     rig.edit_site("bern", {"spec": {"allowedFederations": []}})
     rig.until(lambda: {job["metadata"]["labels"].get(SITE) for job in rig.objects(JOBS)} == {None, "basel"})
@@ -315,12 +315,12 @@ def test_a_key_that_somebody_has_changed_reaches_the_pod(rig: Rig):
     old, new = ministry.user("readwrite"), ministry.user("readwrite")
     rig.give_store()
     rig.give_keys(f"{rig.tag}-basel", "mine", old)
-    rig.give_site("basel", storeSecret="mine")
+    rig.give_site("basel", storeSecretRef={"name": "mine"})
     rig.consent("basel")
     store = {
         "endpoint": f"http://{rig.minio.address}",
         "bucket": rig.bucket,
-        "existingSecret": "bucket",
+        "secretRef": {"name": "bucket"},
         "credentials": "ExistingSecrets",
     }
     rig.describe("basel", rounds=10, store=store)

@@ -118,7 +118,7 @@ def test_a_session_mints_no_further_one(ministry: Ministry) -> None:
 
 
 def test_wrong_parents_are_named(ministry: Ministry) -> None:
-    with pytest.raises(Denied, match="existingSecret"):
+    with pytest.raises(Denied, match="secretRef"):
         ministry.mint(OPERATOR, parent=Credentials("nobody", "knows-this-one"))
 
 

@@ -40,9 +40,9 @@ def manifests() -> list[dict[str, Any]]:
         "sites": members,
         "rounds": 5,
         "localEpochs": 12,
-        "participation": {"minSites": 1, "roundTimeout": "1h"},
+        "participation": {"minSites": 1, "roundTimeoutSeconds": 3600},
         "model": {"channels": [4, 8], "strides": [2], "residualUnits": 1},
-        "preprocessing": {"spacing": None, "intensity": {"method": "ZScore"}},
+        "preprocessing": {"spacing": "Native", "intensity": {"method": "ZScore"}},
         "training": {"patch": [16, 16, 16], "cropsPerVolume": 1, "learningRate": 0.01},
     }
     data_set = {"name": "cubes", "path": ".", "layout": "List", "background": []}
@@ -56,7 +56,7 @@ def manifests() -> list[dict[str, Any]]:
                 "spec": {
                     "volume": {"persistentVolumeClaim": {"claimName": alias}},
                     "dataSets": [{**data_set, "organs": {organ: [1]}}],
-                    "allowedFederations": ["default/cubes"],
+                    "allowedFederations": [{"namespace": "default", "name": "cubes"}],
                     "release": "HeadsAndNorm",
                 },
             }
@@ -256,7 +256,7 @@ def fills_here(panel: Panel) -> bool:
 
 
 def test_missed_rounds_fill_when_a_round_closes_without_a_site(here: Here, tmp_path: Path) -> None:
-    here.describe("basel", "bern", rounds=4, participation={"minSites": 1, "roundTimeout": "2s"})
+    here.describe("basel", "bern", rounds=4, participation={"minSites": 1, "roundTimeoutSeconds": 2})
     here.behave("bern", seconds="30")
     runner = here.start()
     here.wait(lambda records: any(closing.exclusions for closing in records.closings.values()))

@@ -150,11 +150,10 @@ def study_report(study: Path) -> None:
     """Compare a study's rows and write its report."""
 
     def work() -> Exit:
-        from rich.console import Console
-
+        from segviz_exchange.process.console import open_console
         from segviz_trainer.study.command import write_report
 
-        write_report(study, Console(highlight=False))
+        write_report(study, open_console())
         return Exit.DONE
 
     sys.exit(exit_code_of(work))
@@ -166,11 +165,10 @@ def report(run: Path) -> None:
     """Write the report of a run on this machine."""
 
     def work() -> Exit:
-        from rich.console import Console
-
+        from segviz_exchange.process.console import open_console
         from segviz_trainer.report.command import write_report
 
-        write_report(run, Console(highlight=False))
+        write_report(run, open_console())
         return Exit.DONE
 
     sys.exit(exit_code_of(work))
@@ -187,13 +185,12 @@ def fetch(store: str, prefix: str, output: Path, run: Path | None) -> None:
     """Write a finished federation's models and its report to a folder."""
 
     def work() -> Exit:
-        from rich.console import Console
-
+        from segviz_exchange.process.console import open_console
         from segviz_trainer.report import command
 
         images = None if run is None else command.Images(command.read_run_index(run), run.parent)
         name = "/".join(keys.federation_of(prefix))
-        command.fetch(open_store(store).scoped(prefix), name, output, images, Console(highlight=False))
+        command.fetch(open_store(store).scoped(prefix), name, output, images, open_console())
         return Exit.DONE
 
     sys.exit(exit_code_of(work))

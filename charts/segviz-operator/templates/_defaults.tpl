@@ -20,7 +20,8 @@
     "aggregate": true
   },
   "admissionPolicy": {
-    "enabled": false
+    "enabled": false,
+    "stores": []
   },
   "aggregator": {
     "image": {

@@ -6,6 +6,7 @@
   "remote": false,
   "suspend": false,
   "allowedFederations": [],
+  "limits": {},
   "operator": {
     "namespace": "segviz-system",
     "serviceAccountName": "segviz-operator"
@@ -57,6 +58,8 @@
     "priorityClassName": "",
     "runtimeClassName": "",
     "queueName": "",
+    "podMetadata": {},
+    "supplementalGroups": [],
     "terminationGracePeriodSeconds": 120
   },
   "serviceAccount": {

@@ -31,3 +31,29 @@ app.kubernetes.io/part-of: segviz
 {{- define "segviz-site.consent" -}}
 {{ printf "segviz:consent:%s" (replace "/" ":" .) }}
 {{- end }}
+
+{{- /* A JSON list of the federations that are let in, as the SegVizSite names them. */ -}}
+{{- define "segviz-site.allowed" -}}
+{{- $allowed := list }}
+{{- $uids := dict }}
+{{- range .Values.allowedFederations | uniq }}
+{{- $pinned := splitn "@" 2 . }}
+{{- $name := $pinned._0 }}
+{{- if hasKey $uids $name }}
+{{- fail (printf "allowedFederations lists %s twice, with other UIDs or without one. List it once." $name) }}
+{{- end }}
+{{- $_ := set $uids $name true }}
+{{- $parts := splitn "/" 2 $name }}
+{{- $federation := dict "namespace" $parts._0 "name" $parts._1 }}
+{{- with $pinned._1 }}{{ $_ := set $federation "uid" . }}{{ end }}
+{{- $allowed = append $allowed $federation }}
+{{- end }}
+{{- $allowed | toJson }}
+{{- end }}
+
+{{- /* A JSON list of their names, as namespace/name. */ -}}
+{{- define "segviz-site.federations" -}}
+{{- $names := list }}
+{{- range include "segviz-site.allowed" . | fromJsonArray }}{{ $names = append $names (printf "%s/%s" .namespace .name) }}{{ end }}
+{{- $names | toJson }}
+{{- end }}

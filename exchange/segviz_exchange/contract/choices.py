@@ -53,6 +53,11 @@ class Intensity(StrEnum):
     Z_SCORE = "ZScore"
 
 
+class Spacing(StrEnum):
+    RESAMPLED = "Resampled"
+    NATIVE = "Native"
+
+
 class Augmentation(StrEnum):
     DEFAULT = "Default"
     NONE = "None"
@@ -111,6 +116,11 @@ class Scores(StrEnum):
 class DeletionPolicy(StrEnum):
     RETAIN = "Retain"
     DELETE = "Delete"
+
+
+class RetentionPolicy(StrEnum):
+    KEEP_NEWEST = "KeepNewest"
+    KEEP_ALL = "KeepAll"
 
 
 class CredentialSource(StrEnum):

@@ -6,13 +6,17 @@ Time alone never fails a round: it may have passed while nobody was at work.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import median
 
 from segviz_exchange.contract.choices import Weights
 from segviz_exchange.contract.records import Closing, Control, Exclusion, Participant, Rejection, Update
 
 MAX_ATTEMPTS = 3
+MAX_CASES_RATIO = 5
+"""How many times the median of the others' cases a site's may weigh. Nobody can count another's cases, so
+this bounds what a claim is worth."""
 
 NO_UPDATE = "NoUpdate"
 """The deadline came before the site's update."""
@@ -48,6 +52,8 @@ class RoundRecords:
     """Last-Modified of the previous round's record; in round 0, of the first control."""
     suspended: timedelta
     """How long the federation was suspended since."""
+    admitted: Mapping[str, int] = field(default_factory=dict)
+    """What each site weighed in the first round that it was in, by alias: it never weighs more."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,12 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     overdue = deadline is not None and now >= deadline
     if missing and not (overdue and len(delivered) >= needed):
         return Wait(tuple(missing), deadline)
+    weights = weights_of(delivered, records.admitted, control)
     return Closing(
         round=records.round,
         control=control.number,
         participants=tuple(
-            Participant(alias, update.attempt, update.blob, _weight(update, control))
+            Participant(alias, update.attempt, update.blob, weights[alias])
             for alias, update in delivered.items()
         ),
         exclusions=tuple(
@@ -130,8 +137,21 @@ def _needed(control: Control, expected: int) -> int:
     return max(1, control.quorum - min(joining, max(0, control.quorum - expected)))
 
 
-def _weight(update: Update, control: Control) -> int:
-    return update.cases if control.spec.algorithm.weights is Weights.CASES else 1
+def weights_of(
+    delivered: Mapping[str, Update], admitted: Mapping[str, int], control: Control
+) -> dict[str, int]:
+    """What each participant weighs, by alias."""
+    if control.spec.algorithm.weights is not Weights.CASES:
+        return dict.fromkeys(delivered, 1)
+    claims = {
+        alias: min(update.cases, admitted.get(alias, update.cases)) for alias, update in delivered.items()
+    }
+    return {alias: min(claim, _most_cases(alias, claims)) for alias, claim in claims.items()}
+
+
+def _most_cases(alias: str, claims: Mapping[str, int]) -> int:
+    others = [claim for other, claim in claims.items() if other != alias]
+    return int(MAX_CASES_RATIO * median(others)) if others else claims[alias]
 
 
 def _exclusion(alias: str, site: SiteRecords) -> Exclusion:

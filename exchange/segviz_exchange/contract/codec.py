@@ -17,6 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from segviz_exchange.process.words import plain
+
 # Enough for some ten thousand tensors; a larger header is an attack or a mistake.
 MAX_HEADER_BYTES = 8 << 20
 CHUNK_ELEMENTS = 1 << 16  # 256 KiB of float32: a sum in float64 beside it still fits the cache
@@ -37,7 +39,13 @@ Array = NDArray[Any]
 
 
 class InvalidTensors(Exception):
-    """The bytes are no safetensors file that we accept; the message says why."""
+    """The bytes are no safetensors file that we accept; the message says why.
+
+    It may quote what the file says, in which a name has up to MAX_HEADER_BYTES: it is cut here.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(plain(message))
 
 
 class TensorInfo(msgspec.Struct, frozen=True):

@@ -66,6 +66,12 @@ def rejection(site: str, round_: int, attempt: int) -> str:
     return f"{rejections(site, round_)}{attempt}.json"
 
 
+def rejected(key: str) -> tuple[str, int, int]:
+    """Site, round and attempt of a rejection's key."""
+    site, round_, attempt = key.removeprefix(REJECTIONS).split("/")
+    return site, int(round_), int(attempt.removesuffix(".json"))
+
+
 def leases(site: str) -> str:
     return f"{SITES}{site}/leases/"
 
@@ -108,6 +114,12 @@ def release_blob(site: str, digest: str) -> str:
 
 def external_scores(site: str) -> str:
     return f"{SITES}{site}/external.json"
+
+
+def has_rows(key: str) -> bool:
+    """Whether this is where a site's outcome or external scores lie."""
+    site = key.removeprefix(SITES).partition("/")[0]
+    return key in (outcome(site), external_scores(site))
 
 
 def progress(site: str) -> str:

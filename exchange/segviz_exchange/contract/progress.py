@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from segviz_exchange.contract.records import Record
+from segviz_exchange.contract.records import Count, Number, Real, Record, Seconds
 
 
 class Severity(StrEnum):
@@ -17,7 +17,7 @@ class Finding(Record, frozen=True):
     """One thing that was looked at before training."""
 
     check: str
-    """Data, Disk, Bandwidth, Clock or GPU."""
+    """Limits, Data, Disk, Bandwidth, Clock or GPU."""
     severity: Severity
     message: str
 
@@ -25,7 +25,7 @@ class Finding(Record, frozen=True):
 class Preflight(Record, frozen=True):
     """What one incarnation of a site found before it began."""
 
-    lease: int
+    lease: Number
     findings: tuple[Finding, ...]
 
 
@@ -44,14 +44,14 @@ class Phase(StrEnum):
 class Progress(Record, frozen=True):
     """A heartbeat: what a process does now. The only record that is replaced."""
 
-    lease: int
+    lease: Number
     phase: Phase
     message: str = ""
-    round: int | None = None
-    epoch: int | None = None
-    step: int | None = None
-    steps: int | None = None
+    round: Count | None = None
+    epoch: Count | None = None
+    step: Count | None = None
+    steps: Count | None = None
     """In this epoch."""
-    loss: float | None = None
-    samples_per_second: float | None = None
-    epoch_seconds: float | None = None
+    loss: Real | None = None
+    samples_per_second: Real | None = None
+    epoch_seconds: Seconds | None = None

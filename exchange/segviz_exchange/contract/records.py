@@ -19,6 +19,19 @@ Cases = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 # A site writes these; two of 1e308 would overflow where they are averaged.
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
+# JSON's integers have no end, and one of 400 digits is no float any more.
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+# A lease, as its key can say it.
+Number = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Real = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+# What a site says in a word, such as its device.
+Word = Annotated[str, msgspec.Meta(max_length=200)]
+# As the SegVizSite's CRD has it: in a table, a key of a status and a metric's label.
+Organ = Annotated[str, msgspec.Meta(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?\Z")]
+MAX_ORGANS = 256
+"""Eight data sets of 32 organs: as many as a site can annotate."""
+
 
 class Variant(StrEnum):
     """Of the final model; a part of a key and of a folder's name."""
@@ -85,44 +98,44 @@ class Lease(Record, frozen=True):
 class Environment(Record, frozen=True):
     """What the bits of an update depend on besides manifest and data."""
 
-    torch: str
-    device: str
-    precision: str
-    memory_format: str
-    threads: int
+    torch: Word
+    device: Word
+    precision: Word
+    memory_format: Word
+    threads: Count
 
 
 class Spent(Record, frozen=True):
     """How a noisy update was made, and what a site's updates have told about its data so far."""
 
-    clip_norm: float
-    noise_multiplier: float | None
+    clip_norm: Real
+    noise_multiplier: Real | None
     """Of this update; none where it was only clipped."""
-    releases: int
+    releases: Count
     """Updates so far, this one included."""
-    delta: float
-    epsilon: float | None
+    delta: Real
+    epsilon: Real | None
     """Of all of them, at delta; none where there is no bound."""
 
 
 class Update(Record, frozen=True):
     """One site's contribution to one round. Its creation is the commit; its blob is there before."""
 
-    site: str
-    round: int
-    attempt: int
-    lease: int
-    control: int
+    site: Word
+    round: Count
+    attempt: Count
+    lease: Number
+    control: Count
     blob: Digest
-    size_bytes: int
+    size_bytes: Count
     cases: Cases
     """Training cases behind it."""
-    loss: float | None
+    loss: Real | None
     """Mean loss of the last epoch; none in round 0."""
-    seconds: float
+    seconds: Seconds
     """Of training."""
     environment: Environment
-    upload_seconds: float | None = None
+    upload_seconds: Seconds | None = None
     """Of the blob. None where the record was written by an earlier version."""
     privacy: Spent | None = None
     """Where the site clips its updates or adds noise to them."""
@@ -188,7 +201,7 @@ class Dice(Record, frozen=True):
 
     mean: Share
     sd: Share
-    cases: Annotated[int, msgspec.Meta(ge=0)]
+    cases: Count
 
 
 # More than the diagonal of any image; as above, so that a mean cannot overflow.
@@ -204,17 +217,19 @@ class Surface(Record, frozen=True):
     nsd: Share
     """Mean share of the surfaces that lies within the tolerance."""
     nsd_sd: Share
-    misses: Annotated[int, msgspec.Meta(ge=0)]
+    misses: Count
     """Cases in which nothing of an organ that is there was found."""
+
+
+DiceByOrgan = Annotated[dict[Organ, Dice], msgspec.Meta(max_length=MAX_ORGANS)]
 
 
 class RoundScores(Record, frozen=True):
     """A site's validation of one global model, with the site's own heads (and BN, under FedBN)."""
 
-    site: str
-    round: int
-    dice: dict[str, Dice]
-    """By organ."""
+    site: Word
+    round: Count
+    dice: DiceByOrgan
 
 
 class Final(Record, frozen=True):
@@ -227,9 +242,9 @@ class Final(Record, frozen=True):
 
 
 class CaseScore(Record, frozen=True):
-    case: str
+    case: Word
     """A site-salted id where it leaves the site."""
-    organ: str
+    organ: Organ
     dice: Share
     hd95: Millimetres | None = None
     """As the next two, none where only Dice was asked for."""
@@ -238,11 +253,11 @@ class CaseScore(Record, frozen=True):
 
 
 class VariantOutcome(Record, frozen=True):
-    test: dict[str, Dice]
+    test: DiceByOrgan
     cases: tuple[CaseScore, ...]
     release: Digest | None
     """Blob under the site's release/, or none where the site releases nothing."""
-    surface: dict[str, Surface] = {}
+    surface: Annotated[dict[Organ, Surface], msgspec.Meta(max_length=MAX_ORGANS)] = {}
     """By organ, as `test`."""
     overlap: Share | None = None
     """Voxels that more than one organ claims, of those that any claims; at external sites."""
@@ -251,8 +266,8 @@ class VariantOutcome(Record, frozen=True):
 class Outcome(Record, frozen=True):
     """What a site made of the final model: test scores and what it released, by variant (base, tuned)."""
 
-    site: str
-    round: int
+    site: Word
+    round: Count
     variants: dict[Variant, VariantOutcome]
 
 
@@ -273,5 +288,5 @@ class Exported(Record, frozen=True):
 class ExternalScores(Record, frozen=True):
     """An external set's Dice, by variant and organ."""
 
-    site: str
+    site: Word
     variants: dict[Variant, VariantOutcome]

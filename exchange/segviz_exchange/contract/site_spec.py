@@ -4,8 +4,18 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.choices import ImagePullPolicy, Layout, OnBadCase, Release, Role, Scores
-from segviz_exchange.contract.spec import Part
+from segviz_exchange.contract.choices import (
+    AlgorithmName,
+    ImagePullPolicy,
+    Layout,
+    Objective,
+    OnBadCase,
+    Release,
+    Role,
+    Scores,
+    Start,
+)
+from segviz_exchange.contract.spec import ObjectRef, Part
 
 
 class ClaimSource(Part, frozen=True):
@@ -81,6 +91,13 @@ class Toleration(Part, frozen=True, omit_defaults=True):
     toleration_seconds: int | None = None
 
 
+class PodMetadata(Part, frozen=True):
+    """Added to what the operator itself writes there, which nothing here may replace."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
 class TrainerPod(Part, frozen=True):
     """What the site says of the Pod that runs there."""
 
@@ -95,8 +112,21 @@ class TrainerPod(Part, frozen=True):
     priority_class_name: str | None = None
     runtime_class_name: str | None = None
     queue_name: str | None = None
+    pod_metadata: PodMetadata | None = None
+    supplemental_groups: tuple[int, ...] = ()
     termination_grace_period_seconds: int = 120
     """From the request to stop until the process is killed: a step of the training, and its checkpoint."""
+
+
+class FederationRef(Part, frozen=True):
+    namespace: str
+    name: str
+    uid: str | None = None
+    """Of this federation alone, and of none that is made anew under its name; any, where it is left out."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 class Privacy(Part, frozen=True):
@@ -109,6 +139,19 @@ class Privacy(Part, frozen=True):
     """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
 
 
+class Limits(Part, frozen=True):
+    """How much a federation may ask of the site; what is left out or empty is not limited."""
+
+    algorithms: tuple[AlgorithmName, ...] = ()
+    objectives: tuple[Objective, ...] = ()
+    starts: tuple[Start, ...] = ()
+    max_rounds: int | None = None
+    min_cases: int | None = None
+    """That the site trains with in a round."""
+    min_steps: int | None = None
+    """Of the optimizer, in a round."""
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -117,17 +160,17 @@ class SiteSpec(Part, frozen=True):
     on_bad_case: OnBadCase
     max_case_mebibytes: int
     """A case whose header declares more than this, decompressed as float32, is refused unread."""
-    allowed_federations: tuple[str, ...]
-    """namespace/name of each federation this site takes part in."""
+    allowed_federations: tuple[FederationRef, ...]
     release: Release
     scores: Scores
     suspend: bool
     remote: bool
     trainer: TrainerPod
     state: State | None = None
-    store_secret: str | None = None
+    store_secret_ref: ObjectRef | None = None
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
+    limits: Limits | None = None
 
     @property
     def organs(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ manifest says *after* validation and defaulting, so no field here has a default 
 that the schema leaves the field out).
 """
 
-import re
 from typing import Any
 
 import msgspec
@@ -22,25 +21,12 @@ from segviz_exchange.contract.choices import (
     Objective,
     OptimizerState,
     Precision,
+    RetentionPolicy,
     Selection,
+    Spacing,
     Start,
     Weights,
 )
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of a duration as Kubernetes writes it (`1h30m`, `90s`).
-
-    Raises:
-        ValueError: the text is no such duration, or is empty.
-    """
-    match = _DURATION.fullmatch(text)
-    if not match or not any(match.groups()):
-        raise ValueError(f"{text!r} is not a duration; write one as 1h30m or 90s")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -81,19 +67,15 @@ class Distillation(Part, frozen=True):
 
 class Participation(Part, frozen=True):
     max_norm_ratio: float
-    """An update whose parameters' L2 norm exceeds this multiple of the global model's is rejected."""
+    """An update that moves farther (L2) than this multiple of the global model's norm is rejected."""
     min_sites: int | None = None
     """How many sites a round needs at its deadline; all of them where it is left out."""
-    round_timeout: str | None = None
+    round_timeout_seconds: int | None = None
     """How long after the previous round's commit a round closes with `min_sites`; never, if left out."""
 
     def quorum(self, sites: int) -> int:
         """How many of `sites` a round, or the federation's end, needs."""
         return self.min_sites or sites
-
-    @property
-    def round_timeout_seconds(self) -> int | None:
-        return None if self.round_timeout is None else parse_duration(self.round_timeout)
 
 
 class Model(Part, frozen=True):
@@ -117,10 +99,16 @@ class IntensityScaling(Part, frozen=True):
 
 class Preprocessing(Part, frozen=True):
     intensity: IntensityScaling
-    spacing: tuple[float, float, float] | None = None
-    """Millimetres per voxel along R, A, S; the images' own spacing where the manifest says null."""
+    spacing: Spacing = Spacing.RESAMPLED
+    spacing_millimetres: tuple[float, float, float] = (1.5, 1.5, 2.0)
+    """Per voxel along R, A, S; of no meaning where the images keep their own spacing."""
     resize: tuple[int, int, int] | None = None
     """Voxels along R, A, S that every image is resized to before the spacing, as in the paper."""
+
+    @property
+    def target_spacing(self) -> tuple[float, float, float] | None:
+        """What images are resampled to; None where they keep their own spacing."""
+        return None if self.spacing is Spacing.NATIVE else self.spacing_millimetres
 
 
 class Training(Part, frozen=True):
@@ -149,14 +137,30 @@ class Evaluation(Part, frozen=True):
     """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
 
 
-class CABundle(Part, frozen=True):
-    config_map: str
+class ObjectRef(Part, frozen=True):
+    """A Secret or a ConfigMap in the namespace of whoever names it."""
+
+    name: str
+
+
+class KeyRef(Part, frozen=True):
+    name: str
     key: str
 
 
+class CABundle(Part, frozen=True):
+    config_map_key_ref: KeyRef
+
+
 class Retention(Part, frozen=True):
-    rounds: int | None = None
-    """Newest rounds whose models stay, beside round 0, the best and the final one; all, where it is null."""
+    policy: RetentionPolicy = RetentionPolicy.KEEP_NEWEST
+    rounds: int = 2
+    """Newest rounds whose models stay, beside round 0, the best and the final one."""
+
+    @property
+    def kept_rounds(self) -> int | None:
+        """None keeps the models of all rounds."""
+        return None if self.policy is RetentionPolicy.KEEP_ALL else self.rounds
 
 
 class StoreSpec(Part, frozen=True):
@@ -165,7 +169,7 @@ class StoreSpec(Part, frozen=True):
     endpoint: str
     bucket: str
     region: str
-    existing_secret: str
+    secret_ref: ObjectRef
     credentials: CredentialSource
     credential_seconds: int
     retention: Retention

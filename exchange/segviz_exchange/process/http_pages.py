@@ -3,12 +3,14 @@
 It never stops the work: a port that is taken is a warning, a page that fails is a 500.
 """
 
+import ipaddress
 import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,17 +33,53 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Hosts = Callable[[str], bool]
+"""Whether a request's Host names this server."""
 Page = Callable[[Mapping[str, str]], Answer]
 """From the query's parameters to what is answered."""
 NOT_FOUND = Answer(b"There is no such page.\n", "text/plain; charset=utf-8", 404)
+MISDIRECTED = Answer(
+    b"This page is not known by that name. Use the address that it was started with, or localhost.\n",
+    "text/plain; charset=utf-8",
+    HTTPStatus.MISDIRECTED_REQUEST,
+)
+
+
+def own_hosts(address: str = LOOPBACK) -> Hosts:
+    """Addresses, localhost, the name a page was bound to and that of this machine.
+
+    A name of somebody else's may be made to lead here: the browser then takes our page for a part of theirs,
+    and lets their script read it (DNS rebinding). With an address in its place that cannot be.
+    """
+    names = {"localhost", address.lower(), socket.gethostname().lower()}
+
+    def is_own(host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in names
+        return True
+
+    return is_own
 
 
 class Pages:
     """A running server; `close` frees its port."""
 
-    def __init__(self, pages: Mapping[str, Page], port: int, address: str = LOOPBACK) -> None:
-        """Raises OSError where the port cannot be had; port 0 takes a free one."""
-        self._server = _Server((address, port), _handler(pages))
+    def __init__(
+        self, pages: Mapping[str, Page], port: int, address: str = LOOPBACK, hosts: Hosts | None = None
+    ) -> None:
+        """Args:
+            port: 0 takes a free one.
+            hosts: by which names people may call it; any where it is left out.
+
+        Raises OSError where the port cannot be had.
+        """
+        self._server = _Server((address, port), _handler(pages, hosts))
         self.port: int = self._server.server_address[1]
         thread = threading.Thread(target=self._server.serve_forever, name="pages", daemon=True)
         thread.start()
@@ -68,7 +106,7 @@ class _Server(ThreadingHTTPServer):
         log.debug("a reader went away", exc_info=True)
 
 
-def _handler(pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
+def _handler(pages: Mapping[str, Page], hosts: Hosts | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         server_version, sys_version = "segviz", ""
         timeout = 30  # a reader that says nothing holds its thread no longer
@@ -78,7 +116,11 @@ def _handler(pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
             page = pages.get(url.path)
             given = {name: values[-1] for name, values in parse_qs(url.query).items()}
             try:
-                answer = NOT_FOUND if page is None else page(given)
+                called = self.headers.get("Host", "")
+                if hosts is not None and not hosts(called):
+                    answer = MISDIRECTED
+                else:
+                    answer = NOT_FOUND if page is None else page(given)
             except Exception:
                 log.exception("%s cannot be shown", url.path)
                 answer = Answer(b"This cannot be shown now; the log says why.\n", "text/plain", 500)

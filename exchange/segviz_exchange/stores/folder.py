@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from segviz_exchange.stores.store import (
     CHUNK_BYTES,
+    LISTING_SECONDS,
+    MAX_LISTED,
     AlreadyExists,
     Denied,
+    Endless,
     Entry,
     NotFound,
     StoreError,
@@ -101,7 +105,8 @@ class FolderStore:
     def list(self, prefix: str) -> list[Entry]:
         within = prefix.rpartition("/")[0]
         folder = self._path(within) if within else self.root
-        entries = []
+        entries: list[Entry] = []
+        until = time.monotonic() + LISTING_SECONDS
         with _errors(folder):
             for parent, folders, files in os.walk(folder, onerror=_unless_absent):
                 folders[:] = [name for name in folders if name != _STAGING]
@@ -114,6 +119,10 @@ class FolderStore:
                         entries.append(_entry(key, path))
                     except FileNotFoundError:
                         continue  # deleted since it was listed
+                if len(entries) > MAX_LISTED:
+                    raise Endless(prefix, f"holds more than {MAX_LISTED} objects", entries)
+                if time.monotonic() > until:
+                    raise Endless(prefix, f"was not listed within {LISTING_SECONDS:g} s", entries)
         return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:

@@ -30,6 +30,7 @@ from segviz_exchange.stores.s3_access import (
     region_of,
 )
 from segviz_exchange.stores.s3_errors import Conflict, Outdated, Rejected, meaning
+from segviz_exchange.stores.s3_listing import listed
 from segviz_exchange.stores.store import (
     CHUNK_BYTES,
     Denied,
@@ -170,16 +171,10 @@ class S3Store:
 
     def _entries(self, prefix: str) -> builtins.list[Entry]:
         try:
-            found = list(self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True))
+            return listed(self._client, self._bucket, self._prefix, prefix)
         except ValueError as error:
             # A page of a captive portal or a console is XML enough to parse, without what a listing has.
             raise self._foreign(prefix, str(error)) from error
-        return [
-            Entry(item.object_name.removeprefix(self._prefix), item.size or 0, item.last_modified)
-            for item in found
-            # A gateway to a file system may show folders, which hold no object.
-            if item.object_name and item.last_modified and not item.object_name.endswith("/")
-        ]
 
     def _create_once(self, key: str, data: bytes) -> None:
         # The client's put_object turns every header it does not know into x-amz-meta-…, and the condition

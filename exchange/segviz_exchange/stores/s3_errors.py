@@ -1,11 +1,13 @@
 """What a failed S3 request means for its caller."""
 
+import re
 import ssl
 from http import HTTPStatus
 
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
+from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import AlreadyExists, Denied, NotFound, StoreError, Unavailable
 
 # Codes that S3 gives the status 400, where the status alone would say less than the code.
@@ -13,6 +15,9 @@ _EXPIRED = {"ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequi
 _UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _SLOW = {"RequestTimeout", "SlowDown", "SlowDownRead", "SlowDownWrite"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted"}
+_CODE = re.compile(r"[A-Za-z0-9._]{1,64}")
+_MOST_SAID = 200
+"""Characters of what a store says."""
 
 
 class Rejected(Denied):
@@ -59,13 +64,18 @@ def meaning(error: MinioException | HTTPError, name: str) -> StoreError:
 def _answer(error: MinioException) -> tuple[str | None, int, str | None]:
     """S3's code, HTTP's status, and what the store says."""
     if isinstance(error, S3Error):
-        return error.code, error.response.status, error.message
+        return code_of(error.code), error.response.status, plain(error.message or "", _MOST_SAID)
     if isinstance(error, ServerError):
         return None, error.status_code, "no further explanation"
     if isinstance(error, InvalidResponseError):
         # Often a proxy's page of HTML. The client keeps the status to itself.
         return None, error._code, "not an S3 answer"
     raise error
+
+
+def code_of(said: str | None) -> str | None:
+    """Where it can be one: whoever answers at an endpoint may say anything."""
+    return said if said and _CODE.fullmatch(said) else None
 
 
 def _without_answer(error: HTTPError, name: str) -> StoreError:

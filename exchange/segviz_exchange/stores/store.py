@@ -20,6 +20,11 @@ MAX_OBJECT_BYTES = 16 << 20
 MAX_BLOB_BYTES = 4 << 30
 """What `download` fetches where its caller expects no size: a thousand million float32."""
 
+MAX_LISTED = 200_000
+"""Objects in one listing. Eight sites need 24 for a round."""
+LISTING_SECONDS = 60.0
+"""How long one listing may take."""
+
 
 class StoreError(Exception):
     """A store said no, or said nothing."""
@@ -43,6 +48,15 @@ class Denied(StoreError):
 
 class TooLarge(StoreError):
     """An object is larger than anything that is read whole."""
+
+
+class Endless(StoreError):
+    """A folder has more objects than anybody looks at, or its listing does not end."""
+
+    def __init__(self, prefix: str, why: str, entries: "list[Entry]") -> None:
+        super().__init__(f"{prefix or 'the prefix'} {why}; it is not looked at. Delete what is not needed")
+        self.entries = entries
+        """Those that were listed until then."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class Store(Protocol):
         """A stream over a large object, to be read forwards. Raises NotFound."""
 
     def list(self, prefix: str) -> list[Entry]:
-        """Objects whose keys start with `prefix`, sorted by key."""
+        """Objects whose keys start with `prefix`, sorted by key. Raises Endless."""
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""

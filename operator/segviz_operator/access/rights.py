@@ -74,7 +74,7 @@ def policy(access: Access, bucket: str, prefix: str) -> str:
 
 
 def parent_policy(bucket: str) -> str:
-    """For `existingSecret`: what a session gets is at most what its parent may."""
+    """For `store.secretRef`: what a session gets is at most what its parent may."""
     actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     document = {
         "Version": "2012-10-17",

@@ -3,6 +3,7 @@ its own where a store has no STS."""
 
 import base64
 import binascii
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +18,16 @@ from minio.time import to_amz_date
 from urllib3.exceptions import HTTPError
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.words import plain
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3_access import build_connections
+from segviz_exchange.stores.s3_errors import code_of
 from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.access.rights import Access, policy
 
 _MAX_ANSWER_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Sts:
             return Unavailable(said)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return Denied(
-                f"{said}. The Secret in spec.store.existingSecret must hold a user that may assume a role"
+                f"{said}. The Secret in spec.store.secretRef must hold a user that may assume a role"
             )
         return StoreError(
             f"{said}. A store without STS needs spec.store.credentials: ExistingSecrets and a Secret per site"
@@ -151,10 +156,12 @@ def _credentials_of(answer: bytes, name: str) -> Credentials:
 
 
 def _error_of(answer: bytes) -> str | None:
-    """Code and message of an S3 or STS error."""
+    """The code of an S3 or STS error. Its message is whatever answers at the endpoint has written: it goes to
+    the log alone, or a federation's status would read out what only the operator can reach."""
     try:
         root = ElementTree.fromstring(answer)
     except ElementTree.ParseError:
         return None
-    said = [text for name in ("Code", "Message") if (text := root.findtext(f".//{{*}}{name}"))]
-    return ": ".join(said) or None
+    if message := root.findtext(".//{*}Message"):
+        log.info("STS AssumeRole: %s", plain(message))
+    return code_of(root.findtext(".//{*}Code"))

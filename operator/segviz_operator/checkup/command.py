@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from segviz_exchange.process.console import open_console
 from segviz_exchange.process.errors import Refusal
 from segviz_operator.checkup.federation import check_federation
 from segviz_operator.checkup.finding import Finding, Verdict
@@ -79,7 +80,7 @@ def doctor(
     try:
         cluster = Cluster(connect())
         findings = _look(cluster, account, namespace, name, sites, asks_store=not no_store)
-        console = Console(highlight=False)
+        console = open_console()
         bad = sum(_tell(finding, console) for finding in findings)
     except ClusterError as error:
         raise Refusal(f"The API server could not be asked: {error}.") from error

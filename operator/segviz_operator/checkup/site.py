@@ -47,7 +47,7 @@ def check_site(
         return
     site = from_server(raw)
     assert isinstance(site, Site)
-    wanted = federations or site.spec.allowed_federations
+    wanted = federations or tuple(each.key for each in site.spec.allowed_federations)
     if not wanted:
         yield bad(
             f"site {where} allows no federation",
@@ -60,8 +60,8 @@ def check_site(
         yield bad(
             f"site {where} is suspended by its owner", "Its owner: set suspend=false to let it continue."
         )
-    if site.spec.store_secret is not None:
-        yield from _check_object(cluster, SECRETS, where, "Secret", site.spec.store_secret)
+    if site.spec.store_secret_ref is not None:
+        yield from _check_object(cluster, SECRETS, where, "Secret", site.spec.store_secret_ref.name)
     if not site.spec.remote:
         yield from _check_pod(cluster, where, site)
         for federation in wanted:

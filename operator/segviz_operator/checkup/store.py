@@ -44,7 +44,7 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
         else:
             yield bad(f"the store of {federation}: {error}", _mend(federation, error))
         return
-    yield good(f"Secret {federation.namespace}/{spec.existing_secret} holds the store's keys")
+    yield good(f"Secret {federation.namespace}/{spec.secret_ref.name} holds the store's keys")
     try:
         # With the Secret's own keys: the operator's session may create control records alone.
         probe(_open(access))
@@ -81,12 +81,12 @@ def _mend(federation: Federation, error: NoCredentials) -> str:
     assert spec is not None
     if error.reason == SECRET_NOT_FOUND and "Secret" in str(error):
         return (
-            f"kubectl -n {federation.namespace} create secret generic {spec.existing_secret} "
+            f"kubectl -n {federation.namespace} create secret generic {spec.secret_ref.name} "
             "--from-file=accessKey=FILE --from-file=secretKey=FILE"
         )
     return (
         "The Secret needs the keys accessKey and secretKey; the ConfigMap of a CA bundle needs the key "
-        "that spec.store.caBundle.key names."
+        "that spec.store.caBundle.configMapKeyRef names."
     )
 
 

@@ -12,7 +12,8 @@ from rich.text import Text
 from segviz_exchange.process.errors import Refusal
 from segviz_operator.cluster.api.client import FEDERATIONS, JOBS, PODS, Away, Cluster, ClusterError, Missing
 from segviz_operator.cluster.api.connection import connect
-from segviz_operator.cluster.api.names import FEDERATION_UID
+from segviz_operator.cluster.api.names import FEDERATION_UID, Subject
+from segviz_operator.cluster.membership.provenance import homes_of, is_in_place
 from segviz_operator.cluster.objects.jobs import JobSeen, job_seen, newest
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.plan.workload import workload_name
@@ -28,7 +29,7 @@ def print_federation(namespace: str, name: str, watch: bool, as_json: bool, cons
     cluster = Cluster(connect())
     found = read_federation(cluster, namespace, name)
     if as_json:
-        console.print_json(data=found.get("status") or {})
+        console.print_json(data=found.get("status") or {}, ensure_ascii=True)
         return
     if not watch:
         console.print(render_federation(found))
@@ -86,7 +87,7 @@ def render_federation(found: Object) -> RenderableType:
             str(site.get("epoch", "")),
             _dice(site),
             duration(site["etaSeconds"]) if "etaSeconds" in site else "",
-            site.get("lastHeartbeat", "")[11:19],
+            site.get("lastHeartbeatTime", "")[11:19],
             site.get("message", ""),
         )
     for site in status.get("evaluation") or ():
@@ -138,7 +139,8 @@ def _jobs(cluster: Cluster, found: Object) -> tuple[JobSeen, ...]:
         except ClusterError:
             continue  # a coordinator may well have no right in a site's namespace
         seen += [job for each in jobs if (job := job_seen(each)) is not None]
-    return newest(seen)
+    subject, homes = Subject.of(found), homes_of(found)
+    return newest(job for job in seen if is_in_place(job, subject, homes))
 
 
 def _lines(cluster: Cluster, job: JobSeen, tail: int) -> Iterator[str]:

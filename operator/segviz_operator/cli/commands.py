@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from segviz_exchange.process.console import open_console
 from segviz_exchange.process.http_pages import LOOPBACK
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.cli.status import print_status
@@ -157,7 +157,7 @@ def run(
     manifests = ManifestFiles(files)
     folder = WorkDir(workdir or Path("runs") / manifests.name())
     request = Request(manifests, parse_volumes(data), store, poll_seconds, metrics_port)
-    console = Console(highlight=False)
+    console = open_console()
     end = run_locally(request, folder, stop, open_view(console))
     if print_end(end, folder, console):
         write_page(folder)  # without it the run is no less complete: its exit code stays
@@ -200,7 +200,7 @@ def status(
     prometheus: str | None,
 ) -> None:
     """Show the state of the federation in WORKDIR or, with -n, of NAME in the cluster."""
-    console = Console(highlight=False)
+    console = open_console()
     if web:
         if namespace is not None:
             raise click.UsageError(
@@ -237,4 +237,4 @@ def logs(name: str, site: str | None, namespace: str, tail: int) -> None:
     """Print the logs of a federation's newest Pods, or of those of one SITE (its alias)."""
     from segviz_operator.cli.cluster_view import print_logs
 
-    print_logs(namespace, name, site, tail, Console(highlight=False))
+    print_logs(namespace, name, site, tail, open_console())

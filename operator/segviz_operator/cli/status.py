@@ -4,6 +4,7 @@ import msgspec
 from rich.console import Console
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.words import for_json
 from segviz_exchange.stores.store import StoreError
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.plan.phase import FederationPhase
@@ -44,7 +45,9 @@ def print_status(workdir: WorkDir, as_json: bool, console: Console) -> None:
     printed = read_status(workdir)
     if as_json:
         console.print(
-            msgspec.json.format(msgspec.json.encode(printed)).decode(), markup=False, soft_wrap=True
+            for_json(msgspec.json.format(msgspec.json.encode(printed)).decode()),
+            markup=False,
+            soft_wrap=True,
         )
         return
     console.print(render_status(printed.status))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.process.http_pages import METRICS_TYPE, Answer, Pages
+from segviz_exchange.process.http_pages import METRICS_TYPE, Answer, Pages, own_hosts
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.store import StoreError
 from segviz_operator.local.workdir import WorkDir
@@ -66,11 +66,10 @@ class FolderView:
 
 def serve_page(workdir: WorkDir, port: int, bind: str, prometheus: str | None, stop: Stop) -> None:
     view = FolderView(workdir)
-    page = (
-        StatusPage(view) if prometheus is None else StatusPage(view, PrometheusCurves(prometheus), prometheus)
-    )
+    curves = None if prometheus is None else PrometheusCurves(prometheus)
+    page = StatusPage(view) if curves is None else StatusPage(view, curves, curves.url)
     try:
-        pages = Pages({"/": page, "/metrics": view.metrics}, port, bind)
+        pages = Pages({"/": page, "/metrics": view.metrics}, port, bind, own_hosts(bind))
     except OSError as error:
         raise Refusal(f"--port {port}: {error.strerror}. Choose another port.") from error
     host = f"[{bind}]" if ":" in bind else bind

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from segviz_exchange.process.console import open_console
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.joining.attend import RENEW_SECONDS, TRAINER, Joining
 from segviz_operator.joining.seat import take_seat
@@ -51,7 +51,7 @@ def join(joinfile: Path, manifest: Path, data: Path, state: Path, renew_seconds:
     or a refusal, 3 another process of this site took over, 130 interrupted.
     """
     stop = Stop()
-    console = Console(highlight=False)
+    console = open_console()
     seat = take_seat(joinfile, manifest, data, state, console)
     with open_join_view(console, seat.alias) as view:
         code = Joining(seat, view, stop, TRAINER, renew_seconds).run()

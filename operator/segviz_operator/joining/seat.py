@@ -70,10 +70,10 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     invitation = read_invitation(joinfile)
     _check_mode(joinfile, console)
     site = _only_site(manifest)
-    if not site.allows(invitation.federation):
+    if not site.allows(invitation.federation, invitation.uid):
         raise Refusal(
-            f"{manifest}: {site} does not consent to {invitation.federation}. To take part, add "
-            f"{invitation.federation} to its spec.allowedFederations."
+            f"{manifest}: {site} does not consent to {invitation.federation} with the UID {invitation.uid}. "
+            f"To take part, add {invitation.federation} to its spec.allowedFederations."
         )
     if site.spec.suspend:
         raise Refusal(f"{manifest}: {site} is suspended. Set spec.suspend to false to take part.")

@@ -35,7 +35,7 @@ from segviz_operator.plan.decide import (
     decide,
 )
 from segviz_operator.plan.phase import FederationPhase
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.remote import remote_workloads
 from segviz_operator.progress.retention import Sweeper, sweep
 from segviz_operator.progress.status import FederationStatus, build_status
@@ -166,7 +166,7 @@ class LocalBody:
     def _kept_rounds(self) -> int | None:
         """All, where the manifest has no `store`: nobody else pays for this folder."""
         wanted = self._wishes.accepted.federation.spec.store
-        return None if wanted is None else wanted.retention.rounds
+        return None if wanted is None else wanted.retention.kept_rounds
 
     def _sweep_to_the_end(self) -> None:
         """Nobody comes again for what may go after the last turn."""
@@ -256,8 +256,8 @@ class LocalBody:
     def _tell_withdrawn(self, aliases: Iterable[str]) -> None:
         for alias in aliases:
             self._view.say(
-                f"{alias}: has left: its owner withdrew consent (spec.allowedFederations no longer lists "
-                f"{self._identity.key})"
+                f"{alias}: has left: its owner withdrew consent (spec.allowedFederations or spec.limits of "
+                f"the site keeps {self._identity.key} out)"
             )
 
 

@@ -9,7 +9,6 @@ from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, load, parse
 from segviz_operator.manifests.past import Past
-from segviz_operator.plan.phase import FederationPhase
 
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -55,8 +54,9 @@ class ManifestFiles:
             )
         if past is None or past.key != federation.key:
             return accept(federation, manifests.sites)
-        # The same rules as the API server's; they look at the phase to know that training has begun.
-        before = {**past.manifest, "status": {"phase": str(FederationPhase.TRAINING)}}
+        # The same rules as the API server's, which know by a round in the status that training has begun.
+        # Here it has as soon as a site is at work.
+        before = {**past.manifest, "status": {"currentRound": 0} if past.bound else {}}
         parse(federation.raw, str(federation), old=before)
         return accept(federation, manifests.sites, past)
 

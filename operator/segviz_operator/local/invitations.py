@@ -19,7 +19,7 @@ from segviz_operator.access.sts import Sts
 from segviz_operator.local.identity import Identity
 from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 DEFAULT_SECONDS = 3600
 

@@ -12,7 +12,8 @@ from segviz_operator.local.wishes import Request, Wishes, first_wishes, next_wis
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.desired import desired_of
 from segviz_operator.plan.decide import Desired, failure_of
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 from segviz_operator.watch.metrics import OperatorMetrics
 
 

@@ -9,7 +9,7 @@ import msgspec
 from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import write_whole
+from segviz_operator.machine.writing import PRIVATE, write_whole
 from segviz_operator.plan.command_line import (
     AS_A_CHILD,
     Records,
@@ -61,7 +61,7 @@ def command(
 
 def _site_folders(workdir: WorkDir, place: Place) -> SiteFolders:
     state = workdir.state(place.alias)
-    state.mkdir(parents=True, exist_ok=True)
+    state.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     file = state / "site.json"
     write_whole(file, msgspec.json.format(msgspec.json.encode(place.spec)) + b"\n")
     return SiteFolders(place.alias, str(file), str(place.data_root), str(state))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.process.http_pages import ADDRESS, LOOPBACK, PORT, Pages
+from segviz_exchange.process.http_pages import ADDRESS, LOOPBACK, PORT, Pages, own_hosts
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.writing import write_whole
 from segviz_operator.plan.workload import Workload, WorkloadRole
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus
 from segviz_operator.watch.metrics import OperatorMetrics
 from segviz_operator.watch.page import StatusPage
@@ -36,7 +36,9 @@ class Watching:
             return
         try:
             self._pages = Pages(
-                {"/metrics": self.metrics.page, "/": StatusPage(self.metrics.federations.watched)}, self._port
+                {"/metrics": self.metrics.page, "/": StatusPage(self.metrics.federations.watched)},
+                self._port,
+                hosts=own_hosts(),
             )
         except OSError as error:
             raise Refusal(f"--metrics-port {self._port}: {error.strerror}. Choose another port.") from error

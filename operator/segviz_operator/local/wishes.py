@@ -11,7 +11,7 @@ from segviz_operator.local.invitations import check_reachable
 from segviz_operator.local.programs import Place
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.manifests.accepted import Accepted
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from segviz_exchange.contract.run import INDEX
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
 from segviz_operator.local.identity import Identity
-from segviz_operator.machine.writing import write_whole
+from segviz_operator.machine.writing import PRIVATE, write_whole
 
 # `segviz status` holds the lock for an instant to see whether somebody else does.
 _LOOKS = 5
@@ -94,7 +94,7 @@ class WorkDir:
         """
         try:
             made = [each for each in (self.root, *self.root.parents) if not each.exists()]
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             file = (self.root / "lock").open("ab")
         except OSError as error:
             raise Refusal(

@@ -17,6 +17,7 @@ from time import monotonic, sleep
 
 from segviz_exchange.process.logs import ENDING
 from segviz_exchange.process.words import plain
+from segviz_operator.machine.writing import PRIVATE
 from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState, workload_name
 
@@ -75,7 +76,7 @@ class Processes:
         )
 
     def create(self, action: CreateWorkload, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         log = self.log(action.role, action.site)
         ending = log.with_suffix(".ending").resolve()
         ending.unlink(missing_ok=True)

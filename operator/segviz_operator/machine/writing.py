@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+PRIVATE = 0o700
+"""Of a run's folders: they hold models, private heads and what images were prepared to."""
+
 
 def write_whole(path: Path, data: bytes) -> None:
     _write(path, data, 0o666)
@@ -10,7 +13,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_private(path: Path, data: bytes) -> None:
     """For its owner's eyes, from the first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     _write(path, data, 0o600)
 
 

@@ -6,6 +6,7 @@ from segviz_exchange.contract.choices import AlgorithmName, Release, Role, Selec
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.case import Case, Entry
+from segviz_operator.manifests.consenting import not_consented
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past
 from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest
@@ -16,8 +17,6 @@ SITE_NOT_FOUND = "SiteNotFound"
 """A siteRef refers to a SegVizSite that does not exist."""
 WRONG_ROLE = "WrongRole"
 """An evaluation site is asked to train, or a training site to be external."""
-NOT_CONSENTED = "NotConsented"
-"""A site's allowedFederations does not name the federation."""
 SITE_REPEATED = "SiteRepeated"
 """One SegVizSite takes part under two aliases."""
 NO_OWNER = "NoOwner"
@@ -89,14 +88,6 @@ def wrong_role(case: Case) -> Iterator[Problem]:
                 what = f"has the role {entry.site.spec.role}, not {role}"
                 fix = f"Move it to {other}, or have its owner change spec.role."
                 yield case.problem(WRONG_ROLE, f"{entry.path}.siteRef", what, fix, entry.key)
-
-
-def not_consented(case: Case) -> Iterator[Problem]:
-    for entry in case.entries:
-        if entry.site and not case.has_consented(entry.site) and not case.has_withdrawn(entry):
-            what = "has not consented to this federation"
-            fix = f"Ask its owner to add {case.federation.key} to its spec.allowedFederations."
-            yield case.problem(NOT_CONSENTED, f"{entry.path}.siteRef", what, fix, entry.key)
 
 
 def site_repeated(case: Case) -> Iterator[Problem]:

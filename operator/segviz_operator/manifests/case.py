@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segviz_exchange.contract.limits import beyond
 from segviz_exchange.contract.spec import MemberRef
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past
@@ -35,7 +36,9 @@ class Case:
         return once and entry.site is not None and not self.has_consented(entry.site)
 
     def has_consented(self, site: Site) -> bool:
-        return site.allows(self.federation.key)
+        """Withdrawn is what an owner takes back by any of these words."""
+        allowed = site.allows(self.federation.key, self.federation.uid)
+        return allowed and not any(beyond(site.spec.limits, self.federation.spec))
 
     def owners(self, organ: str) -> tuple["Entry", ...]:
         return tuple(each for each in self.members if each.site and organ in each.site.spec.organs)

@@ -6,6 +6,7 @@ from typing import cast
 
 from jsonschema import ValidationError
 
+from segviz_operator.manifests import moved
 from segviz_operator.manifests.defaulting import Json, Schema
 from segviz_operator.manifests.problem import Problem, nearest, show
 
@@ -55,6 +56,9 @@ def explain(error: ValidationError, root: Schema, subject: str) -> Problem:
     schema = cast(Schema, error.schema)
     fault = Fault(str(error.validator), tuple(error.absolute_path), error.instance, schema, error.message)
     what, fix = _EXPLANATIONS[fault.keyword](fault, root)
+    # A word that is none of the choices is a typo; anything else is what the field once took.
+    if fault.keyword == "unknown" or (fault.keyword == "enum" and not isinstance(fault.value, str)):
+        fix = moved.NOW.get(join(fault.path), fix)
     shown = "" if fault.keyword in ("required", "unknown", "type") else show(_found(fault))
     return Problem(subject, join(fault.path), what, fix, shown)
 
@@ -175,7 +179,7 @@ def _repeated(fault: Fault, _: Schema) -> tuple[str, str]:
     what = f"is already used by {join(fault.path[: -fault.depth])}[{fault.detail}]"
     if fault.keys == ["alias"]:
         return what, "Give each site its own alias."
-    return what, f"Give each entry its own {fault.keys[0]}." if fault.keys else "Write it once."
+    return what, f"Give each entry its own {' and '.join(fault.keys)}." if fault.keys else "Write it once."
 
 
 Explanation = Callable[[Fault, Schema], tuple[str, str]]

@@ -38,6 +38,12 @@ class Federation:
         return f"{FEDERATION} {self.key}"
 
     @property
+    def uid(self) -> str | None:
+        """None where it comes from a file: only an API server gives it one."""
+        found: str | None = (self.raw.get("metadata") or {}).get("uid")
+        return found
+
+    @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
@@ -57,10 +63,17 @@ class Site:
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
-    def allows(self, federation: str) -> bool:
+    def allows(self, federation: str, uid: str | None = None) -> bool:
         """Whether its owner has consented to a federation, by namespace/name. In a cluster, a RoleBinding
-        has to say the same (attendance.py)."""
-        return federation in self.spec.allowed_federations
+        has to say the same (attendance.py).
+
+        Args:
+            uid: where it is known; an owner may consent to this one alone, and to none that is made anew.
+        """
+        return any(
+            each.key == federation and (each.uid is None or uid is None or each.uid == uid)
+            for each in self.spec.allowed_federations
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft4Validator, ValidationError
 from jsonschema.validators import extend
 
-from segviz_operator.manifests import complaint
+from segviz_operator.manifests import complaint, moved
 from segviz_operator.manifests.defaulting import Json, Schema, with_defaults
 from segviz_operator.manifests.problem import Problem
 from segviz_operator.manifests.rules import Node, broken_rules
@@ -37,6 +37,7 @@ def check(kind: str, raw: Mapping[str, Any], subject: str, old: Mapping[str, Any
     defaulted: dict[str, Any] = with_defaults(dict(raw), schema)
     errors = sorted(_Validator(schema).iter_errors(defaulted), key=lambda error: list(map(str, error.path)))
     problems = [complaint.explain(error, schema, subject) for error in errors]
+    problems += moved.meaningful_nulls(raw, subject)
     faulty = frozenset(problem.path for problem in problems)
     before = None if old is None else with_defaults(dict(old), schema)
     problems += broken_rules(Node(defaulted, schema, old=before), subject, faulty)

@@ -58,8 +58,14 @@ class Observed:
     newest_round: int | None = None
     final: bool = False
     outcomes: frozenset[str] = frozenset()
+    refused_outcomes: Mapping[str, str] = field(default_factory=dict)
+    """Why what lies in place of a site's outcome is none, by alias. It can write no other."""
     exports: frozenset[str] = frozenset()
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """How often each site was left out by a control since it is a member, by alias."""
     externals: frozenset[str] = frozenset()
+    refused_externals: frozenset[str] = frozenset()
+    """The same of external scores: nobody waits for these any more."""
     failures: tuple[Failure, ...] = ()
     milestones: Mapping[str, int] = field(default_factory=dict)
     """Epochs each site has come to, by alias; it grows with every sign of progress."""
@@ -125,7 +131,7 @@ def next_control(desired: Desired, observed: Observed) -> Control:
     """The control that says what people want: the newest one, if it says so already."""
     newest = observed.control
     members = {
-        alias: Member(tuple(sorted(organs)), _exclusion(alias, observed))
+        alias: Member(tuple(sorted(organs)), _exclusion(alias, observed, newest))
         for alias, organs in sorted(desired.organs.items())
         # Whoever joins after the final model is too late for it.
         if not (observed.final and newest is not None and alias not in newest.members)
@@ -158,7 +164,8 @@ def missing_exports(control: Control, observed: Observed) -> tuple[str, ...]:
 
 def missing_externals(control: Control, observed: Observed) -> tuple[str, ...]:
     wanted = sorted(member.alias for member in control.spec.evaluation.sites)
-    return tuple(alias for alias in wanted if alias not in observed.externals)
+    done = observed.externals | observed.refused_externals
+    return tuple(alias for alias in wanted if alias not in done)
 
 
 def failure_of(control: Control, observed: Observed) -> str | None:
@@ -217,9 +224,23 @@ def describe_end(workload: Workload) -> str:
     return f"{how}: {workload.message}" if workload.message else how
 
 
-def _exclusion(alias: str, observed: Observed) -> str | None:
+def _exclusion(alias: str, observed: Observed, newest: Control | None) -> str | None:
+    """Why a site is left out. Its words are those of the moment when it was: new ones make no new control."""
+    said = newest.members[alias].excluded if newest and alias in newest.members else None
+    reason = _fault(alias, observed)
+    return reason and (said or reason)
+
+
+def _fault(alias: str, observed: Observed) -> str | None:
+    if observed.final and alias in observed.refused_outcomes:
+        return f"refused: {observed.refused_outcomes[alias]}"
     trainer = observed.workload(WorkloadRole.TRAINER, alias)
-    return None if trainer is None or alias in observed.outcomes else given_up(trainer, observed)
+    if trainer is None or alias in observed.outcomes:
+        return None
+    if trainer.remote and (times := observed.refusals.get(alias, 0)) >= MAX_FAILURES:
+        # Each coming and going is a control, and a site outside comes and goes by a heartbeat alone.
+        return f"refused {times} times. Take the site out of spec.sites and in again for another try"
+    return given_up(trainer, observed)
 
 
 def _has_left(workload: Workload, control: Control) -> bool:

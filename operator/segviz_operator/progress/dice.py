@@ -10,7 +10,7 @@ from statistics import fmean
 from segviz_exchange.contract.best import best_round, validation
 from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import RoundScores
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,26 @@ The store is listed once; records never change, so each is read once and kept un
 are read again.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.claims import fault_of_outcome
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
-from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, read
-from segviz_exchange.contract.progress import Phase, Preflight, Progress
+from segviz_exchange.contract.ledger import (
+    AnyRecord,
+    InvalidRecord,
+    as_rejection,
+    check_size,
+    encode,
+    newest_control,
+    read,
+)
+from segviz_exchange.contract.listing import Listing
+from segviz_exchange.contract.progress import Preflight, Progress
 from segviz_exchange.contract.records import (
     Closing,
     Control,
@@ -24,125 +36,17 @@ from segviz_exchange.contract.records import (
     Rejection,
     Round,
     RoundScores,
-    Spent,
     Update,
     Variant,
+    VariantOutcome,
 )
+from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import Entry, NotFound, Store
-from segviz_operator.plan.decide import Observed
-from segviz_operator.plan.workload import Workload
+from segviz_operator.progress.facts import Delivery, FederationRecords, Heartbeat, SiteFacts
 
-MAX_ROUND_BYTES = 64 << 10
-"""Of what a site says of one round, and of a heartbeat. It is kept in memory, and any site may write it."""
-MAX_SITE_BYTES = 4 << 20
-"""Of what a site says once, such as the scores of all its cases."""
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    progress: Progress
-    modified: datetime
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A site's newest update for a round, and when it was committed."""
-
-    update: Update
-    modified: datetime
-
-
-@dataclass(frozen=True)
-class SiteFacts:
-    """What one site has written, and what was written about it."""
-
-    newest_update: int | None
-    """The round of its newest update."""
-    scores: dict[int, RoundScores]
-    heartbeat: Heartbeat | None
-    outcome: Outcome | None
-    external: ExternalScores | None
-    rejections: tuple[Rejection, ...]
-    preflight: Preflight | None = None
-    """Of its newest incarnation that has come so far."""
-    deliveries: dict[int, Delivery] = field(default_factory=dict)
-    """By round."""
-
-    @property
-    def spent(self) -> Spent | None:
-        """Of its privacy so far; none where its updates leave as they are."""
-        told = [each.update.privacy for each in self.deliveries.values() if each.update.privacy]
-        return max(told, key=lambda spent: spent.releases, default=None)
-
-    @property
-    def has_delivered(self) -> bool:
-        """Whether its data are part of a result."""
-        return self.newest_update is not None or self.external is not None
-
-
-@dataclass(frozen=True)
-class FederationRecords:
-    now: datetime
-    """By the store's clock."""
-    control: Control | None
-    first_control: Control | None
-    rounds: dict[int, Round]
-    committed: dict[int, datetime]
-    closings: dict[int, Closing]
-    final: Final | None
-    failures: tuple[Failure, ...]
-    exports: dict[str, Exported]
-    sites: dict[str, SiteFacts]
-    """Every site that has written anything, external ones included, by alias."""
-    aggregator: Heartbeat | None
-    invalid: tuple[str, ...] = ()
-    """What sites wrote that is no record, with the reason; such an object counts as absent."""
-    closed: dict[int, datetime] = field(default_factory=dict)
-    """When it was decided who is in a round."""
-    joined: frozenset[str] = frozenset()
-    """Sites that were active when the newest round closed, and so may be in the open one."""
-
-    @property
-    def carriers(self) -> frozenset[str]:
-        """Members by whom the open round can close; where all of them were given up, they nevertheless.
-
-        Nobody before the first model is committed, for until then anybody may begin.
-        """
-        if self.control is None:
-            return frozenset()
-        return self.joined.intersection(self.control.active) or self.joined.intersection(self.control.members)
-
-    @property
-    def newest_round(self) -> int | None:
-        return max(self.rounds, default=None)
-
-    def observed(self, workloads: tuple[Workload, ...] = ()) -> Observed:
-        """What `decide` reads of it."""
-        return Observed(
-            control=self.control,
-            workloads=workloads,
-            newest_round=self.newest_round,
-            final=self.final is not None,
-            outcomes=frozenset(alias for alias, site in self.sites.items() if site.outcome),
-            exports=frozenset(self.exports),
-            externals=frozenset(alias for alias, site in self.sites.items() if site.external),
-            failures=self.failures,
-            milestones={alias: self._epochs_seen(site) for alias, site in self.sites.items()},
-        )
-
-    def _epochs_seen(self, site: SiteFacts) -> int:
-        """How many epochs a site has come to; it grows by a scored round and by a heartbeat in training."""
-        if self.control is None:
-            return 0
-        epochs = self.control.spec.local_epochs
-        seen = [0 if site.newest_update is None else site.newest_update * epochs + 1, len(site.scores)]
-        if site.heartbeat is not None:
-            beat = site.heartbeat.progress
-            if beat.phase is Phase.TRAINING and beat.round is not None:
-                seen.append((beat.round - 1) * epochs + (beat.epoch or 0) + 1)
-            if beat.phase is Phase.FINE_TUNING:
-                seen.append(self.control.spec.rounds * epochs + (beat.epoch or 0) + 1)
-        return max(seen)
+HELD_BYTES = 1 << 20
+HELD_BYTES_A_ROUND = 8 << 10
+"""What is kept of one site: so much, and for each round so much more. An honest one needs a tenth of it."""
 
 
 def _by_site(listed: dict[str, Entry]) -> dict[str, dict[str, Entry]]:
@@ -161,9 +65,34 @@ def _numbered_keys(listed: Iterable[str], prefix: str) -> dict[int, str]:
     return {number: found[number] for number in sorted(each for each in found if each is not None)}
 
 
-def _check_size(entry: Entry, most: int) -> None:
-    if entry.size_bytes > most:
-        raise InvalidRecord(f"{entry.key}: is {entry.size_bytes} bytes long; at most {most} are read")
+def _refusals(controls: Iterable[Control]) -> dict[str, int]:
+    """How often each site was left out since it is a member, by alias; the controls in their order."""
+    times: dict[str, int] = {}
+    out: set[str] = set()
+    for control in controls:
+        left = {alias for alias, member in control.members.items() if member.excluded is not None}
+        times = {alias: times.get(alias, 0) + (alias in left - out) for alias in control.members}
+        out = left
+    return times
+
+
+def _told(record: Record) -> Record:
+    """What is kept of a record: no rows of cases, which nobody here asks for; no text to fool a terminal."""
+    match record:
+        case Outcome() | ExternalScores():
+            variants = {name: _without_cases(each) for name, each in record.variants.items()}
+            return replace(record, variants=variants)
+        case Preflight():
+            findings = (
+                replace(each, check=plain(each.check), message=plain(each.message))
+                for each in record.findings
+            )
+            return replace(record, findings=tuple(findings))
+    return record
+
+
+def _without_cases(outcome: VariantOutcome) -> VariantOutcome:
+    return replace(outcome, cases=())
 
 
 def _is_numbered(key: str) -> bool:
@@ -183,8 +112,16 @@ class Observer:
         self._cache: dict[str, Record] = {}
         self._invalid: dict[Entry, str] = {}
         """Why; one that was replaced meanwhile is another entry, and is looked at."""
+        self._held: dict[str, int] = {}
+        """Bytes of the records that are kept, by the alias of who wrote them."""
+        self._most_held = HELD_BYTES
+        self._listing = Listing()
         self.entries: tuple[Entry, ...] = ()
         """The newest listing, blobs included."""
+
+    def held_bytes(self, alias: str) -> int:
+        """Of what a site has written and is kept here."""
+        return self._held.get(alias, 0)
 
     def reopen(self, store: Store) -> None:
         """The same prefix, with other credentials."""
@@ -192,15 +129,23 @@ class Observer:
 
     def read(self) -> FederationRecords:
         now = self._store.now()
-        self.entries = tuple(entry for folder in self._folders for entry in self._store.list(folder))
+        self.entries = tuple(
+            entry
+            for folder in self._folders
+            for entry in self._listing.of(self._store, folder, lambda: newest_control(self._store))
+        )
         listed = {entry.key: entry for entry in self.entries if entry.key.endswith(".json")}
         self._invalid = {entry: why for entry, why in self._invalid.items() if listed.get(entry.key) == entry}
         controls = _numbered_keys(listed, keys.CONTROLS)
         round_keys = _numbered_keys(listed, keys.ROUNDS)
         control = self._record(listed, controls[max(controls)], Control) if controls else None
         rounds = 0 if control is None else control.spec.rounds
+        self._most_held = HELD_BYTES + rounds * HELD_BYTES_A_ROUND
         sites = _by_site(listed)
+        for alias in self._listing.crowded:
+            sites.setdefault(alias, {})
         found_rounds = self._numbered(listed, keys.ROUNDS, Round)
+        final = self._record(listed, keys.FINAL, Final)
         return FederationRecords(
             now=now,
             control=control,
@@ -208,41 +153,56 @@ class Observer:
             rounds=found_rounds,
             committed={number: listed[key].modified for number, key in round_keys.items()},
             closings=self._numbered(listed, keys.CLOSINGS, Closing),
-            final=self._record(listed, keys.FINAL, Final),
+            final=final,
             failures=self._all(listed, keys.FAILURES, Failure),
             exports={
                 variant: record
                 for variant in Variant
                 if (record := self._record(listed, keys.exported(variant), Exported))
             },
-            sites={alias: self._site(sites[alias], alias, rounds) for alias in sorted(sites)},
+            sites={alias: self._site(sites[alias], alias, rounds, final) for alias in sorted(sites)},
             aggregator=self._heartbeat(listed, keys.AGGREGATOR_PROGRESS),
-            invalid=tuple(self._invalid.values()),
+            invalid=(*self._invalid.values(), *self._listing.crowded.values()),
             closed={
                 number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
             },
             joined=self._joined(listed, found_rounds),
+            refusals=_refusals(self._controls(listed, controls.values())),
         )
+
+    def _controls(self, listed: dict[str, Entry], among: Iterable[str]) -> Iterator[Control]:
+        """Those of this version, in their order; one of an earlier version need not be readable any more."""
+        for key in among:
+            with suppress(InvalidRecord):
+                if control := self._record(listed, key, Control):
+                    yield control
 
     def _joined(self, listed: dict[str, Entry], rounds: dict[int, Round]) -> frozenset[str]:
         newest = rounds.get(max(rounds, default=0))
         under = newest and self._record(listed, keys.control(newest.control), Control)
         return frozenset(under.active if under else ())
 
-    def _site(self, listed: dict[str, Entry], alias: str, rounds: int) -> SiteFacts:
+    def _site(self, listed: dict[str, Entry], alias: str, rounds: int, final: Final | None) -> SiteFacts:
         # Each round has a folder for its attempts, numbered as a record is.
         folders = {f"{key.rpartition('/')[0]}.json" for key in listed if _is_numbered(key)}
         updates = [number for number in _numbered_keys(folders, keys.all_updates(alias)) if number <= rounds]
-        return SiteFacts(
+        facts = SiteFacts(
             newest_update=max(updates, default=None),
             scores=self._numbered(listed, keys.all_scores(alias), RoundScores, rounds),
             heartbeat=self._heartbeat(listed, keys.progress(alias)),
             outcome=self._record(listed, keys.outcome(alias), Outcome),
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
-            rejections=self._all(listed, keys.all_rejections(alias), Rejection),
+            rejections=self._rejections(listed, alias),
             preflight=self._newest(listed, keys.preflights(alias), Preflight),
             deliveries=self._deliveries(listed, alias, rounds),
         )
+        invalid = {entry.key: why for entry, why in self._invalid.items() if entry.key in listed}
+        if alias in self._listing.crowded:
+            invalid[f"{keys.SITES}{alias}/"] = self._listing.crowded[alias]
+        if final and facts.outcome and (fault := fault_of_outcome(facts.outcome, final)):
+            facts = dataclasses.replace(facts, outcome=None)
+            invalid[keys.outcome(alias)] = fault
+        return dataclasses.replace(facts, invalid=invalid)
 
     def _deliveries(self, listed: dict[str, Entry], alias: str, rounds: int) -> dict[int, Delivery]:
         prefix = keys.all_updates(alias)
@@ -267,16 +227,31 @@ class Observer:
         if entry in self._invalid:
             return None
         try:
-            if key.startswith(keys.SITES):
-                _check_size(entry, MAX_ROUND_BYTES if kind in (RoundScores, Update) else MAX_SITE_BYTES)
-            record = read(self._store, key, kind)
+            record = self._read(entry, kind)
         except InvalidRecord as error:
             # One site's fault must not blind the coordinator; anybody else's is a bug or a version mismatch.
             if not key.startswith(keys.SITES):
                 raise
             self._invalid[entry] = str(error)
             return None
+        except NotFound:
+            if not key.startswith(keys.SITES):
+                raise
+            return None  # removed since it was listed
         self._cache[key] = record
+        return record
+
+    def _read(self, entry: Entry, kind: type[AnyRecord]) -> AnyRecord:
+        """Raises InvalidRecord, also where a site has written more than is kept of one."""
+        check_size(entry.key, entry.size_bytes)
+        record = _told(read(self._store, entry.key, kind))
+        assert isinstance(record, kind), "what is left out changes no type"
+        if entry.key.startswith(keys.SITES) and not keys.has_rows(entry.key):
+            alias = entry.key.split("/")[1]
+            held = self.held_bytes(alias) + len(encode(record))
+            if held > self._most_held:
+                raise InvalidRecord(f"{entry.key}: {alias} has written more than {self._most_held} bytes")
+            self._held[alias] = held
         return record
 
     def _newest(self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord]) -> AnyRecord | None:
@@ -287,6 +262,17 @@ class Observer:
         ours = (key for key in listed if key.startswith(prefix) and _is_numbered(key))
         found = (self._record(listed, key, kind) for key in ours)
         return tuple(record for record in found if record is not None)
+
+    def _rejections(self, listed: dict[str, Entry], alias: str) -> tuple[Rejection, ...]:
+        ours = (key for key in listed if key.startswith(keys.all_rejections(alias)) and _is_numbered(key))
+        return tuple(rejection for key in ours if (rejection := self._rejection(listed, key)) is not None)
+
+    def _rejection(self, listed: dict[str, Entry], key: str) -> Rejection | None:
+        try:
+            return self._record(listed, key, Rejection)
+        except InvalidRecord as error:
+            held = self._cache[key] = as_rejection(key, error)
+            return held
 
     def _numbered(
         self, listed: dict[str, Entry], prefix: str, kind: type[AnyRecord], most: int | None = None
@@ -301,8 +287,14 @@ class Observer:
     def _heartbeat(self, listed: dict[str, Entry], key: str) -> Heartbeat | None:
         if key not in listed:
             return None
+        entry = listed[key]
         try:
-            _check_size(listed[key], MAX_ROUND_BYTES)
-            return Heartbeat(read(self._store, key, Progress), listed[key].modified)
-        except (NotFound, InvalidRecord):
-            return None  # removed since it was listed, or a site's mistake; it is replaced in a moment
+            check_size(key, entry.size_bytes)
+            said = read(self._store, key, Progress)
+            return Heartbeat(replace(said, message=plain(said.message)), entry.modified)
+        except NotFound:
+            return None  # removed since it was listed
+        except InvalidRecord as error:
+            if key.startswith(keys.SITES):
+                self._invalid[entry] = str(error)  # until it is replaced, perhaps in a moment
+            return None

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from statistics import fmean
 
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 _ROUNDS_FOR_ETA = 5
 """The mean over so many rounds: short enough to follow a machine that became slower."""

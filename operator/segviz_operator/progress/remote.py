@@ -6,7 +6,7 @@ from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.workload import Workload, WorkloadState, role_at
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 
 def remote_workloads(sites: Mapping[str, SiteSpec], records: FederationRecords) -> tuple[Workload, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.contract.records import Dice, Spent, Variant, VariantOutcome
-from segviz_operator.progress.observe import FederationRecords
+from segviz_exchange.process.words import for_spreadsheet
+from segviz_operator.progress.facts import FederationRecords
 
 TEST = "Test"
 """The part of a training site's own cases that nothing was chosen by."""
@@ -108,7 +109,7 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Cell.__struct_encode_fields__)
     # repr keeps every digit, so that the file holds the same numbers as the JSON.
-    writer.writerows(msgspec.structs.astuple(row) for row in report.rows)
+    writer.writerows(map(for_spreadsheet, msgspec.structs.astuple(row)) for row in report.rows)
     return text.getvalue()
 
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Round
-from segviz_exchange.stores.store import Entry, Store
+from segviz_exchange.stores.store import Endless, Entry, Store
 from segviz_operator.progress.dice import best_so_far
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 
 MAX_DELETES = 100
 """In one turn, so that none takes long. What is left goes in the next ones."""
@@ -81,7 +81,10 @@ class Sweeper:
 
 def purge(store: Store, limit: int = MAX_DELETES) -> int:
     """Delete what is below the store's root, at most `limit` objects; returns how many are left."""
-    entries = store.list("")
+    try:
+        entries = store.list("")
+    except Endless as error:
+        entries = error.entries  # the rest when these are gone
     for entry in entries[:limit]:
         store.delete(entry.key)
     return max(0, len(entries) - limit)
@@ -118,7 +121,7 @@ def _chooses_the_best(records: FederationRecords) -> bool:
 
 
 def _old_updates(records: FederationRecords, blobs: Blobs) -> Iterable[str]:
-    """Updates for rounds that are committed, as the next ones are, for at least one more `roundTimeout`.
+    """Updates for rounds that are committed, as the next ones are, for at least one more timeout.
 
     What was uploaded before a round was committed was for that round or an earlier one: training for the
     next begins with the commit. Both times are the store's, so this needs no record of an update.

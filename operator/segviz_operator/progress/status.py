@@ -7,13 +7,14 @@ from statistics import fmean
 
 import msgspec
 
+from segviz_exchange.contract import keys
 from segviz_exchange.contract.progress import Finding, Phase, Progress
-from segviz_exchange.contract.records import Control, Spent
+from segviz_exchange.contract.records import Control, RoundScores, Spent
 from segviz_operator.plan.phase import IDLE, FederationPhase, SitePhase, phase_of
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace
 from segviz_operator.progress.dice import best_so_far, newest_mean_dice
-from segviz_operator.progress.observe import FederationRecords, Heartbeat, SiteFacts
+from segviz_operator.progress.facts import FederationRecords, Heartbeat, SiteFacts
 
 _SILENT_SECONDS = 300.0
 """Without a heartbeat; between two, a CPU may predict a large case."""
@@ -146,6 +147,12 @@ class _Case:
         return facts is not None and (facts.external if self.external else facts.outcome) is not None
 
     @property
+    def refused(self) -> str | None:
+        """Why its external scores are none."""
+        invalid = self.facts.invalid if self.facts and self.external else {}
+        return invalid.get(keys.external_scores(self.alias))
+
+    @property
     def excluded(self) -> str | None:
         member = self.control.members.get(self.alias)
         return None if member is None else member.excluded
@@ -163,14 +170,14 @@ def _site(case: _Case) -> SiteStatus:
         alias=case.alias,
         external=case.external,
         phase=str(phase),
-        message=message,
+        message=message if case.refused else _with_refused(message, case.facts),
         round=beat.round if beat and busy else None,
         epoch=min(beat.epoch + 1, epochs) if beat and busy and epochs and beat.epoch is not None else None,
         epochs=epochs if busy else None,
         share=share,
         loss=beat.loss if beat and busy else None,
         scored_round=newest,
-        dice={organ: dice.mean for organ, dice in scores[newest].dice.items()} if newest is not None else {},
+        dice={} if newest is None else _known_dice(scores[newest], case.control),
         heartbeat_age_seconds=_age_seconds(case),
         eta_seconds=pace.rest_seconds(case.records, share) if beat and beat.phase is Phase.TRAINING else None,
         preflight=case.facts.preflight.findings if case.facts and case.facts.preflight else (),
@@ -178,10 +185,25 @@ def _site(case: _Case) -> SiteStatus:
     )
 
 
+def _with_refused(message: str, facts: SiteFacts | None) -> str:
+    """Also what of its records is not used, and why: the first by key, and how many more there are."""
+    if facts is None or not facts.invalid:
+        return message
+    first, more = facts.invalid[min(facts.invalid)], len(facts.invalid) - 1
+    refused = f"not used: {first}" + (f" (and {more} more)" if more else "")
+    return f"{message}; {refused}" if message else refused
+
+
+def _known_dice(scores: RoundScores, control: Control) -> dict[str, float]:
+    return {organ: scores.dice[organ].mean for organ in control.organs if organ in scores.dice}
+
+
 def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
     workload = case.workloads.get(case.alias)
     if case.excluded:
         return SitePhase.LEFT_OUT, case.excluded
+    if case.refused:
+        return SitePhase.FAILED, f"refused: {case.refused}"
     if case.done:
         return SitePhase.DONE, ""
     if case.paused:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
+from segviz_exchange.process.console import open_console
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.local.ending import RunExit
 from segviz_operator.local.volumes import parse_volumes
+from segviz_operator.machine.writing import PRIVATE
 from segviz_operator.manifests.manifest import Manifests, Study, load
 from segviz_operator.manifests.problem import nearest
 from segviz_operator.study.body import StudyRequest, run_study, write_study_report
@@ -72,9 +73,9 @@ def study(
     volumes = parse_volumes(data)
     folder = StudyFolder(workdir or Path("runs") / f"study-{wanted.name}")
     request = StudyRequest(wanted, rows, _chosen(rows, names), manifests.sites, volumes, poll_seconds)
-    console = Console(highlight=False)
+    console = open_console()
     if report_only:
-        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         folder.write_index(wanted, rows, volumes)
         sys.exit(write_study_report(folder))
     view = StudyView(console, request.chosen)

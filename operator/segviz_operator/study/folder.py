@@ -21,7 +21,7 @@ from segviz_exchange.contract.study import INDEX, StudyIndex
 from segviz_exchange.process.errors import Refusal
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import write_whole
+from segviz_operator.machine.writing import PRIVATE, write_whole
 from segviz_operator.manifests.manifest import Site, Study
 from segviz_operator.study.rows import Row
 
@@ -42,7 +42,8 @@ class StudyFolder:
         """
         manifests = self._row(row) / "manifests.yaml"
         try:
-            self._row(row).mkdir(parents=True, exist_ok=True)
+            for each in (self.root, self._row(row)):
+                each.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             objects = [row.accepted.federation.raw, *(site.raw for site in sites)]
             write_whole(manifests, yaml.safe_dump_all(map(_plain, objects), sort_keys=False).encode())
             for alias in row.accepted.everyone:
@@ -92,11 +93,11 @@ class StudyFolder:
 
     def _prepare_state(self, state: Path, alias: str) -> None:
         """A site's private folder, with what it shares with itself in other rows."""
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         if not (state / "salt").exists():
             write_whole(state / "salt", self._salt())
         cache = self.root / "cache" / alias
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         if not (state / "cache").exists():
             (state / "cache").symlink_to(os.path.relpath(cache, state))
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from segviz_operator.local.ending import RunExit
 from segviz_operator.progress.durations import duration
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus
 from segviz_operator.study.rows import Row
 from segviz_operator.terminal.live import LogView, View

@@ -7,7 +7,7 @@ from rich.live import Live
 
 from segviz_operator.progress.dice import dice_by_round
 from segviz_operator.progress.durations import duration
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus, SiteStatus
 from segviz_operator.terminal.screen import dice_text, render_status
 

@@ -61,8 +61,10 @@ def _table(report: Report, columns: Sequence[Column], title: str) -> Table:
     # A site that is called as its organ would repeat the header, as in the phantom's federation.
     sites_told = any(column.table == TEST and column.site != column.organ for column in columns)
     for column in columns:
-        site = f"\n[dim]{column.site}[/dim]" if sites_told else ""
-        table.add_column(f"{column.organ}{site}", justify="right", no_wrap=True)
+        header = Text(column.organ)
+        if sites_told:
+            header.append(f"\n{column.site}", style="dim")
+        table.add_column(header, justify="right", no_wrap=True)
     for method in report.methods:
         table.add_row(method, *(_dice(_cell(report, column, method)) for column in columns))
     for method in _with_surfaces(report, columns):

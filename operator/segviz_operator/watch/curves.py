@@ -7,7 +7,7 @@ from statistics import fmean
 
 from segviz_operator.progress.dice import organ_dice_by_round
 from segviz_operator.progress.durations import duration
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.watch.samples import STAGES, stages_by_round
 
 WIDTH, HEIGHT = 380, 190

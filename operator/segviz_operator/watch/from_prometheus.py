@@ -1,5 +1,6 @@
 """The dashboards' main panels from a Prometheus, for the page without Grafana."""
 
+import base64
 import json
 import time
 import urllib.parse
@@ -33,9 +34,11 @@ def filled_in(expr: str, namespace: str, federation: str, range_seconds: float, 
 
 class PrometheusCurves:
     def __init__(self, url: str) -> None:
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise Refusal(f"--prometheus {url}: is not an http(s) address such as http://127.0.0.1:9090.")
-        self.url = url.rstrip("/")
+        self.url, self._headers = _without_userinfo(url.rstrip("/"))
+        if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
+            raise Refusal(
+                f"--prometheus {self.url}: is not an http(s) address such as http://127.0.0.1:9090."
+            )
 
     def __call__(self, watched: Watched) -> tuple[Chart, ...]:
         """Since the federation began. Raises OSError where Prometheus does not answer."""
@@ -62,8 +65,23 @@ class PrometheusCurves:
         step = max(1.0, (end - start) / _POINTS)
         query = urllib.parse.urlencode({"query": expr, "start": start, "end": end, "step": step})
         url = f"{self.url}/api/v1/query_range?{query}"
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
+        request = urllib.request.Request(url, headers=self._headers)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
             return list(json.load(answer)["data"]["result"])
+
+
+def _without_userinfo(url: str) -> tuple[str, dict[str, str]]:
+    """The address as it may be shown, and the headers that say who asks."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise Refusal("--prometheus: is not an address such as http://127.0.0.1:9090.") from error
+    userinfo, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    said = urllib.parse.unquote(userinfo if ":" in userinfo else f"{userinfo}:")
+    basic = base64.b64encode(said.encode()).decode()
+    return parts._replace(netloc=place).geturl(), {"Authorization": f"Basic {basic}"}
 
 
 def _legend(template: str, labels: Mapping[str, str]) -> str:

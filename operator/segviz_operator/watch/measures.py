@@ -91,7 +91,7 @@ OPENED = gauge(
 )
 DEADLINE = gauge(
     "segviz_round_deadline_timestamp_seconds",
-    "From when on minSites are enough; absent where the manifest sets no roundTimeout. Pauses are not added.",
+    "From when on minSites are enough; absent without roundTimeoutSeconds. Pauses are not added.",
     _F,
 )
 LONGEST = gauge(

@@ -13,7 +13,7 @@ from segviz_operator.plan.phase import FederationPhase, SitePhase
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace
 from segviz_operator.progress.dice import organ_dice_by_round
-from segviz_operator.progress.observe import FederationRecords, SiteFacts
+from segviz_operator.progress.facts import FederationRecords, SiteFacts
 from segviz_operator.progress.status import FederationStatus, SiteStatus
 from segviz_operator.watch import measures as m
 

@@ -146,13 +146,19 @@ CASES = {
     "an infinity above": Case(reasons.NOT_FINITE, "'body.conv'", lambda: with_element("body.conv", np.inf)),
     "an infinity": Case(reasons.NOT_FINITE, "'body.norm'", lambda: with_element("body.norm", -np.inf)),
     "too large": Case(reasons.NORM_TOO_LARGE, "at most 10 times", lambda: with_element("body.conv", 1e3)),
+    "statistics that no image gives": Case(
+        reasons.NORM_TOO_LARGE, "'body.norm' holds 1e+30", lambda: with_element("body.norm", 1e30)
+    ),
+    "statistics as far below": Case(
+        reasons.NORM_TOO_LARGE, "'body.norm' holds 1e+30", lambda: with_element("body.norm", -1e30)
+    ),
     "no values but an infinity in the statistics": Case(
         reasons.NOT_FINITE, "'body.norm'", lambda: with_value("body.norm", np.float32([1, 1, 1, np.inf]))
     ),
     "the largest float is finite": Case(
-        reasons.NORM_TOO_LARGE, "norm is 3.4", lambda: with_element("body.conv", 3.4e38)
+        reasons.NORM_TOO_LARGE, "moved by 3.4", lambda: with_element("body.conv", 3.4e38)
     ),
-    "statistics have no norm limit": Case(None, tensors=lambda: with_element("body.norm", 1e6)),
+    "statistics have a limit of their own": Case(None, tensors=lambda: with_element("body.norm", 1e6)),
     "denormals are fine": Case(None, tensors=lambda: with_element("body.conv", 1e-45)),
 }
 
@@ -275,13 +281,16 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
     assert fault.reason == reasons.INVALID_TENSORS
 
 
-def test_a_global_model_of_zeros_bounds_nothing(tmp_path: Path) -> None:
+def test_from_a_global_model_of_zeros_nothing_moves(tmp_path: Path) -> None:
+    """Nobody starts from it, and it would bound nothing: 3e38 was accepted."""
     candidate = candidate_for(Case(None), tmp_path)
     zeros = {name: np.zeros_like(value) for name, value in model_of(CONTROL).items()}
     save(tmp_path / "zeros", zeros)
     file = open_tensors(tmp_path / "zeros")
     schema = Schema({name: info_of(value) for name, value in zeros.items()}, groups_of(CONTROL))
-    assert judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path) is None
+    fault = judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path)
+    assert fault is not None
+    assert fault.reason == reasons.NORM_TOO_LARGE
 
 
 def measured(tmp_path: Path, update: Tensors, before: Tensors, control: Control = CONTROL) -> Fault | None:
@@ -298,11 +307,14 @@ def filled(conv: float, head: float = 0.0, dtype: type = np.float32) -> Tensors:
     return {name: np.full(4, value, dtype) for name, value in values.items()}
 
 
-@pytest.mark.parametrize(("value", "reason"), [(20.0, None), (20.1, reasons.NORM_TOO_LARGE)])
-def test_a_norm_may_be_ten_times_the_global_one_and_no_more(
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(22.0, None), (22.1, reasons.NORM_TOO_LARGE), (-18.0, None), (-18.1, reasons.NORM_TOO_LARGE)],
+)
+def test_parameters_may_move_ten_times_the_global_norm_and_no_more(
     tmp_path: Path, value: float, reason: str | None
 ) -> None:
-    # Norms: √(4·2²) = 4 before, √(4·20²) = 40 now.
+    # √(4·2²) = 4 before; from there to 22 it is √(4·20²) = 40, as it is to -18.
     fault = measured(tmp_path, filled(value), filled(2.0))
     assert (fault.reason if fault else None) == reason
 
@@ -310,17 +322,21 @@ def test_a_norm_may_be_ten_times_the_global_one_and_no_more(
 def test_the_message_gives_both_norms(tmp_path: Path) -> None:
     fault = measured(tmp_path, filled(50.0), filled(2.0))
     assert fault is not None
-    assert "norm is 100, the global model's 4; at most 10 times" in fault.message
+    assert "moved by 96, the global model's norm is 4; at most 10 times" in fault.message
 
 
 def test_the_norm_is_that_of_all_parameters_together(tmp_path: Path) -> None:
-    # The head grows a hundredfold, yet all in all: √(4·20² + 4·10²) = 44.7 to √(4·20² + 4·0.1²) = 40.
+    # The head grows a hundredfold, yet all in all it moves by √(4·9.9²) = 19.8, from √(4·20² + 4·0.1²) = 40.
     assert measured(tmp_path, filled(20.0, 10.0), filled(20.0, 0.1)) is None
 
 
-def test_a_head_that_the_global_model_does_not_have_yet_is_not_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("head", "reason"), [(20.0, None), (20.1, reasons.NORM_TOO_LARGE)])
+def test_a_head_that_the_global_model_does_not_have_yet_comes_from_zero(
+    tmp_path: Path, head: float, reason: str | None
+) -> None:
     before = {name: value for name, value in filled(2.0).items() if "liver" not in name}
-    assert measured(tmp_path, filled(2.0, 1e6), before) is None
+    fault = measured(tmp_path, filled(2.0, head), before)
+    assert (fault.reason if fault else None) == reason
 
 
 @pytest.mark.parametrize(

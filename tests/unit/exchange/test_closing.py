@@ -86,7 +86,7 @@ class Case:
 
 
 EVERYONE = control_of()
-TIMED = control_of(min_sites=2, round_timeout="1h")
+TIMED = control_of(min_sites=2, round_timeout_seconds=3600)
 
 CASES = {
     # All sites are needed.
@@ -123,7 +123,10 @@ CASES = {
         TIMED, seen(has(BASEL), rejected(BERN, 3), rejected(CHUR, 3)), Fail, after=99 * HOUR
     ),
     "a night of nobody at work fails nothing": Case(
-        control_of(round_timeout="1h"), seen(), Wait((BASEL, BERN, CHUR), OPENED + HOUR), after=12 * HOUR
+        control_of(round_timeout_seconds=3600),
+        seen(),
+        Wait((BASEL, BERN, CHUR), OPENED + HOUR),
+        after=12 * HOUR,
     ),
     "before the deadline a missing quorum is no failure": Case(
         TIMED, seen(has(BASEL)), Wait((BERN, CHUR), OPENED + HOUR)
@@ -166,18 +169,18 @@ CASES = {
         closed(BASEL, BERN, CHUR, control=2),
     ),
     "a joiner does not lower the quorum of the others": Case(
-        control_of(FOUR, number=2, min_sites=3, round_timeout="1h"),
+        control_of(FOUR, number=2, min_sites=3, round_timeout_seconds=3600),
         seen(has(BASEL), has(BERN)),
         Wait((CHUR,), OPENED + HOUR),
         after=HOUR,
     ),
     "a quorum that needs the joiner is content without": Case(
-        control_of(FOUR, number=2, min_sites=4, round_timeout="1h"),
+        control_of(FOUR, number=2, min_sites=4, round_timeout_seconds=3600),
         seen(has(BASEL), has(BERN), has(CHUR)),
         closed(BASEL, BERN, CHUR, control=2),
     ),
     "a joiner does not raise the quorum of the others": Case(
-        control_of(FOUR, number=2, min_sites=2, round_timeout="1h"),
+        control_of(FOUR, number=2, min_sites=2, round_timeout_seconds=3600),
         seen(has(BASEL), has(BERN)),
         closed(BASEL, BERN, control=2, without=(absent(CHUR),)),
         after=HOUR,
@@ -211,7 +214,7 @@ CASES = {
     ),
     # People edit the federation in the middle of a round.
     "exclusions are sorted by alias, whatever their reasons": Case(
-        control_of(FOUR, number=2, min_sites=2, round_timeout="1h", excluded={BASEL: "Suspended"}),
+        control_of(FOUR, number=2, min_sites=2, round_timeout_seconds=3600, excluded={BASEL: "Suspended"}),
         seen(has(BERN), has(CHUR), joined=ALL | {DAVOS}),
         closed(BERN, CHUR, control=2, without=(Exclusion(BASEL, EXCLUDED, "Suspended"), absent(DAVOS))),
         after=HOUR,
@@ -225,13 +228,13 @@ CASES = {
         closed(BASEL, BERN, control=2, without=(Exclusion(CHUR, EXCLUDED, "Suspended"),)),
     ),
     "a lower minSites closes a round that waits": Case(
-        control_of(number=2, min_sites=1, round_timeout="1h"),
+        control_of(number=2, min_sites=1, round_timeout_seconds=3600),
         seen(has(BASEL)),
         closed(BASEL, control=2, without=(absent(BERN), absent(CHUR))),
         after=HOUR,
     ),
     "a new timeout moves the deadline": Case(
-        control_of(number=2, min_sites=2, round_timeout="3h"),
+        control_of(number=2, min_sites=2, round_timeout_seconds=10800),
         seen(has(BASEL), has(BERN)),
         Wait((CHUR,), OPENED + 3 * HOUR),
         after=2 * HOUR,
@@ -244,7 +247,7 @@ CASES = {
         control_of(suspend=True), seen(has(BASEL), has(BERN), has(CHUR)), Wait((), None)
     ),
     "while suspended nothing fails": Case(
-        control_of(suspend=True, round_timeout="1h"),
+        control_of(suspend=True, round_timeout_seconds=3600),
         seen(has(BASEL)),
         Wait((BERN, CHUR), OPENED + HOUR),
         after=2 * HOUR,
@@ -281,7 +284,7 @@ def test_close_round(case: Case) -> None:
 
 
 def test_a_failure_names_who_can_no_longer_take_part_and_what_to_do() -> None:
-    control = control_of(FOUR, min_sites=3, round_timeout="1h", excluded={DAVOS: "ImagePullBackOff"})
+    control = control_of(FOUR, min_sites=3, round_timeout_seconds=3600, excluded={DAVOS: "ImagePullBackOff"})
     decision = close_round(control, seen(has(BASEL), rejected(BERN, 3)), now=OPENED + HOUR)
     assert decision == Fail(
         QUORUM_LOST,
@@ -330,7 +333,7 @@ BUILD = {
 def test_a_round_closes_with_a_quorum_or_not_at_all(
     states: dict[str, str], min_sites: int | None, minutes: int
 ) -> None:
-    control = control_of(min_sites=min_sites, round_timeout="1h")
+    control = control_of(min_sites=min_sites, round_timeout_seconds=3600)
     records = seen(*((alias, BUILD[state](alias)) for alias, state in states.items()))
     decision = close_round(control, records, now=OPENED + timedelta(minutes=minutes))
     delivered = sorted(alias for alias, state in states.items() if state == "delivered")

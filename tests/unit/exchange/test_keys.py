@@ -52,7 +52,7 @@ PLACES = {
     "EXPORTS": "export/",
     "AGGREGATOR_PROGRESS": "global/progress.json",
 }
-READERS = {"federation_of", "is_news", "number_of", "number_below"}
+READERS = {"federation_of", "has_rows", "is_news", "number_of", "number_below", "rejected"}
 
 
 @pytest.mark.parametrize("name", LAYOUT)

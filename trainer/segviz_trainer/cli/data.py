@@ -137,11 +137,11 @@ def check(
       segviz data check studies/ --structure liver=Liver --structure "liver=liver_*"
     """
     # Here, so that --help answers at once.
-    from rich.console import Console
     from rich.progress import Progress
 
     from segviz_exchange.contract.choices import Layout
     from segviz_exchange.contract.site_spec import DataSet
+    from segviz_exchange.process.console import open_console
     from segviz_trainer.data.guess import guess_layout
     from segviz_trainer.data.layouts import MAX_ID, find_cases
     from segviz_trainer.data.left_out import left_out, unread
@@ -167,7 +167,7 @@ def check(
         listed, skipped = find_cases(folder, meaning, "FOLDER"), left_out(folder, meaning)
     if not listed:
         raise Refusal(f"{folder}: contains no NIfTI file. Name the folder that holds the data set.")
-    console = Console(highlight=False)
+    console = open_console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("checking", total=len(listed))
         found = survey(listed, max_mebibytes, lambda done, total, case: progress.update(task, completed=done))

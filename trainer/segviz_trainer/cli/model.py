@@ -11,6 +11,7 @@ import click
 from segviz_exchange.contract.choices import Layout
 from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.words import for_spreadsheet
 from segviz_trainer.cli.options import (
     background_ids,
     case_range,
@@ -232,19 +233,20 @@ def _open(folder: Path, device: str, threads: int | None) -> "Model":
 
 
 def _progress() -> "Progress":
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(highlight=False)
+    from segviz_exchange.process.console import open_console
+
+    console = open_console()
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
     )
 
 
 def _print(rows: Sequence["CaseScore"]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from segviz_exchange.process.console import open_console
     from segviz_trainer.scoring.cases import summary, surface_summary
 
     table = Table("organ", "Dice", "HD95, mm", "NSD", "misses", "cases")
@@ -259,14 +261,15 @@ def _print(rows: Sequence["CaseScore"]) -> None:
             str(surface.misses),
             str(dice.cases),
         )
-    Console(highlight=False).print(table)
+    open_console().print(table)
 
 
 def _write_csv(rows: Sequence["CaseScore"], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["case", "organ", "dice", "hd95", "nsd", "missed"])
-        writer.writerows([r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed] for r in rows)
+        cells = ((r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed) for r in rows)
+        writer.writerows(map(for_spreadsheet, row) for row in cells)
 
 
 def _write_json(rows: Sequence["CaseScore"], path: Path) -> None:

@@ -145,7 +145,7 @@ def preprocessing_of(case: Case, preprocessing: Preprocessing) -> Preprocessing:
 
 def _grid_of(preprocessing: Preprocessing) -> str:
     resized = f"resized to {preprocessing.resize} voxels" if preprocessing.resize else ""
-    spaced = f"at a spacing of {preprocessing.spacing} mm" if preprocessing.spacing else ""
+    spaced = f"at a spacing of {preprocessing.target_spacing} mm" if preprocessing.target_spacing else ""
     return " and ".join(part for part in (resized, spaced) if part)
 
 
@@ -157,8 +157,10 @@ def _to_ras(
     if preprocessing.resize is not None:
         # Centred, so that the affine that MONAI derives fits where the voxels are.
         placed = _RESIZERS[mode](preprocessing.resize)(placed)
-    if preprocessing.spacing is not None:
-        placed = Spacing(preprocessing.spacing, mode=mode, padding_mode="border", dtype=np.float32)(placed)
+    if preprocessing.target_spacing is not None:
+        placed = Spacing(preprocessing.target_spacing, mode=mode, padding_mode="border", dtype=np.float32)(
+            placed
+        )
     assert isinstance(placed, MetaTensor)  # MONAI keeps the type it was given
     return placed
 
@@ -190,15 +192,15 @@ def _check_resampled_size(
             f"spec.maxCaseMebibytes is {max_mebibytes}",
             "Raise that, or ask for a smaller preprocessing.resize",
         )
-    if preprocessing.spacing is None:
+    if preprocessing.target_spacing is None:
         return
     # The finest target spacing stands for each axis: which array axis becomes R, A or S is not asked here.
     extents = [length * spacing for length, spacing in zip(header.shape, header.spacing, strict=True)]
-    mebibytes = math.prod(extents) / math.prod(preprocessing.spacing) * 4 / _MIB
-    if mebibytes > max_mebibytes or max(extents) / min(preprocessing.spacing) > 2**15:
+    mebibytes = math.prod(extents) / math.prod(preprocessing.target_spacing) * 4 / _MIB
+    if mebibytes > max_mebibytes or max(extents) / min(preprocessing.target_spacing) > 2**15:
         raise BadCase(
             path,
-            f"would take {mebibytes:,.0f} MiB at a spacing of {preprocessing.spacing} mm "
+            f"would take {mebibytes:,.0f} MiB at a spacing of {preprocessing.target_spacing} mm "
             f"(it spans {' x '.join(f'{extent:,.0f}' for extent in extents)} mm); "
             f"spec.maxCaseMebibytes is {max_mebibytes}",
             "Check the spacing in its header, or crop it",

@@ -149,12 +149,12 @@ def _preprocessing(preprocessing: Preprocessing) -> list[Json]:
                 "align_corners": False,
             }
         )
-    if preprocessing.spacing is not None:
+    if preprocessing.target_spacing is not None:
         steps.append(
             {
                 "_target_": "Spacingd",
                 "keys": image,
-                "pixdim": list(preprocessing.spacing),
+                "pixdim": list(preprocessing.target_spacing),
                 "mode": "bilinear",
                 "padding_mode": "border",
                 "dtype": "$np.float32",

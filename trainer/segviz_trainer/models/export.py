@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, TensorInfo
+from segviz_exchange.contract.claims import fault_of_outcome
+from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile, TensorInfo
 from segviz_exchange.contract.ledger import InvalidRecord, commit, find, read
 from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import (
@@ -34,7 +35,7 @@ from segviz_exchange.contract.sharing import (
     encode_groups,
     with_organs,
 )
-from segviz_exchange.stores.store import Corrupt, NotFound, Store, download
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, NotFound, Store, download
 from segviz_trainer.models.exported import WEIGHTS, assemble, is_complete
 from segviz_trainer.models.folder import complete, staged
 from segviz_trainer.models.modelcard import Sources
@@ -54,21 +55,23 @@ class Exporter:
     def run(self) -> None:
         final = read(self.store, keys.FINAL, Final)
         control = read(self.store, keys.control(final.control), Control)
-        found = {alias: self._outcome(alias) for alias in control.active}
+        found = {alias: self._outcome(alias, final) for alias in control.active}
         outcomes = {alias: outcome for alias, outcome in found.items() if outcome is not None}
         if absent := sorted(found.keys() - outcomes.keys()):
             # Left out after the final model was chosen, where `minSites` allows it.
             log.warning("exporting without %s: no outcome", ", ".join(absent))
-        for variant in sorted({variant for outcome in outcomes.values() for variant in outcome.variants}):
-            releases = {
-                alias: outcome.variants[variant].release if variant in outcome.variants else None
-                for alias, outcome in outcomes.items()
-            }
-            self._export(variant, final, control, releases)
+        # As the manifest asks, whatever a site calls its results.
+        wanted = (Variant.BASE,) if control.spec.fine_tuning is None else tuple(Variant)
+        for variant in wanted:
+            self._export(variant, final, control, outcomes)
 
     def _export(
-        self, variant: Variant, final: Final, control: Control, releases: Mapping[str, str | None]
+        self, variant: Variant, final: Final, control: Control, outcomes: Mapping[str, Outcome]
     ) -> None:
+        releases = {
+            alias: outcome.variants[variant].release if variant in outcome.variants else None
+            for alias, outcome in outcomes.items()
+        }
         founding = read(self.store, keys.round_record(0), Round)
         initial = self._open(keys.global_blob(founding.blob), founding.blob)
         schema, groups = with_organs(initial.infos, decode_groups(initial.metadata[GROUPS]), control.organs)
@@ -107,7 +110,7 @@ class Exporter:
         sources = Sources(
             sites={alias: control.members[alias].organs for alias in control.active},
             cases=self._cases(record),
-            outcomes={alias: found for alias in releases if (found := self._outcome(alias)) is not None},
+            outcomes=outcomes,
         )
         self._write(exported, kept | counters, {GROUPS: encode_groups(groups)}, sources)
 
@@ -117,7 +120,13 @@ class Exporter:
         cases = {}
         for participant in closing.participants if closing else ():
             key = keys.update(participant.site, record.round, participant.attempt)
-            if (update := find(self.store, key, Update)) is not None:
+            try:
+                update = find(self.store, key, Update)
+            except InvalidRecord as error:
+                # It was one when the round closed; its site has written over it since.
+                log.warning("%s: its training cases are not told: %s", participant.site, error)
+                continue
+            if update is not None:
                 cases[participant.site] = update.cases
         return cases
 
@@ -135,26 +144,30 @@ class Exporter:
         commit(self.store, keys.exported(exported.variant), exported)
         log.info("exported %s: %s", exported.variant, folder)
 
-    def _outcome(self, alias: str) -> Outcome | None:
+    def _outcome(self, alias: str, final: Final) -> Outcome | None:
         try:
-            return find(self.store, keys.outcome(alias), Outcome)
+            outcome = find(self.store, keys.outcome(alias), Outcome)
+            if outcome and (fault := fault_of_outcome(outcome, final)):
+                raise InvalidRecord(fault)
         except InvalidRecord as error:
             log.warning("%s: its outcome is not used: %s", alias, error)
             return None
+        return outcome
 
     def _released(self, alias: str, digest: str | None, schema: Mapping[str, TensorInfo]) -> dict[str, Array]:
         """What a site released, if it is what it should be; one site's mistake must not cost the others."""
         if digest is None:
             return {}
         try:
-            file = self._open(keys.release_blob(alias, digest), digest)
+            most = MAX_HEADER_BYTES + sum(info.size_bytes for info in schema.values())
+            file = self._open(keys.release_blob(alias, digest), digest, most)
             return checked(file, schema)
         except (NotFound, Corrupt, InvalidTensors) as error:
             log.warning("%s: its release is not used: %s", alias, error)
             return {}
 
-    def _open(self, key: str, digest: str) -> TensorFile:
-        return codec.open_tensors(download(self.store, key, digest, self.scratch))
+    def _open(self, key: str, digest: str, max_bytes: int = MAX_BLOB_BYTES) -> TensorFile:
+        return codec.open_tensors(download(self.store, key, digest, self.scratch, max_bytes))
 
 
 def checked(file: TensorFile, schema: Mapping[str, TensorInfo]) -> dict[str, Array]:

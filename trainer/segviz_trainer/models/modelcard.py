@@ -1,9 +1,12 @@
 """What a person should know before using a model."""
 
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segviz_exchange.contract.records import Exported, Outcome, Variant
+from segviz_exchange.process.words import plain
 from segviz_trainer.models.exported import WEIGHTS
 
 LIMITS = (
@@ -31,7 +34,7 @@ class Sources:
 
 def model_card(exported: Exported, sources: Sources) -> str:
     spec = exported.spec
-    organs = ", ".join(exported.organs)
+    organs = ", ".join(map(_text, exported.organs))
     tuned = ", heads fine-tuned afterwards" if exported.variant is Variant.TUNED else ""
     lines = [
         f"# {organs}",
@@ -44,7 +47,7 @@ def model_card(exported: Exported, sources: Sources) -> str:
         "| site | organs | training cases |",
         "|---|---|--:|",
         *(
-            f"| {alias} | {', '.join(annotated)} | {sources.cases.get(alias, '-')} |"
+            f"| {_text(alias)} | {', '.join(map(_text, annotated))} | {sources.cases.get(alias, '-')} |"
             for alias, annotated in sorted(sources.sites.items())
         ),
         "",
@@ -54,7 +57,7 @@ def model_card(exported: Exported, sources: Sources) -> str:
         f"{spec.rounds}, {spec.local_epochs} local epochs each{tuned}.",
         f"- Residual U-Net, channels {list(spec.model.channels)}, norm {spec.model.norm}; patch "
         f"{list(spec.training.patch)}.",
-        f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.spacing)}, intensity "
+        f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.target_spacing)}, intensity "
         f"{spec.preprocessing.intensity.method} {_window(spec.preprocessing.intensity.window)}.",
         f"- Weights: `{WEIGHTS}`, sha256 `{exported.blob}`.",
         "",
@@ -91,8 +94,14 @@ def _scores(exported: Exported, sources: Sources) -> list[str]:
             if surface is not None:
                 hd95 = f"{surface.hd95:.1f} ± {surface.hd95_sd:.1f}"
                 more = f"{hd95} | {surface.nsd:.3f} ± {surface.nsd_sd:.3f} | {surface.misses}"
-            rows.append(f"| {alias} | {organ} | {dice.mean:.3f} ± {dice.sd:.3f} | {more} | {dice.cases} |")
+            place = f"| {_text(alias)} | {_text(organ)}"
+            rows.append(f"{place} | {dice.mean:.3f} ± {dice.sd:.3f} | {more} | {dice.cases} |")
     return rows or ["| - | no site has a test part | - | - | - | - | - |"]
+
+
+def _text(name: str) -> str:
+    """A name of a record as words of Markdown: neither HTML nor a link, a picture or a further cell."""
+    return re.sub(r"([\\`\[\]|!])", r"\\\1", html.escape(plain(name), quote=False))
 
 
 def _spacing(spacing: tuple[float, float, float] | None) -> str:

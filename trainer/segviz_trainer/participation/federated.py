@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, TensorFile
+from segviz_exchange.contract.numbers import START_TOLERANCE, farthest
 from segviz_exchange.contract.records import Control, Round
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.stores.store import Store, download
@@ -83,6 +84,16 @@ class FederatedModel:
             for name, module in self.net.named_modules()
             if isinstance(module, _BatchNorm)
         )
+
+    def start_difference(self, seeded: Mapping[str, Tensor] | None = None) -> str | None:
+        """How round 0's model differs from the seeded one, in the first tensor of both that does."""
+        for name, value in sorted(to_arrays(seeded or self._seeded).items()):
+            first = self._first.get(name, value)
+            if first.shape != value.shape:
+                return f"tensor {name!r} has the shape {list(first.shape)}, not {list(value.shape)}"
+            if not (far := farthest([first], [value])) <= START_TOLERANCE:
+                return f"tensor {name!r} differs by up to {far:.3g}"
+        return None
 
     def save_private(self, round_: int, control: Control) -> None:
         shared = set(self.shared_names(control))

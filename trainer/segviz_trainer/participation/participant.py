@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.ledger import Ledger
 from segviz_exchange.contract.progress import Phase
-from segviz_exchange.contract.records import Control, Round
+from segviz_exchange.contract.records import Closing, Control, Round
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
@@ -93,6 +94,31 @@ class Participant:
         net = self.device.move(network.build(self.founding.spec, self.organs))
         state = self.site.state
         return FederatedModel(self.store, self.alias, net, self.initial, state / "global", state / "private")
+
+    def check_start(self) -> None:
+        """Hold round 0 against what this site has seeded itself: who offered it may have lied.
+
+        Raises:
+            Refusal: it is another model than any control so far would seed.
+        """
+        if self.founding.spec.model.start is Start.PRETRAINED:
+            return
+        fault = self.model.start_difference()
+        # Offers made under a control before count, too.
+        for number in range(self.founding.number - 1, 0, -1):
+            if fault is None:
+                return
+            spec = self.ledger.read(keys.control(number), Control).spec
+            fault = self.model.start_difference(network.build(spec, self.organs).state_dict()) and fault
+        if fault is None:
+            return
+        closing = self.ledger.find(keys.closing(0), Closing)
+        participants = closing.participants if closing else ()
+        offered = [each.site for each in participants if each.blob == self.initial.blob]
+        raise Refusal(
+            f"{self.alias}: the start model that {', '.join(offered) or 'nobody'} offered is not the seeded "
+            f"one: {fault}. Run one build of torch at all sites, or start a new federation without that site."
+        )
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -4,6 +4,7 @@ What will fail in the night is better said in the first minute. Findings are a r
 from where they are; an error refuses the site.
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -19,7 +20,9 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.ledger import commit
+from segviz_exchange.contract.limits import beyond, too_little
 from segviz_exchange.contract.progress import Finding, Preflight, Severity
 from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import shared_by
@@ -29,7 +32,9 @@ from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import find_all
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.data.opened import native_grid
+from segviz_trainer.data.splits import split_cases
 from segviz_trainer.network import segnet as network
+from segviz_trainer.participation.limits import round_of
 from segviz_trainer.process.errors import BadCase, Unfit, outside
 from segviz_trainer.process.site import Site
 
@@ -98,6 +103,20 @@ def _find(site: Site) -> tuple[Case, ...] | Refusal:
         return refusal
 
 
+def check_limits(facts: Facts) -> Iterator[Finding]:
+    """What the owner has agreed to, by what the site itself sees: a control says what is to be trained."""
+    limits, spec, site = facts.site.spec.limits, facts.control.spec, facts.site.spec
+    found = list(beyond(limits, spec))
+    if site.role is Role.TRAINING and not isinstance(facts.found, Refusal):
+        with contextlib.suppress(Refusal):  # which preparing says in better words
+            found += too_little(
+                limits, *round_of(spec, split_cases(facts.found, site.split, spec.seed).train)
+            )
+    if found:
+        what = f"{'; '.join(found)}. Change the federation, or ask the site's owner"
+        yield Finding("Limits", Severity.ERROR, what)
+
+
 def check_data(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.found, Refusal):
         told = outside(facts.found, (facts.site.data_root, facts.site.state))
@@ -149,7 +168,7 @@ def check_bandwidth(facts: Facts) -> Iterator[Finding]:
     )
     timeout = facts.control.spec.participation.round_timeout_seconds
     if timeout is not None and seconds > timeout / 2:
-        what = f"{said}, more than half of participation.roundTimeout"
+        what = f"{said}, more than half of participation.roundTimeoutSeconds"
         yield Finding("Bandwidth", Severity.WARNING, what)
     else:
         yield Finding("Bandwidth", Severity.WARNING if seconds > _SLOW_SECONDS else Severity.INFO, said)
@@ -195,7 +214,7 @@ def check_gpu(facts: Facts) -> Iterator[Finding]:
     yield Finding("GPU", Severity.ERROR if in_pod else Severity.WARNING, what)
 
 
-CHECKS = (check_data, check_clock, check_disk, check_bandwidth, check_gpu)
+CHECKS = (check_limits, check_data, check_clock, check_disk, check_bandwidth, check_gpu)
 
 
 def _needed_bytes(facts: Facts) -> int:
@@ -211,7 +230,7 @@ def _needed_bytes(facts: Facts) -> int:
 
 
 def _prepared_voxels(facts: Facts, cases: Iterable[Case]) -> Iterator[float]:
-    target, resize = facts.control.spec.preprocessing.spacing, facts.control.spec.preprocessing.resize
+    target, resize = facts.control.spec.preprocessing.target_spacing, facts.control.spec.preprocessing.resize
     for case in cases:
         try:
             grid = native_grid(case, facts.site.spec.max_case_mebibytes)

@@ -26,6 +26,7 @@ from segviz_exchange.process.waiting import Waiting
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.tensors import to_arrays
+from segviz_trainer.participation.limits import hold_to_limits
 from segviz_trainer.participation.outcome import conclude
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
@@ -104,7 +105,7 @@ class RoundLoop:
         return self._contribute(latest, control)
 
     def _offer_initial(self, control: Control) -> bool:
-        """Round 0: every site offers the seeded model, whole; the first one by alias becomes everyone's."""
+        """Round 0: every site offers the seeded model, whole; the one that most offer becomes everyone's."""
         me = self.me
         if control.spec.model.start is Start.PRETRAINED:
             message = "for the initial model: segviz init --from MODEL"
@@ -114,6 +115,7 @@ class RoundLoop:
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
             return False
+        hold_to_limits(me.site.spec, control.spec, me.data.train)
         device = Device.choose(control.spec.training).settle()
         whole = network.build(control.spec, control.organs)
         groups = encode_groups(network.groups_of(whole))
@@ -125,6 +127,8 @@ class RoundLoop:
         """Merge the newest global model with what is private here, and score it."""
         me = self.me
         me.heartbeat.beat(Phase.SCORING, round=latest.round)
+        if latest.round == 0 and self._entered is None:
+            me.check_start()
         # What was rejected, nothing later may start from.
         me.checkpoints.drop(latest.round, attempts=self._rejections(latest.round))
         self._base = base = me.checkpoints.before(latest.round + 1)
@@ -162,6 +166,7 @@ class RoundLoop:
         if attempt is None:
             me.heartbeat.beat(Phase.WAITING, round=target, message="for the round to close")
             return False
+        hold_to_limits(me.site.spec, control.spec, me.data.train)
         try:
             done = self._train(latest, attempt, control)
         except Overtaken:

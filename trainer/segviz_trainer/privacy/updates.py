@@ -125,10 +125,11 @@ class PrivateUpdates:
 
     def _own_updates(self) -> list[Update]:
         """All that was ever committed, but for round 0's, in which no data are."""
-        entries = self.store.list(keys.all_updates(self.site))
-        rounds = sorted({int(entry.key.split("/")[-2]) for entry in entries})
+        prefix = keys.all_updates(self.site)
+        folders = {f"{entry.key.rpartition('/')[0]}.json" for entry in self.store.list(prefix)}
+        rounds = {keys.number_below(prefix, folder) for folder in folders}
         found = []
-        for round_ in rounds:
+        for round_ in sorted(round_ for round_ in rounds if round_ is not None):
             for entry in numbered(self.store, keys.updates(self.site, round_)).values() if round_ else ():
                 try:
                     found.append(read(self.store, entry.key, Update))

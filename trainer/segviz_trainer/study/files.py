@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from segviz_exchange.process.words import for_spreadsheet
 from segviz_trainer.study.results import Results
 from segviz_trainer.study.tables import Table, Test
 
@@ -85,5 +86,5 @@ def _csv(fields: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
-    writer.writerows(rows)
+    writer.writerows(map(for_spreadsheet, row) for row in rows)
     return text.getvalue()

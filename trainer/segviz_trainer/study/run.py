@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, read
+from segviz_exchange.contract.claims import fault_of_outcome
+from segviz_exchange.contract.ledger import AnyRecord, InvalidRecord, as_rejection, newest_control, read
+from segviz_exchange.contract.listing import Listing
 from segviz_exchange.contract.records import (
     Closing,
     Control,
@@ -84,7 +86,7 @@ def read_run(store: Store) -> RunRecords | None:
     members = sorted({alias for each in controls.values() for alias in each.said.members})
     newest = controls[max(controls)].said
     evaluating = [member.alias for member in newest.spec.evaluation.sites]
-    outcomes = {alias: reading.one(keys.outcome(alias), Outcome) for alias in sorted(newest.members)}
+    outcomes = {alias: reading.outcome(alias, final.said) for alias in sorted(newest.members)}
     external = {alias: reading.one(keys.external_scores(alias), ExternalScores) for alias in evaluating}
     exports = {variant: reading.one(keys.exported(variant), Exported) for variant in Variant}
     return RunRecords(
@@ -115,7 +117,8 @@ class _Reading:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.listed = {entry.key: entry for entry in store.list("") if entry.key.endswith(".json")}
+        entries = Listing().of(store, "", lambda: newest_control(store))
+        self.listed = {entry.key: entry for entry in entries if entry.key.endswith(".json")}
         self.unreadable: list[str] = []
 
     def one(self, key: str, kind: type[AnyRecord]) -> Fact[AnyRecord] | None:
@@ -124,11 +127,22 @@ class _Reading:
         try:
             return Fact(read(self._store, key, kind), self.listed[key].modified)
         except InvalidRecord as error:
+            if kind is Rejection:
+                held = as_rejection(key, error)
+                assert isinstance(held, kind)
+                return Fact(held, self.listed[key].modified)
             # One site's fault must not cost the others their report.
             if not key.startswith(keys.SITES):
                 raise
             self.unreadable.append(str(error))
             return None
+
+    def outcome(self, alias: str, final: Final) -> Fact[Outcome] | None:
+        found = self.one(keys.outcome(alias), Outcome)
+        if found is not None and (fault := fault_of_outcome(found.said, final)):
+            self.unreadable.append(fault)
+            return None
+        return found
 
     def numbered(self, prefix: str, kind: type[AnyRecord]) -> dict[int, Fact[AnyRecord]]:
         """Directly under `prefix`, in their order."""

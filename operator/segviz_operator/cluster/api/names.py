@@ -1,7 +1,9 @@
 """Names, labels and annotations of what the operator makes: all that a restart needs to find it again."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from segviz_exchange.contract import keys
 from segviz_operator.plan.workload import WorkloadRole
@@ -45,6 +47,11 @@ class Subject:
     namespace: str
     name: str
     uid: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Subject":
+        metadata = raw["metadata"]
+        return cls(metadata["namespace"], metadata["name"], metadata["uid"])
 
     @property
     def key(self) -> str:

@@ -75,13 +75,13 @@ class StoreAccess:
     ) -> Granted:
         if self._mints:
             return self._grant(site_access(alias, reads_export=evaluates), alias, now)
-        if site.store_secret is None:
+        if site.store_secret_ref is None:
             raise NoCredentials(
                 SECRET_NOT_FOUND,
-                "its SegVizSite lacks spec.storeSecret, which spec.store.credentials: ExistingSecrets needs. "
+                "its SegVizSite lacks spec.storeSecretRef, which credentials: ExistingSecrets needs. "
                 "Its owner can add it, with keys for the site's own prefix",
             )
-        return self._unending(read_secret(cluster, namespace, site.store_secret), now)
+        return self._unending(read_secret(cluster, namespace, site.store_secret_ref.name), now)
 
     def _grant(self, access: Access, session: str, now: datetime) -> Granted:
         if not self._mints:
@@ -97,16 +97,16 @@ class StoreAccess:
 
 def read_access(cluster: Cluster, subject: Subject, spec: StoreSpec) -> StoreAccess:
     """Raises NoCredentials."""
-    parent = read_secret(cluster, subject.namespace, spec.existing_secret)
+    parent = read_secret(cluster, subject.namespace, spec.secret_ref.name)
     ca_pem = None
     if spec.ca_bundle is not None:
-        name, key = spec.ca_bundle.config_map, spec.ca_bundle.key
+        name, key = spec.ca_bundle.config_map_key_ref.name, spec.ca_bundle.config_map_key_ref.key
         found = _read(cluster, "ConfigMap", subject.namespace, name)
         ca_pem = (found.get("data") or {}).get(key)
         if not ca_pem:
             raise NoCredentials(
                 SECRET_INVALID,
-                f"ConfigMap {subject.namespace}/{name} has no key {key} (spec.store.caBundle.key). "
+                f"ConfigMap {subject.namespace}/{name} has no key {key} (spec.store.caBundle). "
                 "Put the CA's certificates there in PEM form, or name the right key",
             )
     return StoreAccess(subject, spec, parent, ca_pem)

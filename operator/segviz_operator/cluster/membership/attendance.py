@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from segviz_operator.cluster.objects.hosting import Host
 from segviz_operator.cluster.objects.pod import Owner
-from segviz_operator.manifests.acceptance import NOT_CONSENTED, SITE_NOT_FOUND
+from segviz_operator.manifests.acceptance import SITE_NOT_FOUND
+from segviz_operator.manifests.consenting import NOT_CONSENTED, No, no_of
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.problem import InvalidManifest
 
@@ -71,10 +72,8 @@ def attend(
             )
         elif isinstance(site, InvalidManifest):
             absent[member.alias] = Absence(site.problems[0].reason, str(site))
-        elif not site.allows(federation.key):
-            absent[member.alias] = _not_consented(
-                site, f"its spec.allowedFederations does not list {federation.key}"
-            )
+        elif (no := no_of(site, federation)) is not None:
+            absent[member.alias] = _kept_out(site, no)
         elif (consent := consent_in(ref.namespace)) is None:
             absent[member.alias] = _not_consented(
                 site, f"the namespace {ref.namespace} has no RoleBinding that lets {federation.key} in"
@@ -87,6 +86,12 @@ def attend(
             hosts[member.alias] = Host(member.alias, ref.namespace, consent, site.spec)
             sites[member.alias] = site
     return Attendance(hosts, sites, absent)
+
+
+def _kept_out(site: Site, no: No) -> Absence:
+    if no.reason == NOT_CONSENTED:
+        return _not_consented(site, no.why)
+    return Absence(no.reason, f"{site.key} does not take part in this: {no.why}. {no.fix}")
 
 
 def _not_consented(site: Site, why: str) -> Absence:

@@ -25,11 +25,9 @@ class Consents:
 
     def of(self, subject: Subject, namespace: str, jobs: Iterable[JobSeen]) -> Owner | None:
         name = consent_name(subject.namespace, subject.name)
-        for job in jobs:
-            # Withdrawn consent takes its Jobs along, so that a Job that stays proves the consent.
-            if job.namespace == namespace and not job.deleting and job.owner and job.owner.name == name:
-                return job.owner
         known, now = self._known.get((namespace, name)), self._clock()
+        if known is not None and known[0] is not None and _prove(jobs, namespace, known[0]):
+            return known[0]
         if known is not None and now - known[1] < (YES_SECONDS if known[0] else NO_SECONDS):
             return known[0]
         found = self._read(namespace, name)
@@ -49,3 +47,11 @@ class Consents:
         if found is None or "deletionTimestamp" in found["metadata"]:
             return None
         return Owner("rbac.authorization.k8s.io/v1", "RoleBinding", name, found["metadata"]["uid"])
+
+
+def _prove(jobs: Iterable[JobSeen], namespace: str, consent: Owner) -> bool:
+    """Withdrawn consent takes its Jobs along, so that a Job that stays proves the one that was read before.
+
+    It proves none that was not: an owner's name and UID can be written on any Job.
+    """
+    return any(job.namespace == namespace and not job.deleting and job.owner == consent for job in jobs)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_exchange.contract.site_spec import PodMetadata, TrainerPod
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.process.exits import Exit
 from segviz_operator.cluster.api import names
@@ -29,6 +29,10 @@ CREDENTIALS_FILE = "credentials.json"
 SITE_FILE = "site.json"
 CA_FILE = "ca.crt"
 METRICS_PORT = 9090
+_SCRATCH_AT_A_SITE = "4Gi"
+"""A site's work is in its state; a Pod that writes more beside it is evicted before the disk is full."""
+_SCRATCH_BESIDE = "64Gi"
+"""Of the aggregator and the export: one round's updates, and the models that are made of them."""
 
 Json = dict[str, Any]
 
@@ -88,7 +92,7 @@ def build_job(draft: Draft) -> Json:
         "podFailurePolicy": {"rules": _failure_rules(action.role)},
         # Two Pods of one site would share its state: the old one ends before the next one begins.
         "podReplacementPolicy": "Failed",
-        "template": {"metadata": {"labels": labels}, "spec": build_pod(draft)},
+        "template": {"metadata": _pod_metadata(draft.pod, labels), "spec": build_pod(draft)},
     }
     if queued:
         spec["suspend"] = True  # Kueue starts it when its turn comes
@@ -108,6 +112,13 @@ def build_job(draft: Draft) -> Json:
         },
         "spec": spec,
     }
+
+
+def _pod_metadata(pod: TrainerPod, own: dict[str, str]) -> Json:
+    """The site's, under what the operator finds its Pods by."""
+    added = pod.pod_metadata or PodMetadata()
+    metadata: Json = {"labels": {**(added.labels or {}), **own}}
+    return {**metadata, "annotations": added.annotations} if added.annotations else metadata
 
 
 def _failure_rules(role: WorkloadRole) -> list[Json]:
@@ -131,7 +142,7 @@ def _failure_rules(role: WorkloadRole) -> list[Json]:
 
 
 def build_pod(draft: Draft) -> Json:
-    pod = draft.pod
+    pod, at_a_site = draft.pod, draft.action.site is not None
     mounts = (
         Mount(
             "store",
@@ -139,7 +150,9 @@ def build_pod(draft: Draft) -> Json:
             {"secret": {"secretName": _secret(draft), "defaultMode": 0o440}},
             read_only=True,
         ),
-        Mount("tmp", "/tmp", {"emptyDir": {}}),
+        Mount(
+            "tmp", "/tmp", {"emptyDir": {"sizeLimit": _SCRATCH_AT_A_SITE if at_a_site else _SCRATCH_BESIDE}}
+        ),
         *draft.mounts,
     )
     optional: Json = {
@@ -163,6 +176,7 @@ def build_pod(draft: Draft) -> Json:
             "fsGroup": USER,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
+            **({"supplementalGroups": list(pod.supplemental_groups)} if pod.supplemental_groups else {}),
         },
         "containers": [_container(draft, mounts)],
         "volumes": [{"name": mount.name, **mount.source} for mount in mounts],

@@ -11,6 +11,8 @@ from typing import Any
 import kopf
 
 from segviz_operator.cluster.api import names
+from segviz_operator.cluster.api.names import Subject
+from segviz_operator.cluster.membership.provenance import homes_of, is_in_place
 from segviz_operator.cluster.objects.jobs import JobSeen, job_seen
 from segviz_operator.cluster.reconcile.controller import Controller, Indices, site_references
 from segviz_operator.manifests.manifest import Site, from_server
@@ -81,7 +83,8 @@ def _register_indices(registry: kopf.OperatorRegistry) -> None:
     @kopf.index(*JOB, labels=OURS, registry=registry, id="jobs")
     def jobs(body: kopf.Body, labels: kopf.Labels, **_: object) -> dict[str, JobSeen]:
         seen = job_seen(body)
-        return {} if seen is None else {labels[names.FEDERATION_UID]: seen}
+        uid = labels.get(names.FEDERATION_UID)
+        return {} if seen is None or uid is None else {uid: seen}
 
 
 def _register_events(registry: kopf.OperatorRegistry) -> None:
@@ -102,8 +105,14 @@ def _register_events(registry: kopf.OperatorRegistry) -> None:
         memo.site_changed(body, list(users.get((namespace, name), ())), type == "DELETED")
 
     @kopf.on.event(*JOB, labels=OURS, registry=registry)
-    async def on_job(body: kopf.Body, type: str | None, memo: Controller, **_: object) -> None:
+    async def on_job(
+        body: kopf.Body,
+        type: str | None,
+        memo: Controller,
+        federations: Any,  # noqa: ANN401
+        **_: object,
+    ) -> None:
         uid = (body["metadata"].get("labels") or {}).get(names.FEDERATION_UID)
-        seen = job_seen(body)
-        if uid is not None and seen is not None:
+        raw, seen = next(iter(federations.get(uid, ())), None), job_seen(body)
+        if raw is not None and seen is not None and is_in_place(seen, Subject.of(raw), homes_of(raw)):
             memo.job_changed(uid, type == "DELETED" or seen.finished_at is not None)

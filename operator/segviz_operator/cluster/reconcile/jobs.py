@@ -9,9 +9,11 @@ from segviz_exchange.contract.spec import FederationSpec, StoreSpec
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import JOBS, Conflicting, Forbidden
 from segviz_operator.cluster.api.names import Subject
+from segviz_operator.cluster.membership.provenance import Homes, own_jobs
 from segviz_operator.cluster.objects.federation_job import build_federation_job
 from segviz_operator.cluster.objects.hosting import Host
-from segviz_operator.cluster.objects.jobs import JobSeen
+from segviz_operator.cluster.objects.jobs import JobSeen, job_seen
+from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.cluster.objects.site_job import build_site_job
 from segviz_operator.cluster.reconcile.secrets import Secrets
 from segviz_operator.cluster.reconcile.settings import Images
@@ -30,6 +32,7 @@ class Jobs:
     """As it is in force."""
     seen: tuple[JobSeen, ...]
     troubles: Troubles
+    homes: Homes
 
     def create(self, action: CreateWorkload) -> None:
         with self.troubles.kept(action.role, action.site):
@@ -50,11 +53,13 @@ class Jobs:
         labels = names.role_labels(self._subject, action.role, action.site)
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         known = {job.uid for job in self.seen} | self.secrets.memory.forgotten
-        there = self.secrets.cluster.list(JOBS, namespace, labelSelector=selector)
-        return any(
-            job["metadata"]["uid"] not in known and "deletionTimestamp" not in job["metadata"]
-            for job in there
-        )
+        found = self.secrets.cluster.list(JOBS, namespace, labelSelector=selector)
+        there = tuple(job for raw in found if (job := job_seen(raw)) is not None)
+        ours = own_jobs(there, self._subject, self.homes, self._consent_in)
+        return any(job.uid not in known and not job.deleting for job in ours)
+
+    def _consent_in(self, namespace: str) -> Owner | None:
+        return next((each.consent for each in self._hosts.values() if each.namespace == namespace), None)
 
     def delete(self, action: DeleteWorkload) -> None:
         for job in self.seen:

@@ -21,7 +21,8 @@ from segviz_operator.cluster.credentials.store_secret import SecretSeen, secret_
 from segviz_operator.cluster.objects.jobs import JobSeen
 from segviz_operator.cluster.objects.pods import End, Waiting, end_of
 from segviz_operator.cluster.objects.waiting import active_pod, look_at_pod, look_for_pod, pods_of
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 
 SECRETS_SECONDS = 600.0
 """After this the operator looks whether the Secrets it made are still there."""

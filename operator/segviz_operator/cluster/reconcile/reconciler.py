@@ -25,6 +25,7 @@ from segviz_operator.cluster.api.client import (
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.membership.consent import Consents
 from segviz_operator.cluster.membership.known_sites import secrets_of
+from segviz_operator.cluster.membership.provenance import homes_of, own_jobs
 from segviz_operator.cluster.reconcile.deletion import end
 from segviz_operator.cluster.reconcile.memory import Memory
 from segviz_operator.cluster.reconcile.outcome import Outcome
@@ -33,7 +34,8 @@ from segviz_operator.cluster.reconcile.settings import Settings
 from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.events import About, Event, build_event, events_between
-from segviz_operator.cluster.status.federation_status import Picture, build_federation_status, merge_patch
+from segviz_operator.cluster.status.federation_status import Picture, build_federation_status
+from segviz_operator.cluster.status.news import merge_patch
 from segviz_operator.cluster.status.site_status import build_site_status
 from segviz_operator.manifests.manifest import Federation, Site, from_server
 from segviz_operator.manifests.problem import InvalidManifest
@@ -71,8 +73,7 @@ class Reconciler:
         Raises:
             ClusterError: the API server did not do it; the next turn tries again.
         """
-        metadata = seen.raw["metadata"]
-        subject = Subject(metadata["namespace"], metadata["name"], metadata["uid"])
+        subject = Subject.of(seen.raw)
         with logs.speaking_of(subject.key), self._metrics.reconciling():
             return self._reconcile(seen, subject)
 
@@ -125,7 +126,13 @@ class Reconciler:
         if names.FINALIZER not in (raw["metadata"].get("finalizers") or ()):
             return Done(None, {})
         secrets = secrets_of(subject, raw["metadata"], federation)
-        ending = end(self._cluster, memory, raw, federation, seen.jobs, secrets)
+        jobs = own_jobs(
+            seen.jobs,
+            subject,
+            homes_of(raw),
+            lambda namespace: self._consents.of(subject, namespace, seen.jobs),
+        )
+        ending = end(self._cluster, memory, raw, federation, jobs, secrets)
         self._say(subject, ending.events, {})
         return Done(None if ending.released else ENDING_SECONDS, {})
 

@@ -20,7 +20,7 @@ from segviz_operator.plan.decide import (
     is_complete,
 )
 from segviz_operator.plan.workload import Workload, WorkloadRole
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.remote import remote_workloads
 
 Role = tuple[WorkloadRole, str | None]

@@ -11,12 +11,14 @@ from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import Denied, Store, StoreError
+from segviz_exchange.stores.timed import TimedStore
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import FEDERATIONS, Cluster
 from segviz_operator.cluster.credentials.store_access import NoCredentials
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.membership.consent import Consents
 from segviz_operator.cluster.membership.known_sites import known_sites, remembering
+from segviz_operator.cluster.membership.provenance import homes_of, own_jobs
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.cluster.objects.pods import Waiting
@@ -41,7 +43,7 @@ from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, WriteCon
 from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.plan.workload import Workload, role_at
 from segviz_operator.progress import retention
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus, build_status
 from segviz_operator.watch.samples import Watched
 
@@ -52,6 +54,8 @@ RESTING_SECONDS = 60.0
 CONSENT_SECONDS = 30.0
 """The same where it waits for a consent or a Secret, of which no watch tells."""
 STORE_AWAY_SECONDS = 10.0
+TURN_SECONDS = 120.0
+"""After which a turn asks its store for nothing more: other federations wait for theirs."""
 RETRY_LENGTH = 256
 """What is remembered of an annotation that asks for another try."""
 
@@ -73,12 +77,14 @@ class FederationTurn:
         self._federation = federation
         self._metadata = seen.raw["metadata"]
         self._resource_version: str = self._metadata["resourceVersion"]
-        self._jobs = tuple(job for job in seen.jobs if job.uid not in memory.forgotten)
-        self._attendance = attend(
-            federation,
-            seen.sites,
-            lambda namespace: consents.of(memory.subject, namespace, self._jobs),
-        )
+        self._homes = homes_of(seen.raw)
+        jobs = tuple(job for job in seen.jobs if job.uid not in memory.forgotten)
+
+        def consent_in(namespace: str) -> Owner | None:
+            return consents.of(memory.subject, namespace, jobs)
+
+        self._attendance = attend(federation, seen.sites, consent_in)
+        self._jobs = own_jobs(jobs, memory.subject, self._homes, consent_in)
 
     def run(self) -> Outcome:
         try:
@@ -102,7 +108,10 @@ class FederationTurn:
             message = "spec.store is missing. Say where the federation's records are kept."
             raise NotBegun(c.STORE_MISSING, message, RESTING_SECONDS)
         access = self._memory.access(self._cluster, spec)
-        return Bucket(access, *self._memory.open(access))
+        opened, observer = self._memory.open(access)
+        store = TimedStore(opened, TURN_SECONDS)
+        observer.reopen(store)
+        return Bucket(access, store, observer)
 
     def _look(self, bucket: Bucket) -> Situation:
         """Raises NotBegun."""
@@ -169,7 +178,7 @@ class FederationTurn:
         self._remember(situation.accepted)
         hosts, owner, troubles = self._attendance.hosts, Owner.of(self._seen.raw), Troubles()
         secrets = Secrets(self._cluster, self._memory, owner, bucket.access, hosts)
-        jobs = Jobs(secrets, self._settings.images, steps.desired.spec, self._jobs, troubles)
+        jobs = Jobs(secrets, self._settings.images, steps.desired.spec, self._jobs, troubles, self._homes)
         for job in steps.retired:
             jobs.retire(job)
         self._act(bucket.store, jobs, steps)
@@ -211,7 +220,7 @@ class FederationTurn:
                     invitations.keep(host, now)
 
     def _retain(self, bucket: Bucket, records: FederationRecords) -> None:
-        keep, observer = bucket.access.spec.retention.rounds, bucket.observer
+        keep, observer = bucket.access.spec.retention.kept_rounds, bucket.observer
         if gone := retention.sweep(bucket.store, records, observer.entries, keep):
             observer.entries = tuple(each for each in observer.entries if each.key not in gone)
 
@@ -283,7 +292,7 @@ class FederationTurn:
             case FederationPhase.COMPLETE:
                 # Only what is left to be deleted may still change.
                 left = retention.blobs_in(bucket.observer.entries).updates
-                return RESTING_SECONDS if left and bucket.access.spec.retention.rounds else None
+                return RESTING_SECONDS if left and bucket.access.spec.retention.kept_rounds else None
             case FederationPhase.FAILED | FederationPhase.SUSPENDED:
                 return RESTING_SECONDS
             case _:

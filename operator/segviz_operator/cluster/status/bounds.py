@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from segviz_operator.manifests.defaulting import Schema
 from segviz_operator.manifests.schema import schemas
 
 _MOST_INTEGER = 2**63 - 1
 _MOST_KEY = 253
+MOST_BYTES = 512 << 10
+"""Of the whole. etcd takes 1.5 MiB of an object, and the CRD's bounds together allow more."""
+_LEAST_NEEDED = ("preflight", "dice", "message")
+"""Of what is told of a site, in the order in which it goes where all sites together say too much."""
+_SHORT = 256
 _DROPPED = object()
 
 
@@ -19,7 +26,20 @@ def within_bounds(kind: str, status: Mapping[str, Any]) -> dict[str, Any]:
     without a field that it needs, is left out.
     """
     fitted: dict[str, Any] = _fit(status, _schema(kind))
+    sites = [*fitted.get("sites", ()), *fitted.get("evaluation", ())]
+    for name in _LEAST_NEEDED:
+        if _size_bytes(fitted) <= MOST_BYTES:
+            return fitted
+        for site in sites:
+            site.pop(name, None)
+    for condition in fitted.get("conditions", ()):
+        if len(condition.get("message", "")) > _SHORT:
+            condition["message"] = f"{condition['message'][: _SHORT - 1]}…"
     return fitted
+
+
+def _size_bytes(status: Mapping[str, Any]) -> int:
+    return len(msgspec.json.encode(status))
 
 
 @cache

@@ -17,13 +17,11 @@ from segviz_operator.cluster.status.bounds import within_bounds
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
 from segviz_operator.manifests.schema import FEDERATION
 from segviz_operator.plan.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus, SiteStatus
 
 Status = dict[str, Any]
 
-HEARTBEAT_SECONDS = 60
-"""A status in which only times have moved on is written once in so long."""
 _MOST_FINDINGS = 12
 _SEVEREST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _NOT_READY = (*BROKEN, *HELD_UP, SitePhase.STARTING)
@@ -76,41 +74,14 @@ _STAYING = (
     "bestRound",
     "meanDice",
     "sitesReady",
+    "readySites",
+    "totalSites",
     "etaSeconds",
     "sharing",
     "sites",
     "evaluation",
     "lastHandledRetry",
 )
-
-
-def merge_patch(before: Mapping[str, Any], now: Status) -> Status | None:
-    """What to send so that the status becomes `now`; nothing where no more than a heartbeat has moved."""
-    if not _is_news(before, now):
-        return None
-    return {**{name: None for name in before if name not in now}, **now}
-
-
-def _is_news(before: Mapping[str, Any], now: Status) -> bool:
-    if _without_times(before) != _without_times(now):
-        return True
-    old, new = _newest_heartbeat(before), _newest_heartbeat(now)
-    if new is None or old is None:
-        return new != old
-    return (new - old).total_seconds() >= HEARTBEAT_SECONDS
-
-
-def _without_times(status: Mapping[str, Any]) -> Status:
-    sites = [
-        {name: value for name, value in site.items() if name not in ("lastHeartbeat", "etaSeconds")}
-        for site in status.get("sites") or ()
-    ]
-    return {**status, "sites": sites, "etaSeconds": None}
-
-
-def _newest_heartbeat(status: Mapping[str, Any]) -> datetime | None:
-    times = [site["lastHeartbeat"] for site in status.get("sites") or () if "lastHeartbeat" in site]
-    return max(map(datetime.fromisoformat, times), default=None)
 
 
 # --- phase and conditions ---------------------------------------------------------------------------
@@ -221,6 +192,8 @@ def _progress(records: FederationRecords, summary: FederationStatus, picture: Pi
         "bestRound": summary.best_round,
         "meanDice": None if summary.mean_dice is None else f"{summary.mean_dice:.4f}",
         "sitesReady": f"{ready}/{len(sites)}",
+        "readySites": ready,
+        "totalSites": len(sites),
         "etaSeconds": None if summary.eta_seconds is None else round(summary.eta_seconds),
         "sharing": [] if control is None else shared_groups(control),
         "sites": sorted(sites, key=lambda site: site["alias"]),
@@ -244,7 +217,7 @@ def _site(site: SiteStatus, records: FederationRecords, picture: Picture) -> Sta
         "round": facts.newest_update if facts else None,
         "epoch": site.epoch,
         "etaSeconds": None if site.eta_seconds is None else round(site.eta_seconds),
-        "lastHeartbeat": None if heard is None else f"{heard:%Y-%m-%dT%H:%M:%SZ}",
+        "lastHeartbeatTime": None if heard is None else f"{heard:%Y-%m-%dT%H:%M:%SZ}",
         "dice": {organ: f"{value:.4f}" for organ, value in sorted(site.dice.items())} or None,
         "rejections": rejections or None,
         "privacy": None if site.privacy is None else _privacy(site.privacy),
@@ -289,9 +262,13 @@ def _evaluation(site: SiteStatus, records: FederationRecords, picture: Picture) 
         stuck = picture.stuck.get(site.alias)
         told = {"reason": stuck} if stuck else {}
         return {"alias": site.alias, **told, "message": plain(message or site.phase)}
-    variant = scores.variants.get(Variant.TUNED) or scores.variants[Variant.BASE]
-    dice = {organ: f"{value.mean:.4f}" for organ, value in sorted(variant.test.items())}
-    return {"alias": site.alias, "dice": dice}
+    organs = records.control.organs if records.control else ()
+    variant = scores.variants.get(Variant.TUNED) or scores.variants.get(Variant.BASE)
+    test = variant.test if variant else {}
+    return {
+        "alias": site.alias,
+        "dice": {organ: f"{test[organ].mean:.4f}" for organ in organs if organ in test},
+    }
 
 
 def shared_groups(control: Control) -> list[Status]:

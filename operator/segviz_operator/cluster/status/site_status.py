@@ -50,7 +50,7 @@ def _uses(site: Site, raw: Mapping[str, Any]) -> Iterable[Status]:
         if (ref["namespace"], ref["name"]) != (site.namespace, site.name):
             continue
         known = shown.get(member["alias"], {})
-        allowed = site.allows(key)
+        allowed = site.allows(key, raw["metadata"].get("uid"))
         use = {
             "federation": key,
             "alias": member["alias"],

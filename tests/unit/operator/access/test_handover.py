@@ -20,7 +20,7 @@ from segviz_operator.plan.workload import WorkloadState
 from segviz_operator.progress.remote import remote_workloads
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
-CONTROL = control_of(TWO, min_sites=1, round_timeout="1h")
+CONTROL = control_of(TWO, min_sites=1, round_timeout_seconds=3600)
 DESIRED = Desired(CONTROL.spec, TWO)
 SITES = {
     BASEL: site_spec(("liver",)),

@@ -13,7 +13,7 @@ from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.access.handover import hand_over, is_due, newest_remote
 from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, policy, site_access
-from segviz_operator.access.sts import credentials_of_secret
+from segviz_operator.access.sts import _error_of, credentials_of_secret
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = Credentials("key", "secret", "token", NOON + timedelta(hours=1))
@@ -28,6 +28,19 @@ def test_credentials_are_due_from_half_their_life_on(minutes: int, due: bool) ->
 
 def test_what_does_not_expire_is_never_due() -> None:
     assert not is_due(Credentials("key", "secret"), 3600, NOON + timedelta(days=3650))
+
+
+ANSWERS = {
+    "a code": (b"<E><Error><Code>AccessDenied</Code><Message>x</Message></Error></E>", "AccessDenied"),
+    "text of somebody else": (b"<E><Code>secret of an inner page</Code><Message>x</Message></E>", None),
+    "a cursor that moves": (b"<E><Message>&#27;[2J</Message></E>", None),
+    "no XML": (b"<html>a proxy", None),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
+def test_of_a_refusal_no_more_than_the_code_is_told(answer: bytes, said: str | None) -> None:
+    assert _error_of(answer) == said
 
 
 def encoded(**values: str) -> dict[str, str]:

@@ -54,8 +54,8 @@ def binding(**metadata: Any) -> dict[str, Any]:
     return {"metadata": {"name": NAME, "namespace": "basel", "uid": "rb-1", **metadata}}
 
 
-def job(owner: str = NAME, namespace: str = "basel", **metadata: Any) -> JobSeen:
-    reference = {"apiVersion": GIVEN.api_version, "kind": GIVEN.kind, "name": owner, "uid": "rb-1"}
+def job(owner: str = NAME, namespace: str = "basel", uid_of_owner: str = "rb-1", **metadata: Any) -> JobSeen:
+    reference = {"apiVersion": GIVEN.api_version, "kind": GIVEN.kind, "name": owner, "uid": uid_of_owner}
     named = {"namespace": namespace, "name": "job", "uid": "job-1", "ownerReferences": [reference]}
     labels = {"segviz.dev/role": "trainer", "segviz.dev/site": "basel", "segviz.dev/attempt": "1"}
     seen = job_seen({"metadata": {**named, "labels": labels, **metadata}, "spec": {}})
@@ -76,15 +76,26 @@ def test_one_that_is_being_deleted_is_withdrawn():
     assert Scene(Namespace(binding(deletionTimestamp="2026-11-24T12:00:00Z"))).of() is None
 
 
-def test_a_job_that_the_consent_owns_proves_it_without_a_question():
-    scene = Scene(Namespace())
-    assert scene.of(job()) == GIVEN
-    assert scene.namespace.asked == 0
+def test_a_job_that_the_consent_owns_proves_it_without_another_question():
+    scene = Scene(Namespace(binding()))
+    for _ in range(3):
+        assert scene.of(job()) == GIVEN
+        scene.clock.now += YES_SECONDS
+    assert scene.namespace.asked == 1
+
+
+def test_a_job_alone_proves_no_consent_whatever_owner_is_written_on_it():
+    assert Scene(Namespace()).of(job()) is None
 
 
 def test_a_job_that_is_being_deleted_or_is_elsewhere_or_somebody_elses_proves_nothing():
     deleted = job(deletionTimestamp="2026-11-24T12:00:00Z")
-    assert Scene(Namespace()).of(deleted, job(namespace="bern"), job(owner="another")) is None
+    for proof in (deleted, job(namespace="bern"), job(owner="another"), job(uid_of_owner="rb-2")):
+        scene = Scene(Namespace(binding()))
+        assert scene.of(proof) == GIVEN
+        scene.namespace.binding = None
+        scene.clock.now += YES_SECONDS
+        assert scene.of(proof) is None
 
 
 def test_a_yes_and_a_no_are_asked_again_each_in_its_time():

@@ -17,9 +17,9 @@ from segviz_operator.cluster.status.events import events_between
 from segviz_operator.cluster.status.federation_status import (
     Picture,
     build_federation_status,
-    merge_patch,
     shared_groups,
 )
+from segviz_operator.cluster.status.news import merge_patch
 from segviz_operator.progress.status import build_status
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -59,6 +59,7 @@ def test_a_running_federation():
     found = status()
     assert (found["phase"], found["currentRound"], found["bestRound"]) == ("Training", 1, 1)
     assert (found["meanDice"], found["sitesReady"], found["observedGeneration"]) == ("0.6000", "1/2", 7)
+    assert (found["readySites"], found["totalSites"]) == (1, 2)
     basel, bern = found["sites"]
     assert (basel["phase"], basel["ready"], basel["dice"]) == ("Training", True, {"liver": "0.7000"})
     assert (bern["phase"], bern["ready"]) == ("Starting", False)
@@ -155,7 +156,12 @@ def test_an_absent_site_is_shown_with_its_reason():
     found = status(absent={"chur": Absence("NotConsented", "chur has not consented")})
     chur = found["sites"][-1]
     assert chur == {"alias": "chur", "phase": "Absent", "ready": False, "message": "chur has not consented"}
-    assert found["sitesReady"] == "1/3"
+    assert (found["sitesReady"], found["readySites"], found["totalSites"]) == ("1/3", 1, 3)
+
+
+def test_numbers_stay_while_the_store_is_away():
+    away = status(status(), records=None, summary=None, store_trouble=("StoreUnavailable", "…"))
+    assert (away["sitesReady"], away["readySites"], away["totalSites"]) == ("1/2", 1, 2)
 
 
 def test_a_transition_keeps_its_time_while_nothing_changes():
@@ -175,8 +181,8 @@ def test_what_is_known_stays_while_the_store_is_away():
 def test_a_heartbeat_alone_is_no_news_for_a_minute():
     before = status()
     soon, late = status(), status()
-    soon["sites"][0] |= {"lastHeartbeat": "2026-11-23T12:00:30Z"}
-    late["sites"][0] |= {"lastHeartbeat": "2026-11-23T12:05:00Z"}
+    soon["sites"][0] |= {"lastHeartbeatTime": "2026-11-23T12:00:30Z"}
+    late["sites"][0] |= {"lastHeartbeatTime": "2026-11-23T12:05:00Z"}
     assert merge_patch(before, soon) is None
     assert merge_patch(before, late) is not None
 

@@ -13,6 +13,8 @@ from segviz_exchange.contract import choices
 from segviz_exchange.contract import spec as s
 from segviz_exchange.contract.site_spec import (
     ClaimSource,
+    FederationRef,
+    PodMetadata,
     Resources,
     SiteSpec,
     State,
@@ -39,11 +41,11 @@ STORE = s.StoreSpec(
     "https://minio.example:9000",
     "segviz",
     "eu-central-1",
-    "bucket",
+    s.ObjectRef("bucket"),
     choices.CredentialSource.ASSUME_ROLE,
     3600,
-    s.Retention(2),
-    s.CABundle("ca", "ca.crt"),
+    s.Retention(rounds=2),
+    s.CABundle(s.KeyRef("ca", "ca.crt")),
 )
 SETTINGS = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
 POD = TrainerPod(
@@ -112,6 +114,13 @@ def test_every_pod_meets_pod_security_restricted(build):
     }
     allowed = {"secret", "emptyDir", "persistentVolumeClaim"}
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= allowed
+
+
+@pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
+def test_what_a_pod_writes_beside_its_volumes_is_bounded(build):
+    scratch = [each["emptyDir"] for each in pod_of(build())["volumes"] if "emptyDir" in each]
+    assert scratch
+    assert all("sizeLimit" in each for each in scratch)
 
 
 @pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
@@ -187,6 +196,17 @@ def test_a_trainer_runs_where_and_as_its_site_says():
     assert arguments[arguments.index("--state") + 1] == "/state/1234-uid"
 
 
+def test_a_site_adds_to_its_pod_and_replaces_nothing_of_the_operators():
+    added = PodMetadata({"team": "radiology", "segviz.dev/site": "other"}, {"note": "x"})
+    job = trainer(trainer=msgspec.structs.replace(POD, pod_metadata=added, supplemental_groups=(4711,)))
+    metadata, plain = job["spec"]["template"]["metadata"], trainer()["spec"]["template"]["metadata"]
+    assert metadata["labels"] == {"team": "radiology", **plain["labels"]}
+    assert metadata["annotations"] == {"note": "x"}
+    assert "annotations" not in plain
+    assert pod_of(job)["securityContext"]["supplementalGroups"] == [4711]
+    assert "supplementalGroups" not in pod_of(trainer())["securityContext"]
+
+
 def test_images_are_mounted_read_only_and_state_is_not():
     mounts = {each["name"]: each for each in pod_of(trainer())["containers"][0]["volumeMounts"]}
     assert mounts["data"]["readOnly"] is True
@@ -216,7 +236,9 @@ def test_names_differ_by_attempt_alias_and_incarnation_and_fit():
 
 def test_consent_and_suspension_elsewhere_restart_nothing_and_an_image_does():
     base = site()
-    elsewhere = msgspec.structs.replace(base, allowed_federations=("other/one",), suspend=True)
+    elsewhere = msgspec.structs.replace(
+        base, allowed_federations=(FederationRef("other", "one"),), suspend=True
+    )
     newer = msgspec.structs.replace(POD, image="registry.example/trainer@sha256:2")
     assert spec_digest(elsewhere) == spec_digest(base)
     assert spec_digest(msgspec.structs.replace(base, trainer=newer)) != spec_digest(base)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from segviz_exchange.contract.choices import CredentialSource
-from segviz_exchange.contract.spec import Retention, StoreSpec
+from segviz_exchange.contract.spec import ObjectRef, Retention, StoreSpec
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.cluster.api.client import PODS, Forbidden, Kind
 from segviz_operator.cluster.api.names import EXPIRES_AT, SITE, Subject
@@ -27,7 +27,7 @@ STORE = StoreSpec(
     endpoint="http://minio:9000",
     bucket="segviz",
     region="us-east-1",
-    existing_secret="bucket",
+    secret_ref=ObjectRef("bucket"),
     credentials=CredentialSource.EXISTING_SECRETS,
     credential_seconds=3600,
     retention=Retention(),

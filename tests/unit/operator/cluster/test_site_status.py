@@ -5,7 +5,7 @@ from typing import Any
 
 from builders.rig import site_spec
 from segviz_exchange.contract.choices import ImagePullPolicy
-from segviz_exchange.contract.site_spec import ClaimSource, State, TrainerPod
+from segviz_exchange.contract.site_spec import ClaimSource, FederationRef, State, TrainerPod
 from segviz_operator.cluster.status.site_status import build_site_status
 from segviz_operator.manifests.manifest import Site
 
@@ -15,7 +15,7 @@ SPEC = site_spec(
     ("liver",),
     trainer=POD,
     state=State(ClaimSource("state")),
-    allowed_federations=("radiology/abdomen",),
+    allowed_federations=(FederationRef("radiology", "abdomen"),),
 )
 BASEL = Site("basel", "hospital", SPEC, {"metadata": {"generation": 3}})
 

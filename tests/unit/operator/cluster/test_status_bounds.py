@@ -22,7 +22,7 @@ from segviz_operator.cluster.status.bounds import within_bounds
 from segviz_operator.cluster.status.federation_status import Picture, Status, build_federation_status
 from segviz_operator.cluster.status.site_status import build_site_status
 from segviz_operator.manifests.manifest import parse
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import build_status
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

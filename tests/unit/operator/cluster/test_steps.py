@@ -33,7 +33,7 @@ REFUSED = InvalidManifest([Problem("SegVizFederation radiology/abdomen", "spec",
 
 def site(alias: str, **changes: Any) -> Site:
     lets_in = {"trainer": POD, "state": s.State(s.ClaimSource("state"))}
-    fields = {**lets_in, "allowed_federations": ("radiology/abdomen",), **changes}
+    fields = {**lets_in, "allowed_federations": (s.FederationRef("radiology", "abdomen"),), **changes}
     return Site("site", alias, site_spec((ORGANS[alias],), **fields), {})
 
 

@@ -24,7 +24,10 @@ from segviz_operator.watch.metrics import OperatorMetrics
 
 
 def site(alias: str, organ: str) -> dict[str, Any]:
-    consent = {"metadata.namespace": alias, "spec.allowedFederations": ["default/abdomen"]}
+    consent = {
+        "metadata.namespace": alias,
+        "spec.allowedFederations": [{"namespace": "default", "name": "abdomen"}],
+    }
     return changed(build_site(organ, organ), consent)
 
 

@@ -1,5 +1,7 @@
 """The folder of a local run."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,17 @@ def test_a_run_that_has_begun_keeps_its_folder(tmp_path: Path) -> None:
     with workdir.lock():
         workdir.remember(identity(str(workdir.bucket)))
     assert workdir.identity() is not None
+
+
+def test_a_run_is_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        workdir = WorkDir(tmp_path / "runs/abdomen")
+        with workdir.lock():
+            workdir.remember(identity(str(workdir.bucket)))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(workdir.root.stat().st_mode) == 0o700
 
 
 def test_a_place_where_no_folder_can_be_is_refused() -> None:

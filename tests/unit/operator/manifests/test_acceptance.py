@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders.mistakes import REMOVED, build_federation, build_site, changed
-from segviz_operator.manifests import acceptance
+from segviz_operator.manifests import acceptance, consenting
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.manifest import Federation, Site, parse
 from segviz_operator.manifests.past import KnownSite, Past
@@ -13,7 +13,10 @@ from segviz_operator.manifests.problem import InvalidManifest
 
 ORGANS = {"basel/liver": "liver", "bern/spleen": "spleen", "chur/abdomen": "liver"}
 EXTERNAL = {"alias": "chur", "siteRef": {"namespace": "chur", "name": "abdomen"}}
+UID = "11111111-2222-3333-4444-555555555555"
 EVALUATED = {"spec.evaluation.sites": [EXTERNAL]}
+
+ALLOWED = {"namespace": "default", "name": "abdomen"}
 
 
 def _federation(changes: Mapping[str, Any]) -> Federation:
@@ -24,13 +27,13 @@ def _federation(changes: Mapping[str, Any]) -> Federation:
 
 def _site(key: str, changes: Mapping[str, Any]) -> Site:
     namespace, _, name = key.partition("/")
-    consenting = {
+    base = {
         "metadata.namespace": namespace,
-        "spec.allowedFederations": ["default/abdomen"],
+        "spec.allowedFederations": [ALLOWED],
         "spec.release": "HeadsAndNorm",
         "spec.role": "Evaluation" if namespace == "chur" else "Training",
     }
-    site = parse(changed(build_site(name, ORGANS[key]), {**consenting, **changes}))
+    site = parse(changed(build_site(name, ORGANS[key]), {**base, **changes}))
     assert isinstance(site, Site)
     return site
 
@@ -83,13 +86,27 @@ REFUSED: dict[str, Case] = {
         {"chur/abdomen": {"spec.role": "Training"}},
     ),
     "a site that did not consent": Case(
-        acceptance.NOT_CONSENTED,
+        consenting.NOT_CONSENTED,
         "spec.sites[1].siteRef",
         ('"bern/spleen" has not consented', "add default/abdomen to its spec.allowedFederations"),
-        sites={"bern/spleen": {"spec.allowedFederations": ["other/abdomen"]}},
+        sites={"bern/spleen": {"spec.allowedFederations": [{"namespace": "other", "name": "abdomen"}]}},
+    ),
+    "a site that consents to another federation of that name": Case(
+        consenting.NOT_CONSENTED,
+        "spec.sites[1].siteRef",
+        ('"bern/spleen" has not consented', f"list it with uid: {UID}."),
+        {"metadata.uid": UID},
+        {"bern/spleen": {"spec.allowedFederations": [{**ALLOWED, "uid": UID.replace("1", "2")}]}},
+    ),
+    "more than a site's limits allow": Case(
+        consenting.BEYOND_LIMITS,
+        "spec.sites[1].siteRef",
+        ("spec.limits.maxRounds is 10, and the federation has 11 rounds", "ask the site's owner"),
+        {"spec.rounds": 11},
+        {"bern/spleen": {"spec.limits.maxRounds": 10}},
     ),
     "an external site that did not consent": Case(
-        acceptance.NOT_CONSENTED,
+        consenting.NOT_CONSENTED,
         "spec.evaluation.sites[0].siteRef",
         ("has not consented",),
         EVALUATED,
@@ -362,5 +379,6 @@ def test_all_that_does_not_fit_is_told_at_once():
 
 
 def test_every_check_can_refuse():
-    reasons = {value for name, value in vars(acceptance).items() if name.isupper() and isinstance(value, str)}
+    named = {**vars(acceptance), **vars(consenting)}
+    reasons = {value for name, value in named.items() if name.isupper() and isinstance(value, str)}
     assert reasons == {case.reason for case in REFUSED.values()}

@@ -12,6 +12,7 @@ from builders.mistakes import (
     IMMUTABLE,
     MISTAKES,
     MUTABLE,
+    STORE,
     VARIANTS,
     Mistake,
     build_federation,
@@ -56,7 +57,7 @@ def test_defaults_are_the_papers():
     assert (spec.algorithm.name, spec.objective, spec.selection) == ("FedBN", "PerOrganHead", "Best")
     assert spec.model.channels == (16, 32, 64, 128, 256)
     assert (spec.model.norm, spec.model.residual_units, spec.model.head_levels) == (Norm.BATCH, 2, 1)
-    assert spec.preprocessing.spacing == (1.5, 1.5, 2.0)
+    assert spec.preprocessing.target_spacing == (1.5, 1.5, 2.0)
     assert spec.preprocessing.intensity.window == (-200, 304)
     assert (spec.training.patch, spec.training.learning_rate) == ((128, 128, 32), 1e-4)
     assert (spec.evaluation.sites, spec.evaluation.norm, spec.fine_tuning) == ((), "OwnSite", None)
@@ -69,10 +70,33 @@ def test_a_site_shares_nothing_unless_it_says_so():
     assert (spec.split.train, spec.split.validation, spec.split.test) == (70, 15, 15)
 
 
-def test_null_spacing_means_the_images_own():
+def test_native_spacing_is_the_images_own():
     spec = parse(VARIANTS["native spacing"]).spec
     assert isinstance(spec, FederationSpec)
-    assert spec.preprocessing.spacing is None
+    assert spec.preprocessing.target_spacing is None
+
+
+def test_a_store_keeps_two_rounds_unless_it_says_so():
+    kept = {}
+    for name in ("a store", "a store that keeps five", "a store that keeps all"):
+        spec = parse(VARIANTS[name]).spec
+        assert isinstance(spec, FederationSpec)
+        assert spec.store is not None
+        kept[name] = spec.store.retention.kept_rounds
+    assert kept == {"a store": 2, "a store that keeps five": 5, "a store that keeps all": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("spec.preprocessing.spacing", "Write spacing: Native"),
+        ("spec.store.retention.rounds", "Write policy: KeepAll"),
+    ],
+)
+def test_null_that_once_had_a_meaning_is_told_the_word_for_it(path: str, instead: str):
+    old = changed(build_federation(), {"spec.store": {**STORE, "retention": {}}, path: None})
+    with pytest.raises(InvalidManifest, match=f"{path} is null, which means that it is left out. {instead}"):
+        parse(old)
 
 
 @pytest.mark.parametrize("kind", [FEDERATION, SITE])
@@ -163,33 +187,54 @@ def test_the_crds_are_where_a_checkout_has_them():
     assert [path.parent for path in crd_files()] == [Path(__file__).parents[4] / "crds"] * 2
 
 
-def _running(phase: str) -> dict[str, Any]:
-    return changed(build_federation(), {"status": {"phase": phase}})
+def _begun(phase: str) -> dict[str, Any]:
+    return changed(build_federation(), {"status": {"phase": phase, "currentRound": 0}})
 
 
 @pytest.mark.parametrize(("field", "value"), IMMUTABLE.items(), ids=IMMUTABLE)
 def test_a_running_federation_keeps_its_field(field: str, value: Any):
-    new = changed(_running("Training"), {f"spec.{field}": value})
-    with pytest.raises(InvalidManifest, match=f"spec.{field}.* cannot change while .* Set it back"):
-        parse(new, old=_running("Training"))
+    new = changed(_begun("Training"), {f"spec.{field}": value})
+    with pytest.raises(InvalidManifest, match=f"spec.{field}.* cannot .* Set it back"):
+        parse(new, old=_begun("Training"))
 
 
-@pytest.mark.parametrize("phase", ["Pending", "Complete", "Failed"])
-def test_a_federation_that_does_not_run_may_change(phase: str):
-    parse(changed(_running(phase), {"spec.rounds": 7}), old=_running(phase))
+@pytest.mark.parametrize("phase", ["Suspended", "Complete", "Failed"])
+def test_what_the_model_is_made_of_never_changes_again(phase: str):
+    new = changed(_begun(phase), {"spec.rounds": 7})
+    with pytest.raises(
+        InvalidManifest, match=r"spec\.rounds 7: rounds cannot change once training has begun"
+    ):
+        parse(new, old=_begun(phase))
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Suspended", "Failed"])
+def test_before_training_everything_may_change(phase: str):
+    waiting = changed(build_federation(), {"status": {"phase": phase}})
+    everything = {**IMMUTABLE, "objective": "ConditionalDistillation"}
+    parse(changed(waiting, {f"spec.{field}": value for field, value in everything.items()}), old=waiting)
+
+
+@pytest.mark.parametrize("phase", ["Complete", "Failed"])
+def test_at_the_end_where_the_records_are_and_what_becomes_of_them_may_change(phase: str):
+    parse(changed(_begun(phase), {"spec.store": STORE, "spec.deletionPolicy": "Delete"}), old=_begun(phase))
+
+
+def test_records_may_always_be_kept():
+    old = changed(_begun("Training"), {"spec.deletionPolicy": "Delete"})
+    parse(changed(old, {"spec.deletionPolicy": "Retain"}), old=old)
 
 
 @pytest.mark.parametrize(("field", "value"), MUTABLE.items(), ids=MUTABLE)
 def test_a_running_federation_may_change_its_field(field: str, value: Any):
-    parse(changed(_running("Training"), {f"spec.{field}": value}), old=_running("Training"))
+    parse(changed(_begun("Training"), {f"spec.{field}": value}), old=_begun("Training"))
 
 
 def test_a_new_order_of_external_sites_is_no_change():
     entries = [
         {"alias": alias, "siteRef": {"namespace": "external", "name": alias}} for alias in ("chur", "zug")
     ]
-    old = changed(_running("Training"), {"spec.evaluation": {"sites": entries}})
-    new = changed(_running("Training"), {"spec.evaluation": {"sites": entries[::-1]}})
+    old = changed(_begun("Training"), {"spec.evaluation": {"sites": entries}})
+    new = changed(_begun("Training"), {"spec.evaluation": {"sites": entries[::-1]}})
     parse(new, old=old)
 
 

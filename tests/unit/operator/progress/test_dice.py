@@ -11,7 +11,7 @@ from builders.watched import scored
 from segviz_exchange.contract.records import Final, RoundScores
 from segviz_operator.cluster.status.federation_status import Picture, build_federation_status
 from segviz_operator.progress.dice import Best, best_so_far, dice_by_round, organ_dice_by_round
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import build_status
 from segviz_operator.terminal.screen import render_status
 from segviz_operator.watch.metrics import FederationMetrics

@@ -7,11 +7,11 @@ import pytest
 from builders.federations import build_control
 from builders.synthetic import BASEL, BERN, control_of, update_of
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.ledger import encode
+from segviz_exchange.contract.ledger import MAX_SITE_BYTES, encode
 from segviz_exchange.contract.progress import Preflight
 from segviz_exchange.contract.records import Control, Record, Round, RoundScores
 from segviz_exchange.stores.folder import FolderStore
-from segviz_operator.progress.observe import MAX_ROUND_BYTES, Observer
+from segviz_operator.progress.observe import Observer
 
 
 class Counting(FolderStore):
@@ -47,7 +47,7 @@ def test_rounds_and_attempts_that_nobody_asked_for_are_not_read(store: Counting)
 
 
 def test_what_is_too_long_is_no_record_and_is_not_fetched(store: Counting) -> None:
-    long = b"{" + b" " * MAX_ROUND_BYTES
+    long = b"{" + b" " * MAX_SITE_BYTES
     for key in (keys.scores(BASEL, 1), keys.progress(BASEL)):
         store.put(key, long)
     records = Observer(store).read()

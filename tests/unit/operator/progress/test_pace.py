@@ -10,7 +10,7 @@ from builders.snapshots import NOON, snapshot
 from builders.watched import scored
 from segviz_exchange.contract.records import ExternalScores, Final
 from segviz_operator.progress import pace
-from segviz_operator.progress.observe import FederationRecords, SiteFacts
+from segviz_operator.progress.facts import FederationRecords, SiteFacts
 
 FINAL = Final(3, 1, {})
 

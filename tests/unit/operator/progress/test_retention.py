@@ -14,15 +14,15 @@ from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Entry
-from segviz_operator.progress.observe import FederationRecords
+from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge, sweep
 
 TWO = {BASEL: ("liver",), BERN: ("spleen",)}
 CONTROL = control_of(TWO, rounds=5)
 LAST = control_of(TWO, rounds=5, selection=Selection.LAST)
-PATIENT = control_of(TWO, rounds=5, min_sites=1, round_timeout="1m")
-HURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout="100s")
-UNHURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout="2m")
+PATIENT = control_of(TWO, rounds=5, min_sites=1, round_timeout_seconds=60)
+HURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout_seconds=100)
+UNHURRIED = control_of(TWO, rounds=5, min_sites=1, round_timeout_seconds=120)
 COMMITTED = {0: 500, 1: 400, 2: 300, 3: 200, 4: 100}
 """Seconds before noon."""
 
@@ -130,10 +130,10 @@ UPDATES = {
     "of the newest round": (CONTROL, 5, None, 150, False),
     "of the round that is open": (CONTROL, 5, None, 50, False),
     "of the second of a commit": (CONTROL, 5, None, 200, False),
-    "one more roundTimeout has not passed": (PATIENT, 5, None, 201, True),
+    "one more roundTimeoutSeconds has not passed": (PATIENT, 5, None, 201, True),
     "the timeout, two rounds on": (UNHURRIED, 5, None, 201, False),
     "of the last round, when training is over": (CONTROL, 5, 4, 150, True),
-    "as soon as one more roundTimeout has passed": (HURRIED, 5, None, 201, True),
+    "as soon as one more roundTimeoutSeconds has passed": (HURRIED, 5, None, 201, True),
     "of the last round, as soon as that has passed": (HURRIED, 5, 4, 150, True),
     "of the last round, before that": (UNHURRIED, 5, 4, 150, False),
     "before any round but the first": (CONTROL, 1, None, 501, False),

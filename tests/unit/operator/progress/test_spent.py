@@ -11,7 +11,8 @@ from segviz_exchange.contract.records import Final, Round, Spent
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.cluster.status.federation_status import _privacy
 from segviz_operator.manifests.schema import FEDERATION, schemas
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 from segviz_operator.progress.report import build_report
 from segviz_operator.progress.status import build_status
 from segviz_operator.terminal.tables import print_report

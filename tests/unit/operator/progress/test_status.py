@@ -17,7 +17,8 @@ from segviz_exchange.contract.records import Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
 from segviz_operator.progress.durations import duration
-from segviz_operator.progress.observe import FederationRecords, Observer
+from segviz_operator.progress.facts import FederationRecords
+from segviz_operator.progress.observe import Observer
 from segviz_operator.progress.status import FederationStatus, SiteStatus, build_status
 from segviz_operator.terminal.screen import render_status
 

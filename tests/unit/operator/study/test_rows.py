@@ -21,7 +21,7 @@ def build_study(*rows: dict[str, Any], **spec: Any) -> dict[str, Any]:
 def _site(name: str, organ: str) -> Site:
     raw = build_site(name, organ)
     raw["metadata"]["namespace"] = {"liver": "basel", "spleen": "bern"}[name]
-    raw["spec"]["allowedFederations"] = ["default/abdomen"]
+    raw["spec"]["allowedFederations"] = [{"namespace": "default", "name": "abdomen"}]
     site = parse(raw)
     assert isinstance(site, Site)
     return site

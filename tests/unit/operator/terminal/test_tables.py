@@ -27,7 +27,7 @@ def build(sites: tuple[str, ...] = ("basel", "bern"), **changes) -> Report:
     exported = Exported("base", 2, DIGEST, 1, ("liver", "spleen"), ("liver", "spleen"), control.spec)
     records = snapshot(
         control,
-        final=Final(2, 1, {}),
+        final=Final(3, 1, {}),
         outcomes=[
             build_outcome("basel", base_liver=Dice(0.9, 0.04, 12), tuned_liver=Dice(0.95, 0.02, 12)),
             build_outcome("bern", base_spleen=Dice(0.8, 0.1, 5), tuned_spleen=Dice(0.7, 0.3, 5)),
@@ -133,6 +133,12 @@ def test_csv_and_json_hold_the_same_numbers_to_the_last_digit() -> None:
         {key: "" if value is None else str(value) for key, value in row.items()} for row in decoded["rows"]
     ] == rows
     assert len(rows) == 6
+
+
+def test_no_cell_of_the_csv_is_a_formula() -> None:
+    report = renamed(build(), basel="=HYPERLINK(1)", bern="@bern")
+    rows = list(csv.DictReader(io.StringIO(as_csv(report))))
+    assert {row["site"] for row in rows} == {"'=HYPERLINK(1)", "'@bern", "btcv"}
 
 
 def test_there_is_no_report_before_there_is_a_final_model() -> None:

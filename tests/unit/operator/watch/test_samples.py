@@ -24,7 +24,7 @@ from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.store import NotFound, Unavailable
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState
-from segviz_operator.progress.observe import SiteFacts
+from segviz_operator.progress.facts import SiteFacts
 from segviz_operator.watch import measures as m
 from segviz_operator.watch.metrics import FederationMetrics, OperatorMetrics
 from segviz_operator.watch.samples import Watched, stages_by_round
@@ -118,7 +118,7 @@ STORE = {
     "endpoint": "https://store.example",
     "bucket": "segviz",
     "region": "us-east-1",
-    "existingSecret": "store",
+    "secretRef": {"name": "store"},
     "credentialSeconds": 900,
     "retention": {},
 }

@@ -50,7 +50,7 @@ def test_a_second_start_reads_the_cache(tmp_path: Path, request: pytest.FixtureR
 def test_what_goes_in_decides_the_place(tmp_path: Path) -> None:
     case = write_case(tmp_path)
     places = {cached(case, tmp_path / "cache").folder}
-    spaced = Preprocessing(intensity=WINDOWED.intensity, spacing=(3.0, 3.0, 3.0))
+    spaced = Preprocessing(intensity=WINDOWED.intensity, spacing_millimetres=(3.0, 3.0, 3.0))
     places.add(cached(case, tmp_path / "cache", spaced).folder)
     places.add(prepare_case(case, WINDOWED, ("liver",), CAP_MEBIBYTES, tmp_path / "cache").folder)
     places.add(cached(write_case(tmp_path, image=ramp() + 1), tmp_path / "cache").folder)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from builders.clinic import write_study
 from builders.drawings import loops_of, write_contours
 from builders.volumes import WINDOWED, data_set, ramp, write_case
-from segviz_exchange.contract.choices import Layout
+from segviz_exchange.contract.choices import Layout, Spacing
 from segviz_trainer.cli.data import data
 from segviz_trainer.cli.model import evaluate
 from segviz_trainer.data.cache import prepare_case
@@ -104,7 +104,7 @@ def test_a_changed_contour_or_another_name_is_another_case(root, nifti, tmp_path
 
 
 def test_what_is_wrong_within_names_the_folder(root, tmp_path):
-    coarse = replace(WINDOWED, spacing=(900.0, 900.0, 900.0))
+    coarse = replace(WINDOWED, spacing=Spacing.RESAMPLED, spacing_millimetres=(900.0, 900.0, 900.0))
     with pytest.raises(BadCase, match=r"set/a: "):
         prepare_case(cases(root)[0], coarse, ("liver",), 64, tmp_path)
 

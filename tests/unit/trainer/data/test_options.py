@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from segviz_exchange.contract.choices import (
     MemoryFormat,
     OptimizerState,
     Precision,
+    Spacing,
 )
 from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.contract.spec import IntensityScaling, Preprocessing, Training
@@ -28,7 +30,9 @@ from segviz_trainer.phantom.generate import generate
 from segviz_trainer.process.errors import BadCase, BadDataSet
 from segviz_trainer.scoring.cases import score
 
-WINDOWED = Preprocessing(IntensityScaling(Intensity.WINDOW, (-200.0, 304.0)), spacing=(6.0, 6.0, 6.0))
+WINDOWED = Preprocessing(
+    IntensityScaling(Intensity.WINDOW, (-200.0, 304.0)), spacing_millimetres=(6.0, 6.0, 6.0)
+)
 ORGANS = ("kidneys",)
 KIDNEY, TUMOUR = 1, 2
 TRAINING = Training(
@@ -164,13 +168,15 @@ def test_a_site_may_bring_its_own_window_where_the_federation_allows_it(
 
 
 def test_every_image_is_resized_to_one_size(phantom: Path, tmp_path: Path) -> None:
-    resized = msgspec.structs.replace(WINDOWED, spacing=None, resize=(48, 40, 24))
+    resized = msgspec.structs.replace(WINDOWED, spacing=Spacing.NATIVE, resize=(48, 40, 24))
     for case in prepared(phantom, tmp_path, MERGED, resized):
         assert case.image().shape == case.mapped_label().shape == (1, 48, 40, 24)
 
 
-@pytest.mark.parametrize("spacing", [None, (3.0, 2.5, 4.0)], ids=str)
-def test_a_resized_voxel_is_where_its_grid_says(tmp_path: Path, spacing: tuple[float, ...] | None) -> None:
+@pytest.mark.parametrize(
+    "spacing", [{"spacing": Spacing.NATIVE}, {"spacing_millimetres": (3.0, 2.5, 4.0)}], ids=str
+)
+def test_a_resized_voxel_is_where_its_grid_says(tmp_path: Path, spacing: dict[str, Any]) -> None:
     """On an image whose values are its x in millimetres, whatever its stored axes."""
     affine = np.array([[0, 0, -2.0, 90], [0, -3.0, 0, 18], [-4.0, 0, 0, 15], [0, 0, 0, 1]])
     shape = (20, 24, 40)
@@ -180,7 +186,7 @@ def test_a_resized_voxel_is_where_its_grid_says(tmp_path: Path, spacing: tuple[f
     label[5:15, 6:18, 10:30] = 1
     case = write_case(tmp_path, image, label, affine)
     identity = IntensityScaling(Intensity.WINDOW, (0.0, 1000.0))
-    volumes = preprocess(case, Preprocessing(identity, spacing, (30, 36, 16)), ("liver",), 64)
+    volumes = preprocess(case, Preprocessing(identity, resize=(30, 36, 16), **spacing), ("liver",), 64)
     assert volumes.label.shape == volumes.image.voxels.shape
     found = volumes.image.voxels[0]
     where = np.stack([*np.indices(found.shape), np.ones(found.shape)]).reshape(4, -1)
@@ -191,7 +197,9 @@ def test_a_resized_voxel_is_where_its_grid_says(tmp_path: Path, spacing: tuple[f
 
 def test_the_papers_preprocessing_makes_a_case(phantom: Path, tmp_path: Path) -> None:
     paper = Preprocessing(
-        IntensityScaling(Intensity.WINDOW, (-200.0, 200.0)), spacing=(1.5, 1.5, 2.0), resize=(256, 256, 128)
+        IntensityScaling(Intensity.WINDOW, (-200.0, 200.0)),
+        spacing_millimetres=(1.5, 1.5, 2.0),
+        resize=(256, 256, 128),
     )
     (first, *_) = find_cases(phantom, MERGED, "spec.dataSets[0]")
     case = prepare_case(first, paper, ORGANS, 512, tmp_path)

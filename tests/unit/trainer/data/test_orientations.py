@@ -10,10 +10,11 @@ import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 from builders.volumes import WINDOWED
+from segviz_exchange.contract.choices import Spacing
 from segviz_trainer.data.preprocess import prepare_image
 
 SHARED = Path(__file__).resolve().parents[4] / "../shared/data/totalsegmentator-example/ct.nii.gz"
-RESAMPLED = msgspec.structs.replace(WINDOWED, spacing=(4.0, 3.5, 5.0))
+RESAMPLED = msgspec.structs.replace(WINDOWED, spacing=Spacing.RESAMPLED, spacing_millimetres=(4.0, 3.5, 5.0))
 AXES = list(itertools.permutations(("RL", "AP", "SI")))
 ALL = ["".join(codes) for axes in AXES for codes in itertools.product(*axes)]
 
@@ -51,7 +52,9 @@ def test_a_real_ct_is_prepared_alike_in_every_orientation(tmp_path: Path) -> Non
         pytest.skip(f"{SHARED} is missing")
     image = nib.load(SHARED)
     image = nib.Nifti1Image(np.asarray(image.dataobj).astype(np.int16), image.affine)
-    at_3_mm = msgspec.structs.replace(WINDOWED, spacing=(3.0, 3.0, 3.0))
+    at_3_mm = msgspec.structs.replace(
+        WINDOWED, spacing=Spacing.RESAMPLED, spacing_millimetres=(3.0, 3.0, 3.0)
+    )
     first = None
     for codes in ALL:
         nib.save(reoriented(image, codes), tmp_path / "ct.nii")

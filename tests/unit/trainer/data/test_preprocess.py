@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from builders.volumes import ORGANS, SPACED, WINDOWED, liver_label, ramp, write_case
-from segviz_exchange.contract.choices import Intensity
+from segviz_exchange.contract.choices import Intensity, Spacing
 from segviz_exchange.contract.spec import IntensityScaling, Preprocessing
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.data.preprocess import PreparedVolumes, preprocess
@@ -21,7 +21,7 @@ def prepared(case: Case, preprocessing: Preprocessing = WINDOWED) -> PreparedVol
 
 
 def spaced(x: float, y: float, z: float) -> Preprocessing:
-    return Preprocessing(intensity=WINDOWED.intensity, spacing=(x, y, z))
+    return Preprocessing(intensity=WINDOWED.intensity, spacing_millimetres=(x, y, z))
 
 
 def test_a_window_maps_to_zero_and_one_and_clips(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_window_maps_to_zero_and_one_and_clips(tmp_path: Path) -> None:
 
 
 def test_a_z_score_has_mean_zero_and_deviation_one(tmp_path: Path) -> None:
-    z_score = Preprocessing(intensity=IntensityScaling(method=Intensity.Z_SCORE), spacing=None)
+    z_score = Preprocessing(intensity=IntensityScaling(method=Intensity.Z_SCORE), spacing=Spacing.NATIVE)
     voxels = prepared(write_case(tmp_path), z_score).image.voxels
     assert voxels.mean() == pytest.approx(0, abs=1e-5)
     assert voxels.std() == pytest.approx(1, abs=1e-4)

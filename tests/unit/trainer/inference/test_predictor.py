@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from builders.rig import small_federation
 from builders.volumes import WINDOWED
+from segviz_exchange.contract.choices import Spacing
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.layouts import Case
@@ -23,8 +24,8 @@ ORGANS = ("kidneys", "liver", "spleen")
 SHAPE = (26, 22, 18)
 PATCH = (16, 16, 8)
 ANISOTROPIC = np.array([[1.5, 0, 0, -20.0], [0, 1.7, 0, 13.0], [0, 0, 3.1, 40.0], [0, 0, 0, 1]])
-FINER = msgspec.structs.replace(WINDOWED, spacing=(1.1, 1.3, 2.0))
-COARSER = msgspec.structs.replace(WINDOWED, spacing=(2.0, 2.0, 3.5))
+FINER = msgspec.structs.replace(WINDOWED, spacing=Spacing.RESAMPLED, spacing_millimetres=(1.1, 1.3, 2.0))
+COARSER = msgspec.structs.replace(WINDOWED, spacing=Spacing.RESAMPLED, spacing_millimetres=(2.0, 2.0, 3.5))
 FLIPS = ["RAS", "LAS", "RPS", "RAI", "LPS", "LAI", "RPI", "LPI"]
 # HU at which the scaled image is one half.
 EDGE = 50.0

@@ -1,12 +1,15 @@
 """What is found before a site trains."""
 
+import dataclasses
 import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from builders.rig import algorithm, site_spec, small_federation, write_cases
@@ -15,7 +18,7 @@ from segviz_exchange.contract.choices import AlgorithmName, Norm
 from segviz_exchange.contract.ledger import read
 from segviz_exchange.contract.progress import Preflight, Severity
 from segviz_exchange.contract.records import Control, Member
-from segviz_exchange.contract.site_spec import Resources
+from segviz_exchange.contract.site_spec import Limits, Resources
 from segviz_exchange.contract.spec import Model, Participation
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.folder import FolderStore
@@ -53,6 +56,25 @@ def test_a_sound_site_leaves_a_record(store: FolderStore, site: Site) -> None:
         ("Data", "Clock", "Disk", "Bandwidth", "GPU"), Severity.INFO
     )
     assert found["Data"][1].startswith("3 cases")
+
+
+BEYOND = {
+    "the algorithm": (Limits(algorithms=(AlgorithmName.MEDIAN,)), "spec.limits.algorithms allows Median"),
+    "rounds": (Limits(max_rounds=1), "spec.limits.maxRounds is 1, and the federation has 2 rounds"),
+    "few cases": (Limits(min_cases=2), "spec.limits.minCases is 2, and a round would train with 1 cases"),
+    "few steps": (Limits(min_steps=3), "spec.limits.minSteps is 3, and a round would have 2 steps"),
+}
+
+
+@pytest.mark.parametrize(("limits", "said"), BEYOND.values(), ids=BEYOND)
+def test_a_control_beyond_the_owners_limits_refuses_the_site(
+    store: FolderStore, site: Site, limits: Limits, said: str
+) -> None:
+    within = msgspec.structs.replace(site.spec, limits=Limits(max_rounds=2, min_cases=1, min_steps=2))
+    assert "Limits" not in findings(store, dataclasses.replace(site, spec=within))
+    bound = dataclasses.replace(site, spec=msgspec.structs.replace(site.spec, limits=limits))
+    with pytest.raises(Refusal, match=f"Limits: .*{re.escape(said)}"):
+        findings(store, bound, control_of(rounds=2))
 
 
 def test_missing_data_refuse_the_site_and_are_named(store: FolderStore, site: Site) -> None:
@@ -159,7 +181,7 @@ def test_a_line_too_slow_for_the_deadline_is_told(
     control = control_of(participation=Participation(10.0, 1, "1m"))
     severity, message = findings(store, site, control)["Bandwidth"]
     assert severity is Severity.WARNING
-    assert "more than half of participation.roundTimeout" in message
+    assert "more than half of participation.roundTimeoutSeconds" in message
 
 
 class Altering(FolderStore):
