@@ -378,6 +378,40 @@ MISTAKES: dict[str, Mistake] = {
     "FedBN without BatchNorm": federation(
         {"spec.model.norm": "Instance"}, "spec.model.norm", "Choose algorithm.name FedAvg"
     ),
+    "a loss of heads where there is one head for all": federation(
+        {"spec.objective": "Marginal", "spec.training.loss": "Dice"},
+        "spec.training.loss",
+        "belongs to objective PerOrganHead",
+        "Leave it out",
+    ),
+    "a loss of heads with Central": federation(
+        {"spec.algorithm.name": "Central", "spec.training.loss": "DiceCrossEntropy"},
+        "spec.training.loss",
+        "have a loss of their own",
+    ),
+    "momentum with Adam": federation(
+        {"spec.training.optimizer": {"momentum": 0.9}},
+        "spec.training.optimizer.momentum",
+        "belongs to SGD",
+        "Leave it out",
+    ),
+    "a momentum of one": federation(
+        {"spec.training.optimizer": {"name": "SGD", "momentum": 1}},
+        "spec.training.optimizer.momentum",
+        "less than 1",
+    ),
+    "a warm-up as long as the training": federation(
+        {"spec.rounds": 3, "spec.localEpochs": 2, "spec.training.schedule": {"warmupEpochs": 6}},
+        "spec.training.schedule.warmupEpochs",
+        "takes all epochs",
+        "Give fewer warmupEpochs",
+    ),
+    "no gradient at all": federation(
+        {"spec.training.maxGradientNorm": 0}, "spec.training.maxGradientNorm", "Give more than 0."
+    ),
+    "more than every crop": federation(
+        {"spec.training.foregroundShare": 1.5}, "spec.training.foregroundShare", "Give at most 1."
+    ),
     "fine-tuning without epochs": federation(
         {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
     ),
@@ -570,6 +604,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
                 "intensity": {"method": "Window", "window": [-200, 304], "siteWindows": True},
             },
             "spec.training.augmentation": "None",
+        },
+    ),
+    "nnU-Net's way to train": changed(
+        build_federation(),
+        {
+            "spec.training.loss": "DiceCrossEntropy",
+            "spec.training.optimizer": {"name": "SGD", "momentum": 0.99, "weightDecay": 3e-5},
+            "spec.training.schedule": {"name": "Poly", "warmupEpochs": 5},
+            "spec.training.maxGradientNorm": 12,
+            "spec.training.foregroundShare": 0.33,
         },
     ),
     "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),

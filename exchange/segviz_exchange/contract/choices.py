@@ -68,6 +68,22 @@ class Start(StrEnum):
     PRETRAINED = "Pretrained"
 
 
+class HeadLoss(StrEnum):
+    DICE = "Dice"
+    DICE_CROSS_ENTROPY = "DiceCrossEntropy"
+
+
+class OptimizerName(StrEnum):
+    ADAM = "Adam"
+    ADAM_W = "AdamW"
+    SGD = "SGD"
+
+
+class ScheduleName(StrEnum):
+    COSINE = "Cosine"
+    POLY = "Poly"
+
+
 class OptimizerState(StrEnum):
     KEEP = "Keep"
     RESET = "Reset"

@@ -15,13 +15,16 @@ from segviz_exchange.contract.choices import (
     CredentialSource,
     DeletionPolicy,
     EvaluationNorm,
+    HeadLoss,
     Intensity,
     MemoryFormat,
     Norm,
     Objective,
+    OptimizerName,
     OptimizerState,
     Precision,
     RetentionPolicy,
+    ScheduleName,
     Selection,
     Spacing,
     Start,
@@ -111,6 +114,20 @@ class Preprocessing(Part, frozen=True):
         return None if self.spacing is Spacing.NATIVE else self.spacing_millimetres
 
 
+class Optimizer(Part, frozen=True):
+    name: OptimizerName = OptimizerName.ADAM
+    momentum: float | None = None
+    """Of SGD, with Nesterov's look ahead. Left out, the trainer's."""
+    weight_decay: float | None = None
+    """Left out, each optimizer has its own (segviz_trainer.training.optimizer)."""
+
+
+class Schedule(Part, frozen=True):
+    name: ScheduleName = ScheduleName.COSINE
+    warmup_epochs: int = 0
+    """Epochs of the whole federation in which the learning rate rises before it falls."""
+
+
 class Training(Part, frozen=True):
     patch: tuple[int, int, int]
     crops_per_volume: int
@@ -122,6 +139,14 @@ class Training(Part, frozen=True):
     precision: Precision
     memory_format: MemoryFormat
     threads: int
+    loss: HeadLoss = HeadLoss.DICE
+    """Of a head per organ; other objectives have losses of their own."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    max_gradient_norm: float | None = None
+    """L2 norm that the gradient of all parameters is scaled down to; not at all, where it is left out."""
+    foreground_share: float = 0.5
+    """Of the crops, those whose centre is a voxel of an organ."""
 
 
 class FineTuning(Part, frozen=True):

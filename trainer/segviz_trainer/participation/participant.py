@@ -25,7 +25,8 @@ from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.process.site import Site
 from segviz_trainer.training.checkpoint import Checkpoints, Position
 from segviz_trainer.training.epochs import EpochSoFar
-from segviz_trainer.training.trainer import Trainer, build_optimizer
+from segviz_trainer.training.optimizer import build_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Participant:
         return Trainer(
             model=self.model.net,
             parameters=parameters,
-            optimizer=build_optimizer(parameters),
+            optimizer=build_optimizer(parameters, spec.training.optimizer),
             loss=build_loss(Setting(spec, self.site.organs, self.organs, round_, self.model.net)),
             device=self.device,
             site=self.alias,
