@@ -659,6 +659,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         build_federation(), {"spec.evaluation": {"sites": [MEMBER], "norm": "Adapted"}}
     ),
     "cases from the end": changed(build_site(), {f"{DATA_SET}.cases": {"start": -60}}),
+    "cases that turn": changed(build_site(), {f"{DATA_SET}.cases": {"stop": 5, "rotateBy": 10}}),
     "cases between": changed(build_site(), {f"{DATA_SET}.cases": {"start": 10, "stop": -10}}),
     "all cases": changed(build_site(), {f"{DATA_SET}.cases": {}}),
     "a folder with dots": changed(build_site(), {f"{DATA_SET}.path": "..a/b.."}),

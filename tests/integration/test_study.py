@@ -167,6 +167,11 @@ def check_report(study: Path, said: str) -> None:
     )
     assert page.count('<figure class="viewer"') == 2 * 2, "tables × organs"
     assert "Federated beats alone" not in said, "there is no federated row"
+    assert (
+        (study / "gains.csv")
+        .read_text(encoding="utf-8")
+        .startswith("table,site,organ,method,alone,cases,gain")
+    )
     assert said.rstrip().endswith(f"Report, with pictures: {study / 'report.html'}")
     assert "data:image" not in shareable
     assert "http" not in page.replace("http-equiv", "")

@@ -38,6 +38,8 @@ class CaseRange(Part, frozen=True):
 
     start: int | None = None
     stop: int | None = None
+    rotate_by: int | None = None
+    """How many cases of the sorted list go to its end before the range is taken."""
 
 
 class DataSet(Part, frozen=True):

@@ -239,9 +239,20 @@ class StudyRowSpec(Part, frozen=True):
     """A merge patch for the federation's spec."""
 
 
+class Rotation(Part, frozen=True):
+    """Every row runs once a fold, each time with other cases in the same ranges."""
+
+    folds: int
+    by: int
+    """Cases that the sorted lists are rotated by from one fold to the next."""
+
+
 class StudySpec(Part, frozen=True):
     rows: tuple[StudyRowSpec, ...]
     worst_cases: int
     federation: str | None = None
     baseline: str | None = None
     central: str | None = None
+    under_test: str | None = None
+    """The one federated method that is held against training alone; +FT names its fine-tuned model."""
+    rotate: Rotation | None = None

@@ -109,6 +109,9 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
             fix = "Remove one of the two entries" if same else "Rename or remove one of the two files"
             raise BadDataSet(f"{field}.path", after.image, what, fix)
     cut = data_set.cases
+    if cut and cut.rotate_by and listed:
+        first = cut.rotate_by % len(listed)
+        listed = listed[first:] + listed[:first]
     chosen = listed[cut.start : cut.stop] if cut else listed
     if not chosen:
         raise BadDataSet(
