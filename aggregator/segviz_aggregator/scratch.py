@@ -1,18 +1,30 @@
 """Local copies of blobs, each verified once, as it came. Disposable: all of it can be fetched again."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from segviz_exchange.contract.codec import TensorFile, open_tensors
+from segviz_exchange.process.ahead import side_by_side
 from segviz_exchange.stores.store import MAX_BLOB_BYTES, Store, download
 
 _OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging|stepping|state")
 
+DOWNLOADS = 4
+"""At once: a store's answers are hashed and written beside each other."""
+
 
 class Blob(NamedTuple):
     path: Path
+    digest: str
+
+
+class Pin(NamedTuple):
+    """A blob in the store that a record names."""
+
+    key: str
     digest: str
 
 
@@ -53,6 +65,11 @@ class Scratch:
             file = open_tensors(download(store, key, digest, self._folder, max_bytes))
             self._files[digest] = file
         return file
+
+    def fetch_all(self, store: Store, pins: Sequence[Pin]) -> list[TensorFile]:
+        """As `fetch`, several at once; the first of the faulty ones raises."""
+        fetches = (partial(self.fetch, store, pin.key, pin.digest) for pin in pins)
+        return list(side_by_side(fetches, workers=DOWNLOADS, name="fetching"))
 
     def keep_only(self, digests: Collection[str]) -> None:
         self._files = {digest: file for digest, file in self._files.items() if digest in digests}
