@@ -20,21 +20,27 @@ Object = dict[str, Any]
 Values = dict[str, Any]
 
 STORE = {"cidrs": ["10.1.2.3/32"]}
+POLICY = {"store": STORE, "apiServer": {"cidrs": ["10.1.2.4/32"]}}
+"""All that the operator's chart must be told of the network."""
+MESH = {
+    "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}}}],
+    "ports": [{"protocol": "TCP", "port": 15012}],
+}
 MIRROR = "registry.hospital.example/mirror"
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
 OPERATOR: dict[str, Values] = {
-    "plain": {"networkPolicy": {"store": STORE}},
+    "plain": {"networkPolicy": POLICY},
     "namespaces": {
         "scope": "Namespaces",
         "federationNamespaces": ["radiology", "oncology"],
         "siteNamespaces": ["basel", "bern"],
         "rbac": {"aggregate": False},
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
     "many federation namespaces": {
         "federationNamespaces": ["radiology", "oncology"],
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
     "air-gapped": {
         "image": {"registry": "registry.hospital.example/mirror/", "digest": DIGEST},
@@ -57,19 +63,29 @@ OPERATOR: dict[str, Values] = {
         "networkPolicy": {
             "store": {"peers": [{"namespaceSelector": {"matchLabels": {"name": "minio"}}}], "ports": [443]},
             "apiServer": {"cidrs": ["10.96.0.1/32", "fd00::1/128"], "ports": [6443]},
-            "dns": {"podLabels": {"k8s-app": "kube-dns"}, "ports": [53, 5353]},
+            "dns": {
+                "namespace": "openshift-dns",
+                "podLabels": {"dns.operator.openshift.io/daemonset-dns": "default"},
+                "cidrs": ["169.254.20.10/32", "fd00::a/128"],
+                "ports": [53, 5353],
+            },
+            "extraEgress": [MESH],
             "metrics": {"namespace": ""},
         },
     },
-    "trial store": {"trialStore": {"enabled": True, "image": "trial-store:1"}},
+    "trial store": {
+        "trialStore": {"enabled": True, "image": "trial-store:1"},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
+    },
     "trial store on a volume": {
-        "trialStore": {"enabled": True, "image": "trial-store:1", "size": "10Gi", "storageClassName": "fast"}
+        "trialStore": {"enabled": True, "image": "trial-store:1", "size": "10Gi", "storageClassName": "fast"},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
     },
     "no policies": {"networkPolicy": {"enabled": False}},
-    "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": {"store": STORE}},
+    "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": POLICY},
     "admission policy for one store": {
         "admissionPolicy": {"enabled": True, "stores": ["https://minio.example:9000/segviz"]},
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
     "monitored": {
         "monitoring": {
@@ -80,7 +96,7 @@ OPERATOR: dict[str, Values] = {
             "dashboards": {"enabled": True},
             "rules": {"enabled": True},
         },
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
 }
 
@@ -166,7 +182,8 @@ SITE: dict[str, Values] = {
         },
         "networkPolicy": {
             "store": {"cidrs": [], "peers": [{"podSelector": {"matchLabels": {"app": "minio"}}}]},
-            "dns": {"podLabels": {"k8s-app": "kube-dns"}},
+            "dns": {"podLabels": {"dns": "ours"}, "cidrs": ["169.254.20.10/32"]},
+            "extraEgress": [MESH],
             "metrics": {"namespace": "monitoring"},
             "wholeNamespace": False,
         },

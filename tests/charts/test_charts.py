@@ -14,8 +14,11 @@ from builders.rendered import (
     CHARTS,
     DIGEST,
     LIVERS,
+    MESH,
     OPERATOR,
+    POLICY,
     SITE,
+    STORE,
     TOP,
     UID,
     VARIANTS,
@@ -367,6 +370,10 @@ def test_the_state_outlives_the_release_unless_told_otherwise():
 # --- network policies (what they say; whether they hold is the network plugin's) ------------------
 
 DNS = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+DNS_PODS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
 
 
 def test_a_site_denies_everything_to_every_pod():
@@ -381,9 +388,7 @@ def test_trainers_reach_dns_and_the_store_alone():
     assert "ingress" not in spec
     dns, store = spec["egress"]
     assert dns["ports"] == DNS["ports"]
-    assert dns["to"] == [
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
-    ]
+    assert dns["to"] == [DNS_PODS]
     assert store["to"] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
     assert [port["port"] for port in store["ports"]] == [443, 9000]
 
@@ -393,8 +398,30 @@ def test_only_the_operator_reaches_the_api_server():
     of_operator = only(objects, "NetworkPolicy", "segviz-operator")["spec"]
     of_workloads = only(objects, "NetworkPolicy", "segviz-workloads")["spec"]
     dns, api, store = of_operator["egress"]
-    assert api == {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]}
+    assert api == {
+        "to": [{"ipBlock": {"cidr": "10.1.2.4/32"}}],
+        "ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}],
+    }
+    assert dns["to"] == [DNS_PODS]
     assert of_workloads["egress"] == [dns, store]
+
+
+def test_dns_may_be_an_address_and_pods_of_other_labels():
+    for policy in of_kind(operator("air-gapped"), "NetworkPolicy"):
+        dns, *_, mesh = policy["spec"]["egress"]
+        assert dns["to"] == [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}},
+                "podSelector": {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}},
+            },
+            {"ipBlock": {"cidr": "169.254.20.10/32"}},
+            {"ipBlock": {"cidr": "fd00::a/128"}},
+        ]
+        assert mesh == MESH
+    dns, *_, mesh = only(site("everything of a Pod"), "NetworkPolicy")["spec"]["egress"]
+    assert dns["to"][0]["podSelector"] == {"matchLabels": {"dns": "ours"}}
+    assert dns["to"][1:] == [{"ipBlock": {"cidr": "169.254.20.10/32"}}]
+    assert mesh == MESH
 
 
 def test_monitoring_alone_may_knock_and_only_at_the_metrics_port():
@@ -416,10 +443,7 @@ def test_no_egress_rule_is_open_by_accident(release: Release):
     for policy in of_kind(render(release), "NetworkPolicy"):
         for rule in policy["spec"].get("egress", []):
             assert rule.get("ports"), policy["metadata"]["name"]
-            if not rule.get("to"):
-                # The API server's address is not known to a chart: its ports are.
-                assert policy["metadata"]["name"] == "segviz-operator"
-                assert {port["port"] for port in rule["ports"]} <= {443, 6443}
+            assert rule.get("to"), policy["metadata"]["name"]
 
 
 def test_every_pod_of_a_chart_is_under_a_policy():
@@ -508,9 +532,19 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "networkPolicy.metrics.namespace: ",
     ),
     "no store (operator)": ("segviz-operator", {}, "networkPolicy.store"),
+    "no API server": (
+        "segviz-operator",
+        {"networkPolicy": {"store": STORE}},
+        "kubectl get endpoints kubernetes",
+    ),
+    "an egress rule for everywhere": (
+        "segviz-operator",
+        {"networkPolicy": {**POLICY, "extraEgress": [{"ports": MESH["ports"]}]}},
+        "/networkPolicy/extraEgress/0",
+    ),
     "trial store without an image": (
         "segviz-operator",
-        {"trialStore": {"enabled": True}},
+        {"trialStore": {"enabled": True}, "networkPolicy": POLICY},
         "trialStore.image",
     ),
     "sites' namespaces under scope Cluster": (

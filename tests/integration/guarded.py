@@ -15,7 +15,7 @@ from kubernetes.client import (
     RbacAuthorizationV1Api,
 )
 
-from builders.rendered import LIVERS, STORE, Release
+from builders.rendered import LIVERS, POLICY, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from segviz_exchange.contract.choices import CredentialSource
@@ -133,10 +133,9 @@ def guarded(apiserver: ApiServer, crds: None, tmp_path_factory: pytest.TempPathF
     core = CoreV1Api(client)
     for name in (SYSTEM, SITE):
         core.create_namespace({"metadata": {"name": name}})
-    network = {"store": STORE}
     policy = {"enabled": True, "stores": STORES}
     operator = Release(
-        "segviz-operator", "segviz", SYSTEM, {"admissionPolicy": policy, "networkPolicy": network}
+        "segviz-operator", "segviz", SYSTEM, {"admissionPolicy": policy, "networkPolicy": POLICY}
     )
     values = {
         "allowedFederations": [SUBJECT.key],
@@ -151,7 +150,7 @@ def guarded(apiserver: ApiServer, crds: None, tmp_path_factory: pytest.TempPathF
             },
             "supplementalGroups": [4711],
         },
-        "networkPolicy": network,
+        "networkPolicy": {"store": STORE},
     }
     site = Release("segviz-site", "basel", SITE, values)
     admin.install(operator)

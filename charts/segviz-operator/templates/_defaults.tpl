@@ -106,13 +106,15 @@
     "dns": {
       "namespace": "kube-system",
       "podLabels": {},
+      "cidrs": [],
       "ports": [
         53
       ]
     },
     "metrics": {
       "namespace": "monitoring"
-    }
+    },
+    "extraEgress": []
   },
   "monitoring": {
     "annotations": false,

@@ -81,13 +81,15 @@
     "dns": {
       "namespace": "kube-system",
       "podLabels": {},
+      "cidrs": [],
       "ports": [
         53
       ]
     },
     "metrics": {
       "namespace": ""
-    }
+    },
+    "extraEgress": []
   },
   "monitoring": {
     "podMonitor": {
