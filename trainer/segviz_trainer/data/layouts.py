@@ -130,7 +130,7 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
                     f"{field}.path",
                     file,
                     f"case {found.id!r} has no such file",
-                    f"Add it, or leave the case out with {field}.cases (on the command line, --cases)",
+                    "Add it, or leave the case out by the range in cases (on the command line, --cases)",
                 )
     return tuple(
         Case(

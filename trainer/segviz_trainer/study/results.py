@@ -63,7 +63,9 @@ class Summary:
             return self.dice.mean, self.dice.sd
         if self.surface is None:
             return None
-        return getattr(self.surface, metric.field), getattr(self.surface, f"{metric.field}_sd")
+        mean = getattr(self.surface, metric.field)
+        # Older records lack a metric that came later.
+        return None if mean is None else (mean, getattr(self.surface, f"{metric.field}_sd"))
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,16 @@ def test_sites_that_all_keep_their_rows_have_every_metric() -> None:
     assert [table.metric.name for table in build_tables(results)] == ["Dice", "HD95", "NSD"]
 
 
+def test_a_metric_that_an_older_record_lacks_has_no_table() -> None:
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=None, nsd_sd=None, misses=0)
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2), surface)
+    found = [with_surfaces(each, 2.0, 0.9) for each in cases("FedBN", "liver", (0.9, 0.7))]
+    assert [table.metric.name for table in build_tables(build(*found, summaries=[hidden]))] == [
+        "Dice",
+        "HD95",
+    ]
+
+
 def test_a_metric_that_a_site_does_not_tell_has_no_table() -> None:
     """Over the other sites alone it would stand beside a Dice over all."""
     hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2))
