@@ -59,6 +59,7 @@ def run_study(
     for row in request.chosen:
         if row.title in kept:
             view.kept(row, folder.shelf.file(row))
+            folder.write_index(request.study, request.rows, request.volumes)
             continue
         end = _run_row(request, row, folder, stop, view, programs, code)
         folder.write_index(request.study, request.rows, request.volumes)

@@ -11,7 +11,6 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.local.ending import RunExit
 from segviz_operator.local.volumes import parse_volumes
-from segviz_operator.machine.writing import PRIVATE
 from segviz_operator.manifests.manifest import Manifests, Study, load
 from segviz_operator.manifests.problem import nearest
 from segviz_operator.study.body import StudyRequest, run_study, write_study_report
@@ -83,7 +82,6 @@ def study(
     request = StudyRequest(wanted, rows, _chosen(rows, names), volumes, poll_seconds)
     console = open_console()
     if report_only:
-        folder.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         folder.write_index(wanted, rows, volumes)
         sys.exit(write_study_report(folder))
     view = StudyView(console, request.chosen)

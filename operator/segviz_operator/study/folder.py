@@ -93,6 +93,7 @@ class StudyFolder:
             folds=study.spec.rotate.folds if study.spec.rotate else None,
             kept=tuple(self._kept(row) for row in rows if row.fold and self.shelf.file(row).exists()),
         )
+        self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         write_whole(self.index, msgspec.json.format(msgspec.json.encode(index)) + b"\n")
 
     def _kept(self, row: Row) -> KeptFile:

@@ -15,13 +15,13 @@ from segviz_operator.machine.writing import write_whole
 from segviz_operator.manifests.digest import digest
 from segviz_operator.study.rows import Row
 
-_PACKAGES = ("segviz_aggregator", "segviz_trainer")
+_PACKAGES = ("segviz_aggregator", "segviz_operator.planning", "segviz_trainer")
 _SHOWING = ("cli", "pages", "report", "study", "viewer")
 """Rooms of the trainer that train and score nothing."""
 
 
 def code_digest() -> str:
-    """Sixteen hex digits of the files that decide what a row scores: those of trainer and aggregator."""
+    """Sixteen hex digits of the files that decide what a row scores: trainer, aggregator, planning."""
     found = hashlib.sha256()
     for package in _PACKAGES:
         spec = find_spec(package)
