@@ -15,7 +15,7 @@ from segviz_aggregator.collect import Collector
 from segviz_aggregator.commit import commit_closing, commit_failure, commit_final, commit_round
 from segviz_aggregator.heartbeat import Heartbeat
 from segviz_aggregator.merge import find_sources, merge_round, metadata_of
-from segviz_aggregator.models import GlobalModels
+from segviz_aggregator.models import GlobalModel, GlobalModels
 from segviz_aggregator.pulse import Pulse
 from segviz_aggregator.scores import read_scores
 from segviz_aggregator.scratch import Blob, Pin, Scratch
@@ -142,7 +142,7 @@ class Aggregator:
 
     def _commit_merged(self, closing: Closing, previous: Round) -> Round:
         model = self._models.load(previous)
-        files = self._updates(closing)
+        files = self._updates(closing, model)
         control = self._observer.control(closing.control)
         size_bytes = sum(file.path.stat().st_size for file in files.values())
         with self._pulse.merging(size_bytes):
@@ -188,11 +188,13 @@ class Aggregator:
         key = keys.global_blob(previous.state)
         return self._scratch.fetch(self._store, key, previous.state, previous.state_bytes)
 
-    def _updates(self, closing: Closing) -> dict[str, TensorFile]:
-        """By alias. They are here already, unless an earlier self has closed the round."""
+    def _updates(self, closing: Closing, model: GlobalModel) -> dict[str, TensorFile]:
+        """By alias, whole. They are here already, unless an earlier self has closed the round."""
         pins = [Pin(keys.site_blob(each.site, each.blob), each.blob) for each in closing.participants]
         sites = [each.site for each in closing.participants]
-        return dict(zip(sites, self._scratch.fetch_all(self._store, pins), strict=True))
+        fetched = self._scratch.fetch_all(self._store, pins)
+        whole = [self._scratch.whole(file, model.file, model.digest) for file in fetched]
+        return dict(zip(sites, whole, strict=True))
 
     def _fail(self, situation: Situation, error: Corrupt | NotFound) -> Step:
         """A blob that a committed record pins is gone or changed. Nobody but its writer can bring it back."""

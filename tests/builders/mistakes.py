@@ -560,6 +560,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
+    "updates in eight bits": changed(build_federation(), {"spec.updates": {"precision": "Int8Delta"}}),
+    "updates that say nothing": changed(build_federation(), {"spec.updates": {}}),
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),
     "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
     "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),

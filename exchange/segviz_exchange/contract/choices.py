@@ -43,6 +43,13 @@ class Precision(StrEnum):
     BF16 = "BF16"
 
 
+class UpdatePrecision(StrEnum):
+    FLOAT32 = "Float32"
+    """All values, as they are."""
+    FLOAT16_DELTA = "Float16Delta"
+    INT8_DELTA = "Int8Delta"
+
+
 class MemoryFormat(StrEnum):
     CONTIGUOUS = "Contiguous"
     CHANNELS_LAST_3D = "ChannelsLast3d"

@@ -31,6 +31,7 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
 }
 SAFETENSORS_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
@@ -94,12 +95,15 @@ class TensorFile:
             view = view[read:]
         return chunk
 
+    def span(self, name: str, start: int, stop: int) -> Array:
+        """Its elements start:stop, flat, in one array."""
+        parts = list(self.chunks(name, start, stop))
+        return np.concatenate(parts) if parts else np.empty(0, NUMPY_TYPES[self.infos[name].dtype])
+
     def read(self, name: str) -> Array:
         """One whole tensor in its shape."""
         info = self.infos[name]
-        parts = list(self.chunks(name))
-        flat = np.concatenate(parts) if parts else np.empty(0, NUMPY_TYPES[info.dtype])
-        return flat.reshape(info.shape)
+        return self.span(name, 0, info.elements).reshape(info.shape)
 
     def read_all(self) -> dict[str, Array]:
         return {name: self.read(name) for name in self.infos}

@@ -28,6 +28,7 @@ from segviz_exchange.contract.choices import (
     Selection,
     Spacing,
     Start,
+    UpdatePrecision,
     Weights,
 )
 
@@ -206,6 +207,11 @@ class StoreSpec(Part, frozen=True):
         return f"{self.endpoint.replace('https://', 's3://').replace('http://', 's3+http://')}/{self.bucket}"
 
 
+class Updates(Part, frozen=True):
+    precision: UpdatePrecision = UpdatePrecision.FLOAT32
+    """In what numbers a site's updates travel."""
+
+
 class FederationSpec(Part, frozen=True):
     sites: tuple[MemberRef, ...]
     rounds: int
@@ -226,6 +232,11 @@ class FederationSpec(Part, frozen=True):
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
     store: StoreSpec | None = None
+    updates: Updates | None = None
+
+    @property
+    def update_precision(self) -> UpdatePrecision:
+        return UpdatePrecision.FLOAT32 if self.updates is None else self.updates.precision
 
     @property
     def shared_head(self) -> bool:
