@@ -92,6 +92,7 @@ TRAINER = {
         "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "note": "any text, 1/2"},
     },
     "supplementalGroups": [4711, 2147483647],
+    "userAssignment": "ByCluster",
 }
 
 MISTAKES: dict[str, Mistake] = {
@@ -113,6 +114,37 @@ MISTAKES: dict[str, Mistake] = {
         "spec.store.endpoint",
         "minio.example:9000",
     ),
+    "a store's address without its brackets": federation(
+        {"spec.store": {**STORE, "endpoint": "https://2001:db8::1:9000"}},
+        "spec.store.endpoint",
+        "2001:db8::1",
+    ),
+    "a store without its Secret": federation(
+        {"spec.store": {"endpoint": "https://minio.example", "bucket": "segviz"}},
+        "spec.store.secretRef",
+        "secretRef: {name: NAME}",
+    ),
+    "a Secret beside the operator's identity": federation(
+        {"spec.store": {**STORE, "credentials": "WebIdentity"}}, "spec.store.secretRef", "Leave it out."
+    ),
+    "a role beside the operator's identity": federation(
+        {
+            "spec.store": {
+                "endpoint": "https://minio.example",
+                "bucket": "segviz",
+                "credentials": "WebIdentity",
+                "sts": {"endpoint": "https://sts.example"},
+            }
+        },
+        "spec.store.sts",
+        "Leave it out.",
+    ),
+    "a role that is no ARN": federation(
+        {"spec.store": {**STORE, "sts": {"roleArn": "segviz-and-some-more"}}},
+        "spec.store.sts.roleArn",
+        "segviz-and-some-more",
+    ),
+    "ids of nobody": site({"spec.trainer.userAssignment": "Root"}, "spec.trainer.userAssignment", "Root"),
     "a quantity that is none": site(
         {"spec.trainer.resources.requests": {"memory": "16 GB"}},
         "spec.trainer.resources.requests.memory",
@@ -557,6 +589,29 @@ MISTAKES: dict[str, Mistake] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "a store with its own CA": changed(
         build_federation(), {"spec.store": {**STORE, "caBundle": {"configMapKeyRef": {"name": "ca"}}}}
+    ),
+    "a store by the operator's own identity": changed(
+        build_federation(),
+        {
+            "spec.store": {
+                "endpoint": "https://[2001:db8::1]:9000",
+                "bucket": "segviz",
+                "credentials": "WebIdentity",
+            }
+        },
+    ),
+    "a store with a role and somebody else's Secret": changed(
+        build_federation(),
+        {
+            "spec.store": {
+                **STORE,
+                "secretRef": {"name": "rook", "keys": {"accessKey": "AWS_ACCESS_KEY_ID"}},
+                "sts": {
+                    "endpoint": "https://sts.eu-central-1.amazonaws.com",
+                    "roleArn": "arn:aws:iam::123456789012:role/segviz",
+                },
+            }
+        },
     ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),

@@ -29,6 +29,24 @@ MESH = {
 MIRROR = "registry.hospital.example/mirror"
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
+ANY_CLUSTER: Values = {
+    "commonLabels": {"cost-centre": "4711"},
+    "extraObjects": [
+        {
+            "apiVersion": "external-secrets.io/v1",
+            "kind": "ExternalSecret",
+            "metadata": {
+                "name": "store",
+                "namespace": "{{ .Release.Namespace }}",
+                "labels": {
+                    "app.kubernetes.io/instance": "{{ .Release.Name }}",
+                    "app.kubernetes.io/managed-by": "{{ .Release.Service }}",
+                },
+            },
+        }
+    ],
+}
+
 OPERATOR: dict[str, Values] = {
     "plain": {"networkPolicy": POLICY},
     "namespaces": {
@@ -80,6 +98,27 @@ OPERATOR: dict[str, Values] = {
     "trial store on a volume": {
         "trialStore": {"enabled": True, "image": "trial-store:1", "size": "10Gi", "storageClassName": "fast"},
         "networkPolicy": {"apiServer": POLICY["apiServer"]},
+    },
+    "trial store with keys of its own": {
+        "trialStore": {"enabled": True, "image": "trial-store:1", "existingSecret": "keys"},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
+    },
+    "any cluster": {
+        **ANY_CLUSTER,
+        "userAssignment": "ByCluster",
+        "webIdentity": {"stsEndpoint": "https://sts.example", "roleArn": "arn:aws:iam::1:role/segviz"},
+        "admissionPolicy": {"enabled": True},
+        "aggregator": {
+            "queueName": "cpus",
+            "podMetadata": {"labels": {"team": "ct"}, "annotations": {"sidecar.istio.io/inject": "false"}},
+            "serviceAccount": {"annotations": {"note": "x"}},
+        },
+        "export": {"queueName": "cpus"},
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+        "podLabels": {"app.kubernetes.io/name": "mine", "team": "ct"},
+        "trialStore": {"enabled": True, "image": "trial-store:1"},
+        "networkPolicy": POLICY,
     },
     "no policies": {"networkPolicy": {"enabled": False}},
     "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": POLICY},
@@ -154,6 +193,7 @@ SITE: dict[str, Values] = {
         "split": {"train": 80, "validation": 10, "test": 10},
         "privacy": {"clipNorm": 1.5, "noiseMultiplier": 10, "delta": 1e-6},
         "storeSecret": "own-keys",
+        "storeSecretKeys": {"accessKey": "AWS_ACCESS_KEY_ID", "secretKey": "AWS_SECRET_ACCESS_KEY"},
         "serviceAccount": {"create": False, "name": "ours"},
         "operator": {"namespace": "segviz", "serviceAccountName": "other"},
         "state": {"existingClaim": "state"},
@@ -187,6 +227,12 @@ SITE: dict[str, Values] = {
             "metrics": {"namespace": "monitoring"},
             "wholeNamespace": False,
         },
+    },
+    "any cluster": {
+        **_SITE,
+        **ANY_CLUSTER,
+        "trainer": {"userAssignment": "ByCluster"},
+        "serviceAccount": {"annotations": {"note": "x"}},
     },
     "no policies": {**_SITE, "networkPolicy": {"enabled": False}},
     "state not kept": {

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,7 +31,7 @@ from builders.rendered import (
     of_kind,
     render,
 )
-from segviz_operator.__main__ import read_pods
+from segviz_operator.__main__ import liveness_at, read_pods
 from segviz_operator.manifests.documents import read_documents
 from segviz_operator.manifests.manifest import parse
 from segviz_operator.manifests.problem import InvalidManifest
@@ -168,7 +169,10 @@ def test_no_rule_has_a_wildcard(release: Release):
 def test_pods_are_restricted(release: Release):
     for pod in pods(render(release)):
         context = pod["securityContext"]
-        assert (context["runAsNonRoot"], context["runAsUser"]) == (True, 65532)
+        given = release.values.get("userAssignment") == "ByCluster"
+        ids = [context.get(each) for each in ("runAsUser", "runAsGroup", "fsGroup")]
+        assert context["runAsNonRoot"] is True
+        assert ids == [None if given else 65532] * 3
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not any("hostPath" in volume for volume in pod["volumes"])
         for container in (*pod["containers"], *pod.get("initContainers", [])):
@@ -280,6 +284,77 @@ def test_changed_settings_restart_the_operator():
     assert checksum(OPERATOR["plain"]) != checksum(
         {**OPERATOR["plain"], "aggregator": {"image": {"tag": "2"}}}
     )
+
+
+def test_what_other_clusters_need_is_passed_on(tmp_path: Path):
+    objects = operator("any cluster")
+    path = tmp_path / "pods.json"
+    settings = only(objects, "ConfigMap", "segviz-operator-settings")
+    path.write_text(settings["data"]["pods.json"], encoding="utf-8")
+    images = read_pods(path)
+    assert images.aggregator.user_assignment == images.export.user_assignment == "ByCluster"
+    assert images.aggregator.queue_name == images.export.queue_name == "cpus"
+    assert images.aggregator.pod_metadata is not None
+    assert images.aggregator.pod_metadata.annotations == {"sidecar.istio.io/inject": "false"}
+    account = only(objects, "ServiceAccount", "segviz-aggregator")
+    assert account["metadata"]["annotations"] == {"note": "x"}
+    assert only(site("any cluster"), "ServiceAccount")["metadata"]["annotations"] == {"note": "x"}
+
+
+def test_the_operators_pod_keeps_the_labels_that_find_it():
+    deployment = only(operator("any cluster"), "Deployment", "segviz-operator")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels.items() >= deployment["spec"]["selector"]["matchLabels"].items()
+    assert (labels["team"], labels["cost-centre"]) == ("ct", "4711")
+    pod = deployment["spec"]["template"]["spec"]
+    assert {"name": "ca", "configMap": {"name": "ca"}} in pod["volumes"]
+    assert {"name": "ca", "mountPath": "/ca", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize("objects", [operator, site], ids=["operator", "site"])
+def test_common_labels_are_on_everything_of_the_chart(objects: Callable[[str], list[Object]]):
+    for each in objects("any cluster"):
+        if each["kind"] != "ExternalSecret":
+            assert each["metadata"]["labels"]["cost-centre"] == "4711", each["metadata"]["name"]
+    extra = only(objects("any cluster"), "ExternalSecret")
+    assert extra["metadata"]["namespace"] in ("segviz-system", "basel")
+
+
+def test_the_operators_own_identity_is_a_token_for_the_sts_alone():
+    deployment = only(operator("any cluster"), "Deployment", "segviz-operator")
+    pod = deployment["spec"]["template"]["spec"]
+    arguments = pod["containers"][0]["args"]
+    assert {"--sts-endpoint=https://sts.example", "--role-arn=arn:aws:iam::1:role/segviz"} <= {*arguments}
+    (token,) = [each for volume in pod["volumes"] for each in volume.get("projected", {}).get("sources", [])]
+    assert token["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
+    (plain,) = pods(operator("plain"))
+    assert not any("projected" in volume for volume in plain["volumes"])
+
+
+def test_the_liveness_probe_asks_at_the_pods_own_address():
+    """The kubelet asks there, in IPv4 or IPv6."""
+    (pod,) = pods(operator("plain"))
+    (container,) = pod["containers"]
+    assert "--pod-address=$(POD_ADDRESS)" in container["args"]
+    address = {"name": "POD_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    assert address in container["env"]
+    url = "http://0.0.0.0:8080/healthz"
+    assert liveness_at(url, "fd00::7") == "http://[fd00::7]:8080/healthz"
+    assert liveness_at(url, "10.0.0.7") == "http://10.0.0.7:8080/healthz"
+    assert liveness_at(url, "") == url
+    assert liveness_at("", "10.0.0.7") == ""
+
+
+def test_a_trial_stores_keys_are_drawn_once_or_somebody_elses():
+    """Each rendering without a cluster draws others: who renders so names a Secret."""
+    objects = operator("trial store with keys of its own")
+    assert of_kind(objects, "Secret") == []
+    assert objects == render(Release("segviz-operator", "segviz", "segviz-system", {
+        **OPERATOR["trial store with keys of its own"], "podAnnotations": {}
+    }))  # fmt: skip
+    store = only(objects, "Deployment", "segviz-trial-store")["spec"]["template"]["spec"]["containers"][0]
+    keys = [each["valueFrom"]["secretKeyRef"] for each in store["env"] if "valueFrom" in each]
+    assert keys == [{"name": "keys", "key": "accessKey"}, {"name": "keys", "key": "secretKey"}]
 
 
 # --- a site ---------------------------------------------------------------------------------------
@@ -536,6 +611,11 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "segviz-operator",
         {"networkPolicy": {"store": STORE}},
         "kubectl get endpoints kubernetes",
+    ),
+    "a label of the chart's own": (
+        "segviz-operator",
+        {"networkPolicy": POLICY, "commonLabels": {"app.kubernetes.io/name": "mine"}},
+        "commonLabels",
     ),
     "an egress rule for everywhere": (
         "segviz-operator",

@@ -60,13 +60,16 @@
     "queueName": "",
     "podMetadata": {},
     "supplementalGroups": [],
-    "terminationGracePeriodSeconds": 120
+    "terminationGracePeriodSeconds": 120,
+    "userAssignment": "Fixed"
   },
   "serviceAccount": {
     "create": true,
-    "name": "segviz-trainer"
+    "name": "segviz-trainer",
+    "annotations": {}
   },
   "storeSecret": "",
+  "storeSecretKeys": {},
   "networkPolicy": {
     "enabled": true,
     "wholeNamespace": true,
@@ -97,7 +100,9 @@
       "additionalLabels": {},
       "interval": "30s"
     }
-  }
+  },
+  "commonLabels": {},
+  "extraObjects": []
 }
 {{- end }}
 

@@ -149,6 +149,12 @@ class RetentionPolicy(StrEnum):
 class CredentialSource(StrEnum):
     ASSUME_ROLE = "AssumeRole"
     EXISTING_SECRETS = "ExistingSecrets"
+    WEB_IDENTITY = "WebIdentity"
+
+
+class UserAssignment(StrEnum):
+    FIXED = "Fixed"
+    BY_CLUSTER = "ByCluster"
 
 
 class ImagePullPolicy(StrEnum):

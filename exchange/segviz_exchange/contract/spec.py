@@ -163,10 +163,23 @@ class Evaluation(Part, frozen=True):
     """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
 
 
-class ObjectRef(Part, frozen=True):
-    """A Secret or a ConfigMap in the namespace of whoever names it."""
+class SecretKeys(Part, frozen=True):
+    """Which entries of a Secret hold what."""
+
+    access_key: str = "accessKey"
+    secret_key: str = "secretKey"
+
+
+class SecretRef(Part, frozen=True):
+    """A Secret with a store's keys, in the namespace of whoever names it."""
 
     name: str
+    keys: SecretKeys | None = None
+    """SegViz's own names, where it is left out."""
+
+    @property
+    def entries(self) -> SecretKeys:
+        return self.keys or SecretKeys()
 
 
 class KeyRef(Part, frozen=True):
@@ -189,17 +202,26 @@ class Retention(Part, frozen=True):
         return None if self.policy is RetentionPolicy.KEEP_ALL else self.rounds
 
 
+class StsSpec(Part, frozen=True):
+    """Where AssumeRole is asked, and for which role; the store itself and none that matters, if left out."""
+
+    endpoint: str | None = None
+    role_arn: str | None = None
+
+
 class StoreSpec(Part, frozen=True):
     """Where the records of a federation in a cluster lie."""
 
     endpoint: str
     bucket: str
     region: str
-    secret_ref: ObjectRef
     credentials: CredentialSource
     credential_seconds: int
     retention: Retention
+    secret_ref: SecretRef | None = None
+    """None with WebIdentity alone."""
     ca_bundle: CABundle | None = None
+    sts: StsSpec | None = None
 
     @property
     def url(self) -> str:
