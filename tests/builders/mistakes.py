@@ -529,6 +529,16 @@ MISTAKES: dict[str, Mistake] = {
     "privacy without a norm": site(
         {"spec.privacy": {"noiseMultiplier": 1}}, "spec.privacy.clipNorm", "is missing"
     ),
+    "a budget without noise": site(
+        {"spec.privacy": {"clipNorm": 1, "maxEpsilon": 8}},
+        "spec.privacy.maxEpsilon",
+        "Add noiseMultiplier, or remove maxEpsilon.",
+    ),
+    "a budget of nothing": site(
+        {"spec.privacy": {"clipNorm": 1, "noiseMultiplier": 5, "maxEpsilon": 0}},
+        "spec.privacy.maxEpsilon",
+        "more than 0",
+    ),
     "site windows without a window": federation(
         {"spec.preprocessing.intensity": {"method": "ZScore", "siteWindows": True}},
         "spec.preprocessing.intensity.siteWindows",
@@ -625,7 +635,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         {
             f"{DATA_SET}.ignored": [2],
             f"{DATA_SET}.window": [-57, 164],
-            "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5},
+            "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5, "maxEpsilon": 8},
         },
     ),
     "a site with limits": changed(

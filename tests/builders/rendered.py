@@ -191,7 +191,7 @@ SITE: dict[str, Values] = {
         "name": "basel-ct",
         "suspend": True,
         "split": {"train": 80, "validation": 10, "test": 10},
-        "privacy": {"clipNorm": 1.5, "noiseMultiplier": 10, "delta": 1e-6},
+        "privacy": {"clipNorm": 1.5, "noiseMultiplier": 10, "delta": 1e-6, "maxEpsilon": 40},
         "storeSecret": "own-keys",
         "storeSecretKeys": {"accessKey": "AWS_ACCESS_KEY_ID", "secretKey": "AWS_SECRET_ACCESS_KEY"},
         "serviceAccount": {"create": False, "name": "ours"},

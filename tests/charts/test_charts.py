@@ -583,6 +583,7 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
     "release": ("segviz-site", {"release": "All"}, "/release"),
     "role": ("segviz-site", {"role": "Trainer"}, "/role"),
     "noise without a bound": ("segviz-site", {"privacy": {"noiseMultiplier": 1}}, "/privacy"),
+    "a budget without noise": ("segviz-site", {"privacy": {"clipNorm": 1, "maxEpsilon": 8}}, "/privacy"),
     "no data set": ("segviz-site", {}, "dataSets: a site has at least one"),
     "no images": ("segviz-site", {"dataSets": [LIVERS]}, "data.existingClaim: name"),
     "two places": (

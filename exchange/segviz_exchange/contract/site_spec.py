@@ -142,6 +142,8 @@ class Privacy(Part, frozen=True):
     delta: float
     noise_multiplier: float | None = None
     """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
+    max_epsilon: float | None = None
+    """What all updates from the same data may spend, over all federations; no limit where it is left out."""
 
 
 class Limits(Part, frozen=True):
