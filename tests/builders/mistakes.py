@@ -412,6 +412,35 @@ MISTAKES: dict[str, Mistake] = {
     "more than every crop": federation(
         {"spec.training.foregroundShare": 1.5}, "spec.training.foregroundShare", "Give at most 1."
     ),
+    "transforms that nobody asks for": federation(
+        {"spec.training.transforms": {"noise": {}}},
+        "spec.training.transforms",
+        "augmentation Custom needs transforms",
+        "leave them out",
+    ),
+    "Custom without transforms": federation(
+        {"spec.training.augmentation": "Custom"}, "spec.training.transforms", "Add them"
+    ),
+    "a range upside down": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"gamma": {"range": [1.5, 0.7]}}}},
+        "spec.training.transforms.gamma.range",
+        "Write the lower first.",
+    ),
+    "mirroring along nothing": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {}}}},
+        "spec.training.transforms.mirroring.axes",
+        "is missing",
+    ),
+    "an axis twice": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["A", "A"]}}}},
+        "spec.training.transforms.mirroring.axes[1]",
+        "Write it once.",
+    ),
+    "an axis that there is not": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["L"]}}}},
+        "spec.training.transforms.mirroring.axes[0]",
+        "Choose one of R, A, S.",
+    ),
     "fine-tuning without epochs": federation(
         {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
     ),
@@ -614,6 +643,24 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "spec.training.schedule": {"name": "Poly", "warmupEpochs": 5},
             "spec.training.maxGradientNorm": 12,
             "spec.training.foregroundShare": 0.33,
+        },
+    ),
+    "every transform": changed(
+        build_federation(),
+        {
+            "spec.training.augmentation": "Custom",
+            "spec.training.transforms": {
+                "rotation": {"probability": 0.2, "degrees": [30, 30, 30]},
+                "scaling": {"range": [0.7, 1.4]},
+                "mirroring": {"axes": ["S", "A"]},
+            }
+            | {
+                name: {}
+                for name in (
+                    *("noise", "blur", "brightness", "contrast"),
+                    *("lowResolution", "gamma", "invertedGamma"),
+                )
+            },
         },
     ),
     "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),

@@ -61,6 +61,15 @@ class Spacing(StrEnum):
 class Augmentation(StrEnum):
     DEFAULT = "Default"
     NONE = "None"
+    CUSTOM = "Custom"
+
+
+class Axis(StrEnum):
+    """Where a voxel axis of a prepared image points to, in the order of the axes."""
+
+    RIGHT = "R"
+    ANTERIOR = "A"
+    SUPERIOR = "S"
 
 
 class Start(StrEnum):

@@ -12,6 +12,7 @@ import msgspec
 from segviz_exchange.contract.choices import (
     AlgorithmName,
     Augmentation,
+    Axis,
     CredentialSource,
     DeletionPolicy,
     EvaluationNorm,
@@ -128,6 +129,44 @@ class Schedule(Part, frozen=True):
     """Epochs of the whole federation in which the learning rate rises before it falls."""
 
 
+class Rotation(Part, frozen=True):
+    probability: float | None = None
+    degrees: tuple[float, float, float] | None = None
+    """The farthest to either side, about R, A and S."""
+
+
+class Varied(Part, frozen=True):
+    """A transform by a number from a range; what is left out is the trainer's (batches/augment.py)."""
+
+    probability: float | None = None
+    range: tuple[float, float] | None = None
+
+
+class Mirroring(Part, frozen=True):
+    axes: tuple[Axis, ...]
+
+
+class Transforms(Part, frozen=True):
+    """Each of a patch, by chance; none where it is left out."""
+
+    rotation: Rotation | None = None
+    scaling: Varied | None = None
+    noise: Varied | None = None
+    blur: Varied | None = None
+    brightness: Varied | None = None
+    contrast: Varied | None = None
+    low_resolution: Varied | None = None
+    gamma: Varied | None = None
+    inverted_gamma: Varied | None = None
+    mirroring: Mirroring | None = None
+
+    @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        """Indices of the voxel axes, whatever the order they are written in."""
+        asked = self.mirroring.axes if self.mirroring else ()
+        return tuple(index for index, axis in enumerate(Axis) if axis in asked)
+
+
 class Training(Part, frozen=True):
     patch: tuple[int, int, int]
     crops_per_volume: int
@@ -147,6 +186,8 @@ class Training(Part, frozen=True):
     """L2 norm that the gradient of all parameters is scaled down to; not at all, where it is left out."""
     foreground_share: float = 0.5
     """Of the crops, those whose centre is a voxel of an organ."""
+    transforms: Transforms | None = None
+    """For augmentation Custom only."""
 
 
 class FineTuning(Part, frozen=True):

@@ -15,13 +15,22 @@ from builders.rig import small_federation
 from builders.volumes import ORGANS, prepared_cases
 from segviz_exchange.contract.choices import (
     Augmentation,
+    Axis,
     HeadLoss,
     MemoryFormat,
     Norm,
     OptimizerName,
     Precision,
 )
-from segviz_exchange.contract.spec import Model, Optimizer, Training
+from segviz_exchange.contract.spec import (
+    Mirroring,
+    Model,
+    Optimizer,
+    Rotation,
+    Training,
+    Transforms,
+    Varied,
+)
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
@@ -41,7 +50,21 @@ OPTIMIZERS = (
     Optimizer(OptimizerName.SGD, momentum=0.0),
     Optimizer(OptimizerName.ADAM_W),
 )
-RECIPE = {"loss": HeadLoss.DICE_CROSS_ENTROPY, "max_gradient_norm": 0.1, "foreground_share": 1 / 3}
+RECIPE = {
+    "loss": HeadLoss.DICE_CROSS_ENTROPY,
+    "max_gradient_norm": 0.1,
+    "foreground_share": 1 / 3,
+    "augmentation": Augmentation.CUSTOM,
+    "transforms": Transforms(
+        rotation=Rotation(1.0),
+        scaling=Varied(0.5),
+        noise=Varied(1.0),
+        blur=Varied(1.0),
+        low_resolution=Varied(1.0),
+        gamma=Varied(1.0),
+        mirroring=Mirroring((Axis.SUPERIOR,)),
+    ),
+}
 """What a manifest can turn on."""
 
 
