@@ -441,6 +441,30 @@ MISTAKES: dict[str, Mistake] = {
         "spec.training.transforms.mirroring.axes[0]",
         "Choose one of R, A, S.",
     ),
+    "residual units where there are none": federation(
+        {"spec.model": {"preset": "PlainUNet", "residualUnits": 3}},
+        "spec.model.residualUnits",
+        "belongs to preset ResidualUNet",
+        "Leave it out",
+    ),
+    "blocks where there are none": federation(
+        {"spec.model.encoderBlocks": [1, 3, 4, 6, 6]},
+        "spec.model.encoderBlocks",
+        "belongs to preset ResidualEncoder",
+    ),
+    "blocks for too few levels": federation(
+        {"spec.model": {"preset": "ResidualEncoder", "encoderBlocks": [1, 3]}},
+        "spec.model.encoderBlocks",
+        "one number for each of channels",
+    ),
+    "deep supervision of one level": federation(
+        {"spec.model": {"channels": [4, 8], "strides": [2], "deepSupervision": True}},
+        "spec.model.deepSupervision",
+        "needs a decoder of two levels",
+    ),
+    "a network that there is not": federation(
+        {"spec.model.preset": "PlainUnet"}, "spec.model.preset", "Did you mean PlainUNet?"
+    ),
     "fine-tuning without epochs": federation(
         {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
     ),
@@ -662,6 +686,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
                 )
             },
         },
+    ),
+    "nnU-Net's network": changed(
+        build_federation(),
+        {"spec.algorithm.name": "FedAvg"}
+        | {"spec.model": {"preset": "PlainUNet", "norm": "Instance", "deepSupervision": True}},
+    ),
+    "a residual encoder": changed(
+        build_federation(),
+        {"spec.model": {"preset": "ResidualEncoder", "encoderBlocks": [1, 3, 4, 6, 6]}},
     ),
     "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),
     "TrimmedMean": changed(

@@ -33,6 +33,12 @@ class Weights(StrEnum):
     CASES = "Cases"
 
 
+class Preset(StrEnum):
+    RESIDUAL_UNET = "ResidualUNet"
+    PLAIN_UNET = "PlainUNet"
+    RESIDUAL_ENCODER = "ResidualEncoder"
+
+
 class Norm(StrEnum):
     BATCH = "Batch"
     INSTANCE = "Instance"

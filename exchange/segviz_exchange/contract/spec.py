@@ -24,6 +24,7 @@ from segviz_exchange.contract.choices import (
     OptimizerName,
     OptimizerState,
     Precision,
+    Preset,
     RetentionPolicy,
     ScheduleName,
     Selection,
@@ -91,6 +92,11 @@ class Model(Part, frozen=True):
     """How many of the network's top decoder levels belong to a head; 1 is the paper's (two layers)."""
     start: Start = Start.SEEDED
     """Whether round 0 is the seeded model, or one that `segviz init` brings."""
+    preset: Preset = Preset.RESIDUAL_UNET
+    encoder_blocks: tuple[int, ...] | None = None
+    """Residual blocks of each level, for ResidualEncoder only, which has one where it is left out."""
+    deep_supervision: bool = False
+    """Whether the loss also looks at the decoder's levels of half and a quarter of the resolution."""
 
 
 class IntensityScaling(Part, frozen=True):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segviz_exchange.contract.choices import Preset
 from segviz_exchange.contract.records import Exported, Outcome, Variant
 from segviz_exchange.process.words import plain
 from segviz_trainer.models.exported import WEIGHTS
@@ -19,6 +20,13 @@ LIMITS = (
     "to.",
 )
 """What nobody may forget who uses a model."""
+
+
+_NETWORKS = {
+    Preset.RESIDUAL_UNET: "Residual U-Net",
+    Preset.PLAIN_UNET: "U-Net with two convolutions a level",
+    Preset.RESIDUAL_ENCODER: "U-Net with a residual encoder",
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ def model_card(exported: Exported, sources: Sources) -> str:
         "",
         f"- {spec.algorithm.name}, objective {spec.objective}, seed {spec.seed}; round {exported.round} of "
         f"{spec.rounds}, {spec.local_epochs} local epochs each{tuned}.",
-        f"- Residual U-Net, channels {list(spec.model.channels)}, norm {spec.model.norm}; patch "
-        f"{list(spec.training.patch)}.",
+        f"- {_NETWORKS[spec.model.preset]}, channels {list(spec.model.channels)}, norm {spec.model.norm}; "
+        f"patch {list(spec.training.patch)}.",
         f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.target_spacing)}, intensity "
         f"{spec.preprocessing.intensity.method} {_window(spec.preprocessing.intensity.window)}.",
         f"- Weights: `{WEIGHTS}`, sha256 `{exported.blob}`.",

@@ -21,6 +21,7 @@ from segviz_exchange.contract.choices import (
     Norm,
     OptimizerName,
     Precision,
+    Preset,
 )
 from segviz_exchange.contract.spec import (
     Mirroring,
@@ -50,7 +51,11 @@ OPTIMIZERS = (
     Optimizer(OptimizerName.SGD, momentum=0.0),
     Optimizer(OptimizerName.ADAM_W),
 )
+NETWORK = Model((4, 8, 8), (2, 2), 1, Norm.BATCH, 1)
 RECIPE = {
+    "model": Model(
+        (4, 8, 8), (2, 2), 2, Norm.BATCH, 1, preset=Preset.RESIDUAL_ENCODER, deep_supervision=True
+    ),
     "loss": HeadLoss.DICE_CROSS_ENTROPY,
     "max_gradient_norm": 0.1,
     "foreground_share": 1 / 3,
@@ -76,9 +81,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
     return prepared_cases(tmp_path_factory.mktemp("cases"), SHAPE, 6)
 
 
-def build_trainer(precision: Precision, layout: MemoryFormat, **recipe: object) -> Trainer:
+def build_trainer(
+    precision: Precision, layout: MemoryFormat, model: Model = NETWORK, **recipe: object
+) -> Trainer:
     """Another process's, as far as torch goes."""
-    federation = small_federation(model=Model((4, 8, 8), (2, 2), 1, Norm.BATCH, 1))
+    federation = small_federation(model=model)
     training: Training = msgspec.structs.replace(
         federation.training,
         precision=precision,
