@@ -465,6 +465,17 @@ MISTAKES: dict[str, Mistake] = {
     "a network that there is not": federation(
         {"spec.model.preset": "PlainUnet"}, "spec.model.preset", "Did you mean PlainUNet?"
     ),
+    "mirrored windows for a model that never saw one": federation(
+        {"spec.evaluation.mirroring": True},
+        "spec.evaluation.mirroring",
+        "never seen a mirrored image",
+        "Leave mirroring out",
+    ),
+    "a component twice": federation(
+        {"spec.evaluation": {"largestComponent": ["liver", "liver"]}},
+        "spec.evaluation.largestComponent[1]",
+        "Write it once.",
+    ),
     "fine-tuning without epochs": federation(
         {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
     ),
@@ -695,6 +706,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a residual encoder": changed(
         build_federation(),
         {"spec.model": {"preset": "ResidualEncoder", "encoderBlocks": [1, 3, 4, 6, 6]}},
+    ),
+    "how the finished model predicts": changed(
+        build_federation(),
+        {
+            "spec.evaluation": {"mirroring": True, "largestComponent": ["liver"]},
+            "spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["A"]}}},
+        },
     ),
     "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),
     "TrimmedMean": changed(

@@ -207,6 +207,10 @@ class Evaluation(Part, frozen=True):
     overlap: float
     tolerance_millimetres: dict[str, float] | None = None
     """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
+    mirroring: bool = False
+    """Whether the finished model also looks at each window mirrored along the axes that training mirrors."""
+    largest_component: tuple[str, ...] = ()
+    """Organs of which the largest connected component alone stays."""
 
 
 class ObjectRef(Part, frozen=True):

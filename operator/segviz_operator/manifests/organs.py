@@ -9,6 +9,18 @@ from segviz_operator.manifests.problem import Problem
 
 SIDE_MIRRORED = "SideMirrored"
 """Left and right are to be mirrored, but an organ is one of a pair."""
+COMPONENT_OF_NOTHING = "ComponentOfNothing"
+"""The largest component is asked for of an organ that no site annotates."""
+
+
+def component_of_nothing(case: Case) -> Iterator[Problem]:
+    """A misspelt organ would keep its false parts, and nobody would be told."""
+    known = sorted({organ for entry in case.members if entry.site for organ in entry.site.spec.organs})
+    for index, organ in enumerate(case.federation.spec.evaluation.largest_component):
+        if known and organ not in known:
+            what = f"is {organ}, which no training site annotates; they annotate {', '.join(known)}"
+            path = f"spec.evaluation.largestComponent[{index}]"
+            yield case.problem(COMPONENT_OF_NOTHING, path, what, "Name one of those, or remove it.")
 
 
 def side_mirrored(case: Case) -> Iterator[Problem]:

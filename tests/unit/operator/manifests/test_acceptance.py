@@ -239,6 +239,12 @@ REFUSED: dict[str, Case] = {
         {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["A", "R"]}}}},
         {"basel/liver": {"spec.dataSets[0].organs": {"kidney-left": [2]}}},
     ),
+    "the largest component of an organ misspelt": Case(
+        organs.COMPONENT_OF_NOTHING,
+        "spec.evaluation.largestComponent[1]",
+        ("is livre, which no training site annotates; they annotate liver, spleen",),
+        {"spec.evaluation": {"largestComponent": ["spleen", "livre"]}},
+    ),
     "Central with several sites": Case(
         acceptance.POOLED_DATA_REQUIRED,
         "spec.sites",
