@@ -75,6 +75,10 @@ mutants: .venv/installed ## Count which small faults of the pure core its tests 
 test: .venv/installed tools ## Run unit, property and integration tests
 	$(RUN)/pytest -n 2 --dist loadfile
 
+.PHONY: gpu
+gpu: .venv/installed ## Run what needs a GPU (without one every test says so)
+	$(RUN)/pytest -m gpu tests/integration/test_gpu.py
+
 .PHONY: lint
 lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in the charts, links in the docs
 	$(RUN)/ruff check .

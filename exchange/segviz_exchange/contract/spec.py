@@ -14,6 +14,7 @@ from segviz_exchange.contract.choices import (
     Augmentation,
     CredentialSource,
     DeletionPolicy,
+    Determinism,
     EvaluationNorm,
     Intensity,
     MemoryFormat,
@@ -25,6 +26,7 @@ from segviz_exchange.contract.choices import (
     Selection,
     Spacing,
     Start,
+    Tf32,
     UpdatePrecision,
     Weights,
 )
@@ -123,6 +125,10 @@ class Training(Part, frozen=True):
     precision: Precision
     memory_format: MemoryFormat
     threads: int
+    tf32: Tf32 | None = None
+    """Of FP32 arithmetic on a GPU; torch's own choice where it is left out."""
+    determinism: Determinism | None = None
+    """On a GPU; where it is left out, what has no deterministic way is told of and computed all the same."""
 
 
 class FineTuning(Part, frozen=True):
