@@ -689,6 +689,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
+    "exact arithmetic on a GPU": changed(
+        build_federation(), {"spec.training.tf32": "Disabled", "spec.training.determinism": "Strict"}
+    ),
     "updates in eight bits": changed(build_federation(), {"spec.updates": {"precision": "Int8Delta"}}),
     "updates that say nothing": changed(build_federation(), {"spec.updates": {}}),
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),

@@ -56,6 +56,16 @@ class UpdatePrecision(StrEnum):
     INT8_DELTA = "Int8Delta"
 
 
+class Tf32(StrEnum):
+    ALLOWED = "Allowed"
+    DISABLED = "Disabled"
+
+
+class Determinism(StrEnum):
+    STRICT = "Strict"
+    FASTEST = "Fastest"
+
+
 class MemoryFormat(StrEnum):
     CONTIGUOUS = "Contiguous"
     CHANNELS_LAST_3D = "ChannelsLast3d"

@@ -15,6 +15,7 @@ from segviz_exchange.contract.choices import (
     Axis,
     CredentialSource,
     DeletionPolicy,
+    Determinism,
     EvaluationNorm,
     HeadLoss,
     Intensity,
@@ -30,6 +31,7 @@ from segviz_exchange.contract.choices import (
     Selection,
     Spacing,
     Start,
+    Tf32,
     UpdatePrecision,
     Weights,
 )
@@ -195,6 +197,10 @@ class Training(Part, frozen=True):
     """Of the crops, those whose centre is a voxel of an organ."""
     transforms: Transforms | None = None
     """For augmentation Custom only."""
+    tf32: Tf32 | None = None
+    """Of FP32 arithmetic on a GPU; torch's own choice where it is left out."""
+    determinism: Determinism | None = None
+    """On a GPU; where it is left out, what has no deterministic way is told of and computed all the same."""
 
 
 class FineTuning(Part, frozen=True):

@@ -17,6 +17,8 @@ from minio.credentials.providers import (
     Provider,
 )
 from minio.helpers import check_bucket_name
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import CredentialsFile
@@ -25,6 +27,8 @@ from segviz_exchange.stores.store import StoreError, check_key
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
 CONNECTIONS = 32
+PIECE_BYTES = 1 << 16
+"""Of a body: at CONNECT_SECONDS for each, a line of 0.1 Mbit/s is wide enough."""
 
 
 def parse_url(url: str) -> tuple[SplitResult, str, str]:
@@ -96,7 +100,7 @@ def build_connections(ca_pem: str | None = None, ca_file: Path | None = None) ->
     Raises:
         Refusal: SEGVIZ_STORE_CA does not name a bundle of certificates.
     """
-    return urllib3.PoolManager(
+    connections = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         # One more try to connect, and none once a request may have arrived: repeating is decided by those
         # who know what a repeat means. Redirects are answered by the client, which names the region.
@@ -105,6 +109,26 @@ def build_connections(ca_pem: str | None = None, ca_file: Path | None = None) ->
         cert_reqs="CERT_REQUIRED",
         **_trust(ca_pem, ca_file),
     )
+    connections.pool_classes_by_scheme = {**connections.pool_classes_by_scheme, "http": _PlainPool}
+    return connections
+
+
+class _PlainConnection(HTTPConnection):
+    """Sends a body in pieces: a plain socket must take all it is given within the time for connecting.
+
+    A thin line does not take a part of an upload so fast. A socket with TLS has that time for each record.
+    """
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - as urllib3 has it
+        pieces = [data]
+        if isinstance(data, bytes):
+            pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+        for piece in pieces:
+            super().send(piece)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
 
 
 def _trust(ca_pem: str | None, ca_file: Path | None) -> dict[str, Any]:
