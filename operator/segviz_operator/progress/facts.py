@@ -13,6 +13,7 @@ from segviz_exchange.contract.records import (
     ExternalScores,
     Failure,
     Final,
+    Holder,
     Outcome,
     Rejection,
     Round,
@@ -90,6 +91,8 @@ class FederationRecords:
     joined: frozenset[str] = frozenset()
     """Sites that were active when the newest round closed, and so may be in the open one."""
 
+    holder: Holder | None = None
+    """Who goes on with the records; nobody but who began them, where there is none."""
     refusals: Mapping[str, int] = field(default_factory=dict)
     """How often each site was left out by a control since it is a member, by alias."""
 
