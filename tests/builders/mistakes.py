@@ -93,6 +93,7 @@ TRAINER = {
     },
     "supplementalGroups": [4711, 2147483647],
     "userAssignment": "ByCluster",
+    "idleRelease": {"afterSeconds": 600},
 }
 
 MISTAKES: dict[str, Mistake] = {
@@ -143,6 +144,9 @@ MISTAKES: dict[str, Mistake] = {
         {"spec.store": {**STORE, "sts": {"roleArn": "segviz-and-some-more"}}},
         "spec.store.sts.roleArn",
         "segviz-and-some-more",
+    ),
+    "a release at once": site(
+        {"spec.trainer.idleRelease": {"afterSeconds": 0}}, "spec.trainer.idleRelease.afterSeconds", "0"
     ),
     "ids of nobody": site({"spec.trainer.userAssignment": "Root"}, "spec.trainer.userAssignment", "Root"),
     "a quantity that is none": site(

@@ -39,6 +39,7 @@ NAMES = (
     "twin",
     "remote",
     "watched",
+    "broken",
 )
 """Of the federations that every site allows. One that is not here is foreign."""
 OTHER_COORDINATOR = "oncology"

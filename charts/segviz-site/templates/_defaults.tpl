@@ -61,6 +61,7 @@
     "podMetadata": {},
     "supplementalGroups": [],
     "terminationGracePeriodSeconds": 120,
+    "idleRelease": {},
     "userAssignment": "Fixed"
   },
   "serviceAccount": {

@@ -7,6 +7,7 @@
 import re
 
 CONTROLS = "control/"
+HOLDERS = "control/holders/"
 GLOBAL = "global/"
 CLOSINGS = "global/closings/"
 ROUNDS = "global/rounds/"
@@ -35,6 +36,10 @@ def federation_of(prefix: str) -> tuple[str, str]:
 
 def control(number: int) -> str:
     return f"{CONTROLS}{number:04d}.json"
+
+
+def holder(number: int) -> str:
+    return f"{HOLDERS}{number:04d}.json"
 
 
 def closing(round_: int) -> str:

@@ -279,6 +279,8 @@ class StoreSpec(Part, frozen=True):
     """None with WebIdentity alone."""
     ca_bundle: CABundle | None = None
     sts: StsSpec | None = None
+    adopt_uid: str | None = None
+    """Of the federation whose records this one goes on with."""
 
     @property
     def url(self) -> str:

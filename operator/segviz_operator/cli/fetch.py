@@ -95,7 +95,7 @@ def _from_cluster(namespace: str, name: str, output: Path, store: str | None) ->
 
     cluster = Cluster(connect())
     raw = dict(read_federation(cluster, namespace, name))
-    subject = Subject(namespace, name, raw["metadata"]["uid"])
+    subject = Subject.of(raw)
     if store is not None:
         return _write(Records(store, subject.prefix), output, (), {})
     federation = from_server(raw)
