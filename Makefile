@@ -119,6 +119,7 @@ bench: .flwr/installed .nvflare/installed .surface/installed ## Measure beside p
 	$(PYTHON) bench/train.py
 	$(PYTHON) bench/metrics.py --surface-distance-python .surface/bin/python
 	$(PYTHON) bench/metrics_page.py
+	$(PYTHON) bench/signing.py
 
 CLUSTER := PYTHONPATH=tools $(PYTHON) -m cluster
 

@@ -77,6 +77,11 @@ def rejected(key: str) -> tuple[str, int, int]:
     return site, int(round_), int(attempt.removesuffix(".json"))
 
 
+def site(alias: str) -> str:
+    """All that a site may write lies below."""
+    return f"{SITES}{alias}/"
+
+
 def leases(site: str) -> str:
     return f"{SITES}{site}/leases/"
 

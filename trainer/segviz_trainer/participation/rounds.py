@@ -223,7 +223,9 @@ class RoundLoop:
         return attempt if delivered is None else None
 
     def _rejections(self, round_: int) -> int:
-        return len(self.me.ledger.below(keys.rejections(self.me.alias, round_)))
+        # Read, as whoever can write to the bucket could ask for attempts by their number alone.
+        entries = self.me.ledger.below(keys.rejections(self.me.alias, round_))
+        return len([self.me.ledger.rejection(entry.key) for entry in entries])
 
     def _train(self, latest: Round, attempt: int, control: Control) -> Checkpoint:
         me, spec, target = self.me, control.spec, latest.round + 1
