@@ -146,7 +146,7 @@ class Aggregator:
         model = self._models.load(previous)
         control = self._observer.control(closing.control)
         largest = MAX_HEADER_BYTES + model.schema.extended(control).size_bytes
-        closing, files = self._gather(situation, closing, model, largest)
+        closing, files = self._gather(situation, closing, largest, model)
         size_bytes = sum(file.path.stat().st_size for file in files.values())
         with self._pulse.merging(size_bytes):
             digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
@@ -192,12 +192,12 @@ class Aggregator:
         return self._scratch.fetch(self._store, key, previous.state, previous.state_bytes)
 
     def _gather(
-        self, situation: Situation, closing: Closing, model: GlobalModel, largest: int
+        self, situation: Situation, closing: Closing, largest: int, model: GlobalModel | None = None
     ) -> tuple[Closing, Mapping[str, TensorFile]]:
         def fetch(each: Participant) -> TensorFile:
             key = keys.site_blob(each.site, each.blob)
             update = self._scratch.fetch(self._store, key, each.blob, largest)
-            return self._scratch.whole(update, model.file, model.digest)
+            return self._scratch.whole(update, model.file, model.digest) if model else update
 
         control = self._observer.control(closing.control)
         return gather(closing, needed_sites(control, situation.joined), self._ledger, fetch)

@@ -5,18 +5,19 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import msgspec
 
+from segviz_aggregator import participants
 from segviz_exchange.contract import keys
 from segviz_exchange.stores.credentials import Credentials
 from segviz_operator.access.handover import credentials_to_tell, is_due
@@ -38,6 +39,8 @@ from simulator.connection import Connection
 from simulator.remote import Outside
 from simulator.schedule import MOST_CRASHES, Schedule
 from simulator.world import Actor, World
+
+Item = TypeVar("Item")
 
 _LONGEST_SECONDS = 200_000.0
 """Of a federation that nothing disturbs any more: more than two days for three rounds of minutes."""
@@ -273,6 +276,7 @@ class Simulation:
                 (body, "_LONGEST_REST_SECONDS", 30.0),
                 (body, "alarm_of", lambda store, folders, news, stop: programs.Quiet(stop)),
                 (os, "fsync", self._sync),
+                (participants, "side_by_side", _in_turn),
             ):
                 patches.enter_context(patch.object(where, name, made))
             patches.enter_context(stub.instead(self._train_for_a_step))
@@ -300,6 +304,11 @@ class Simulation:
     def _train_for_a_step(self) -> None:
         assert self.world.current is not None, "a trainer trains"
         self.world.current.pause(self.schedule.step_seconds)
+
+
+def _in_turn(makers: Iterable[Callable[[], Item]], *, workers: int, name: str) -> Iterator[Item]:
+    """A process here has one thread: who may die at any call must be one."""
+    return (make() for make in makers)
 
 
 def simulate(schedule: Schedule, wrap: Wrap = lambda store, name: store) -> Result:

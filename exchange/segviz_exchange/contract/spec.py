@@ -331,7 +331,7 @@ class StudyRowSpec(Part, frozen=True):
     """A merge patch for the federation's spec."""
 
 
-class Rotation(Part, frozen=True):
+class Folds(Part, frozen=True):
     """Every row runs once a fold, each time with other cases in the same ranges."""
 
     folds: int
@@ -347,4 +347,4 @@ class StudySpec(Part, frozen=True):
     central: str | None = None
     under_test: str | None = None
     """The one federated method that is held against training alone; +FT names its fine-tuned model."""
-    rotate: Rotation | None = None
+    rotate: Folds | None = None
