@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
 from builders.rendered import (
@@ -31,6 +32,7 @@ from builders.rendered import (
     of_kind,
     render,
 )
+from segviz_exchange.contract.site_spec import SitePolicy
 from segviz_operator.__main__ import liveness_at, read_pods
 from segviz_operator.manifests.documents import read_documents
 from segviz_operator.manifests.manifest import parse
@@ -363,6 +365,26 @@ def test_a_trial_stores_keys_are_drawn_once_or_somebody_elses():
 @pytest.mark.parametrize("values", SITE.values(), ids=SITE)
 def test_the_site_is_one_that_validate_takes(values: Values):
     parse(only(render(Release("segviz-site", "basel", "basel", values)), "SegVizSite"))
+
+
+@pytest.mark.parametrize("values", SITE.values(), ids=SITE)
+def test_the_site_s_own_policy_says_what_the_site_says(values: Values):
+    objects = render(Release("segviz-site", "basel", "basel", values))
+    site = parse(only(objects, "SegVizSite"))
+    if site.spec.remote:
+        assert not of_kind(objects, "ConfigMap")
+        return
+    own = only(objects, "ConfigMap", f"{site.name}-policy")["data"]["policy.json"]
+    policy = msgspec.json.decode(own, type=SitePolicy)
+    assert site.spec.under(policy) == site.spec
+
+
+def test_large_numbers_of_a_policy_stay_whole():
+    limits = {"minCases": 1_000_000, "maxRounds": 1000, "minSteps": 1_000_000}
+    values = {**next(iter(SITE.values())), "limits": limits}
+    objects = render(Release("segviz-site", "basel", "basel", values))
+    own = only(objects, "ConfigMap")["data"]["policy.json"]
+    assert msgspec.json.decode(own, type=SitePolicy).limits.min_cases == 1_000_000
 
 
 def test_every_field_of_a_site_can_be_set():

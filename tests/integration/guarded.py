@@ -221,7 +221,7 @@ def site_jobs(site: Site) -> Iterator[Json]:
     """A trainer's first attempt, and with it all that the federation, not the site, decides."""
     name = consent_name(SUBJECT.namespace, SUBJECT.name)
     owner = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", name, "66666666-2222-3333-4444-555555555555")
-    host = Host("basel", site.namespace, owner, site.spec)
+    host = Host("basel", site.namespace, site.name, owner, site.spec)
     with_ca = msgspec.structs.replace(OUR_STORE, ca_bundle=CABundle(KeyRef("ca", "ca.crt")), region="")
     for role, attempt, store, threads in (
         (WorkloadRole.TRAINER, 1, OUR_STORE, 1),

@@ -75,6 +75,22 @@ def mount(name: str, **fields: Any) -> Change:
     return change
 
 
+def without_mount(name: str) -> Change:
+    def change(job: Json) -> None:
+        mounts = pod_of(job)["containers"][0]["volumeMounts"]
+        mounts[:] = [each for each in mounts if each["name"] != name]
+
+    return change
+
+
+def without_environment(name: str) -> Change:
+    def change(job: Json) -> None:
+        variables = pod_of(job)["containers"][0]["env"]
+        variables[:] = [each for each in variables if each["name"] != name]
+
+    return change
+
+
 def further_mount(name: str, path: str) -> Change:
     return lambda job: pod_of(job)["containers"][0]["volumeMounts"].append({"name": name, "mountPath": path})
 
@@ -93,7 +109,7 @@ ENVIRONMENT = "the environment that its code writes"
 CONTAINER_SECURITY = "operator's containers have the securityContext"
 POD_SECURITY = "operator's Pods have the securityContext"
 NODE = "have nothing of the node"
-PLACES = "mounts store, tmp, data and state at their places"
+PLACES = "mounts store, tmp, data, state and policy at their places"
 
 ANYWHERE: dict[str, tuple[Change, str]] = {
     "a second container": (
@@ -186,6 +202,7 @@ ANYWHERE: dict[str, tuple[Change, str]] = {
 }
 
 VOLUMES = "mounts the volumes that its SegVizSite names"
+POLICY = "release, scores, privacy and limits from the site's own ConfigMap"
 ARGUMENTS = "with the arguments that its code writes"
 SCHEDULE = "scheduled as spec.trainer says"
 OTHER_UID = "99999999-2222-3333-4444-555555555555"
@@ -242,6 +259,17 @@ AT_A_SITE: dict[str, tuple[Change, str]] = {
     "a join file": (volume("store", {"secret": {"secretName": "segviz-join-basel-1"}}), VOLUMES),
     "a scratch without a limit": (volume("tmp", {"emptyDir": {}}), VOLUMES),
     "a scratch in memory": (volume("tmp", {"emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}), VOLUMES),
+    "another policy": (volume("policy", {"configMap": {"name": "kube-root-ca.crt"}}), VOLUMES),
+    "another file as policy": (
+        volume(
+            "policy",
+            {"configMap": {"name": "basel-policy", "items": [{"key": "x", "path": "policy.json"}]}},
+        ),
+        VOLUMES,
+    ),
+    "a policy from its own Secret": (volume("policy", {"secret": {"secretName": "segviz-store-x"}}), VOLUMES),
+    "no policy": (without_mount("policy"), POLICY),
+    "a policy that is not read": (without_environment("SEGVIZ_SITE_POLICY"), POLICY),
     "a ConfigMap": (volume("more", {"configMap": {"name": "kube-root-ca.crt"}}), VOLUMES),
     "the node's files": (volume("data", {"hostPath": {"path": "/"}}), VOLUMES),
     "a token as a file": (

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import newest_control
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control
-from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -36,7 +34,7 @@ from segviz_exchange.stores.store import Store, StoreError
 from segviz_trainer.process.errors import outside
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.process.pulse import Pulse, PulseCollector
-from segviz_trainer.process.site import Site
+from segviz_trainer.process.site import Site, read_site_spec
 
 log = logging.getLogger("segviz_trainer")
 
@@ -290,10 +288,6 @@ def exit_code_of(work: Callable[[], Exit], tell: Callable[[Refusal], str] = str)
     except StoreError as error:
         logs.say_why(log, f"the store: {type(error).__name__}: {error}")
         return Exit.RETRY
-
-
-def read_site_spec(path: Path) -> SiteSpec:
-    return msgspec.json.decode(path.read_bytes(), type=SiteSpec)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ addedAnnotations, which are what a site adds to its Pods, and ownUser: whether t
   expression: >-
     {'SEGVIZ_STORE_CREDENTIALS': '/segviz/store/credentials.json', 'SEGVIZ_STORE_CA': '/segviz/store/ca.crt',
     'SEGVIZ_LOG_FORMAT': 'json', 'SEGVIZ_METRICS_PORT': '9090', 'HOME': '/tmp',
-    'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '1'}
+    'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '1', 'SEGVIZ_SITE_POLICY': '/segviz/policy/policy.json'}
 - name: ownKey
   expression: >-
     '^(.*[.])?(segviz[.]dev|(app|batch)[.]kubernetes[.]io|kueue[.]x-k8s[.]io)/|^(job-name|controller-uid)$'
 - name: places
-  expression: "{'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state'}"
+  expression: "{'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state', 'policy': '/segviz/policy'}"
 - name: stores
   expression: {{ include "segviz-operator.admission.stores" . | quote }}
 {{- end }}
@@ -113,6 +113,6 @@ addedAnnotations, which are what a site adds to its Pods, and ownUser: whether t
     variables.main.?volumeMounts.orValue([]).all(m,
     m.name in variables.places && m.mountPath == variables.places[m.name]
     && !has(m.subPath) && !has(m.subPathExpr) && m.?mountPropagation.orValue('None') == 'None'
-    && (!(m.name in ['store', 'data']) || m.?readOnly.orValue(false)))
-  message: the operator mounts store, tmp, data and state at their places, and store and data read-only.
+    && (!(m.name in ['store', 'data', 'policy']) || m.?readOnly.orValue(false)))
+  message: the operator mounts store, tmp, data, state and policy at their places, and store, data and policy read-only.
 {{- end }}

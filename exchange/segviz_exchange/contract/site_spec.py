@@ -167,6 +167,18 @@ class Limits(Part, frozen=True):
     """Of the optimizer, in a round."""
 
 
+class SitePolicy(Part, frozen=True):
+    """What of a site's spec its trainer takes from the site's own object, and from no one else.
+
+    A SegVizSite reaches the trainer by way of the operator, who is another party.
+    """
+
+    release: Release
+    scores: Scores
+    privacy: Privacy | None = None
+    limits: Limits | None = None
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -186,6 +198,16 @@ class SiteSpec(Part, frozen=True):
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
     limits: Limits | None = None
+
+    def under(self, policy: SitePolicy) -> "SiteSpec":
+        """The same, with what only the policy may say."""
+        return msgspec.structs.replace(
+            self,
+            release=policy.release,
+            scores=policy.scores,
+            privacy=policy.privacy,
+            limits=policy.limits,
+        )
 
     @property
     def organs(self) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def attend(
                 SITE_INCOMPLETE, f"{site} lacks {missing}, which a cluster needs. Its owner can add it."
             )
         else:
-            hosts[member.alias] = Host(member.alias, ref.namespace, consent, site.spec)
+            hosts[member.alias] = Host(member.alias, ref.namespace, ref.name, consent, site.spec)
             sites[member.alias] = site
     return Attendance(hosts, sites, absent)
 

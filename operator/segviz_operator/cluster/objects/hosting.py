@@ -6,7 +6,7 @@ import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.cluster.api.names import SPEC_DIGEST, Subject
-from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
+from segviz_operator.cluster.objects.pod import POLICY_FOLDER, SITE_FILE, STORE_FOLDER, Mount, Owner
 from segviz_operator.manifests.digest import digest
 from segviz_operator.plan.command_line import SiteFolders
 
@@ -20,6 +20,8 @@ class Host:
 
     alias: str
     namespace: str
+    name: str
+    """Of its SegVizSite."""
     consent: Owner
     """The RoleBinding; whoever takes it away takes all with it that the operator made here."""
     spec: SiteSpec
@@ -34,6 +36,13 @@ class Host:
         return (
             Mount("data", DATA_FOLDER, self._data(), read_only=True),
             Mount("state", STATE_FOLDER, {"persistentVolumeClaim": {"claimName": claim}}),
+            # The site's chart makes it; a site that was made without is told by the operator alone.
+            Mount(
+                "policy",
+                POLICY_FOLDER,
+                {"configMap": {"name": f"{self.name}-policy", "optional": True}},
+                read_only=True,
+            ),
         )
 
     def annotations(self) -> dict[str, str]:

@@ -27,6 +27,8 @@ from segviz_operator.plan.workload import WorkloadRole
 
 USER = 65532
 STORE_FOLDER = "/segviz/store"
+POLICY_FOLDER = "/segviz/policy"
+POLICY_FILE = "policy.json"
 CREDENTIALS_FILE = "credentials.json"
 SITE_FILE = "site.json"
 CA_FILE = "ca.crt"
@@ -239,6 +241,7 @@ def _container(draft: Draft, mounts: tuple[Mount, ...]) -> Json:
 
 def _environment(draft: Draft) -> dict[str, str]:
     ca = None if draft.store.ca_bundle is None else f"{STORE_FOLDER}/{CA_FILE}"
+    policy = {"SEGVIZ_SITE_POLICY": f"{POLICY_FOLDER}/{POLICY_FILE}"} if draft.action.site else {}
     return {
         **store_environment(f"{STORE_FOLDER}/{CREDENTIALS_FILE}", draft.store.region, ca),
         **threads_environment(draft.threads),
@@ -247,6 +250,7 @@ def _environment(draft: Draft) -> dict[str, str]:
         "SEGVIZ_LOG_FORMAT": "json",
         "SEGVIZ_METRICS_PORT": str(METRICS_PORT),
         "HOME": "/tmp",
+        **policy,
     }
 
 

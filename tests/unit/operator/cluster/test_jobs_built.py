@@ -69,7 +69,7 @@ def site(**changes: object) -> SiteSpec:
 
 
 def host(**changes: object) -> Host:
-    return Host("basel", "hospital-basel", CONSENT, site(**changes))
+    return Host("basel", "hospital-basel", "livers", CONSENT, site(**changes))
 
 
 def trainer(attempt: int = 1, **changes: object) -> dict:
@@ -112,7 +112,7 @@ def test_every_pod_meets_pod_security_restricted(build):
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    allowed = {"secret", "emptyDir", "persistentVolumeClaim"}
+    allowed = {"secret", "emptyDir", "persistentVolumeClaim", "configMap"}
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= allowed
 
 
@@ -124,6 +124,16 @@ def test_ids_may_be_the_clusters_to_give():
     assert store["defaultMode"] == 0o444
     (store,) = [volume["secret"] for volume in pod_of(trainer())["volumes"] if volume["name"] == "store"]
     assert store["defaultMode"] == 0o440
+
+
+@pytest.mark.parametrize("build", [trainer, evaluation])
+def test_what_may_leave_is_read_from_the_sites_own_object(build):
+    pod = pod_of(build())
+    (source,) = [each["configMap"] for each in pod["volumes"] if each["name"] == "policy"]
+    assert source == {"name": "livers-policy", "optional": True}
+    (container,) = pod["containers"]
+    assert {"name": "policy", "mountPath": "/segviz/policy", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "SEGVIZ_SITE_POLICY", "value": "/segviz/policy/policy.json"} in container["env"]
 
 
 @pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
@@ -258,7 +268,7 @@ def test_a_secret_holds_what_the_pod_reads_and_says_when_it_is_due():
     half = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
     secret = build_store_secret(
         SUBJECT,
-        Recipient.at(Host("basel", "hospital-basel", CONSENT, site()), Role.TRAINER),
+        Recipient.at(host(), Role.TRAINER),
         Granted(Credentials("key", "secret"), half),
         "PEM",
     )
