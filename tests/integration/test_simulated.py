@@ -38,10 +38,9 @@ def test_a_record_that_comes_before_its_blob_is_found(name: str) -> None:
     assert all(any("that is not there" in each for each in wrong) for wrong in found)
 
 
-@pytest.mark.parametrize("hash_seed", ["1"])
-def test_a_seed_repeats_what_happened(hash_seed: str) -> None:
+def test_a_seed_repeats_what_happened() -> None:
     """In another process too, which goes through sets in another order."""
     command = [sys.executable, "-m", "simulator", "--seed", "4"]
-    environment = {"PYTHONPATH": str(TESTS), "PYTHONHASHSEED": hash_seed, "PATH": ""}
+    environment = {"PYTHONPATH": str(TESTS), "PYTHONHASHSEED": "1", "PATH": ""}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert f"history {simulate(draw(4)).digest[:16]}" in told

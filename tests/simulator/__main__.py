@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from multiprocessing import get_context
+from threading import Semaphore
 
 import click
 
@@ -31,12 +32,14 @@ def main(seed: int | None, minutes: float, most: int | None, first: int, workers
     faults: Counter[str] = Counter()
     made: dict[bytes, tuple[int, tuple[str, ...]]] = {}
     done, calls, told = 0, 0, began
+    seeds = Seeds(first, most, until, workers)
     with get_context("spawn").Pool(workers) as pool:
-        for result in pool.imap_unordered(_one, _seeds(first, most, until), chunksize=4):
+        for result in pool.imap_unordered(_one, seeds):
+            seeds.more()
             done, calls = done + 1, calls + result.calls
             faults.update(result.faults)
             if wrong := (*result.wrong, *differs(result, made)):
-                pool.terminate()
+                seeds.stop()
                 _fail(result, wrong)
             if time.monotonic() - told > _TELLS_EVERY_SECONDS:
                 told = time.monotonic()
@@ -57,11 +60,30 @@ def differs(result: Result, made: dict[bytes, tuple[int, tuple[str, ...]]]) -> I
         yield f"other models and releases than with seed {seed}, where the same sites were in the same rounds"
 
 
-def _seeds(first: int, most: int | None, until: float) -> Iterator[int]:
-    for seed in count(first):
-        if time.monotonic() > until or (most is not None and seed >= first + most):
-            return
-        yield seed
+class Seeds:
+    """Seeds until there is no time, never many ahead: a pool takes all that it is given."""
+
+    def __init__(self, first: int, most: int | None, until: float, workers: int) -> None:
+        self._first, self._most, self._until = first, most, until
+        self._wanted = Semaphore(4 * workers)
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[int]:
+        for seed in count(self._first):
+            while not self._wanted.acquire(timeout=0.2):
+                if self._stopped:
+                    return
+            if time.monotonic() > self._until or (
+                self._most is not None and seed >= self._first + self._most
+            ):
+                return
+            yield seed
+
+    def more(self) -> None:
+        self._wanted.release()
+
+    def stop(self) -> None:
+        self._stopped = True
 
 
 def _one(seed: int) -> Result:

@@ -1,5 +1,6 @@
 """What is in the store, whatever its clients are told: one history, in which a create happens once."""
 
+import builtins
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Bucket:
             found.sort(key=lambda entry: entry.key)
         return found
 
-    def keys(self, prefix: str = "") -> "list[str]":
+    def names(self, prefix: str = "") -> "builtins.list[str]":
         return [entry.key for entry in self.list(prefix)]
 
     def age(self, key: str) -> timedelta:

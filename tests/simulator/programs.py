@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from segviz_aggregator.loop import Aggregator, run
 from segviz_exchange.contract import keys
@@ -53,11 +54,17 @@ def patient(actor: Actor, store: Connection, seconds: float = PATIENCE_SECONDS) 
     return PatientStore(store, seconds, sleep=actor.pause, clock=lambda: actor.world.now)
 
 
+def _lock(actor: Actor, folder: Path) -> IO[str]:
+    held = lock(folder, actor, "an earlier process")  # type: ignore[arg-type]
+    actor.holds.append(held)
+    return held
+
+
 def aggregate(actor: Actor, connect: Connect, expiry: Expiry, scratch: Path) -> int:
     store = patient(actor, connect(actor, AGGREGATOR, expiry), 600.0)
 
     def work() -> Exit:
-        with lock(scratch, actor, "another aggregator"):
+        with _lock(actor, scratch):
             return run(Aggregator(store, scratch), actor, waiting(actor))
 
     try:
@@ -75,7 +82,7 @@ def participate(
     def work() -> Exit:
         with actor.interrupting():
             store = patient(actor, raw)
-            held = lock(state, actor, "an earlier process")
+            held = _lock(actor, state)
             heartbeat = Heartbeat(raw, alias, take_lease(store, alias), BEAT_SECONDS)
         with held:
             site = Site(alias, spec, state / "data", state)

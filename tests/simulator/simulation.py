@@ -101,6 +101,8 @@ class Simulation:
                 self.world.break_rule(f"it does not end: {self._standing()}")
             elif self.ended not in (None, RunExit.COMPLETE):
                 self.world.break_rule(f"it ends with {self.ended}: {self._standing()}")
+            elif self.ended is not None:
+                self.auditor.look_for_orphans()
             until = self.world.now + _LATE_SECONDS
             self.world.at(_LATE_SECONDS, lambda: None)
             self.world.run(lambda: self.world.now >= until, until)
@@ -111,7 +113,6 @@ class Simulation:
     def _look_at_the_end(self) -> None:
         if self.world.wrong:
             return
-        self.auditor.look_for_orphans()
         for actor in self.world.actors:
             if actor.alive and self.schedule.lost is None:
                 self.world.break_rule(f"{actor.name} still runs")

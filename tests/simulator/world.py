@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import IO
 
 from greenlet import getcurrent, greenlet
 
@@ -99,6 +100,8 @@ class Actor:
         self.alive, self.killed, self.requested = True, False, False
         self.code: int | None = None
         self.message = ""
+        self.holds: list[IO[str]] = []
+        """Files that its end closes, as the kernel does."""
         self.on_end: Callable[[], None] = lambda: None
         self.skew = world.chance.uniform(-600.0, 600.0)
         """Of its machine's clock."""
@@ -187,5 +190,7 @@ class Actor:
             self.code, self.message = 1, f"{type(error).__name__}: {error}"
             self.world.break_rule(f"{self.name} ends with a traceback: {self.message}")
         finally:
+            for file in self.holds:
+                file.close()
             self.world.tell(f"ends with {self.code} {self.message}")
             self.alive = False

@@ -104,7 +104,8 @@ def delete(store: Store, doomed: Iterable[str], limit: int = MAX_DELETES) -> int
 def _old_models(records: FederationRecords, blobs: Blobs, keep_rounds: int) -> Iterable[str]:
     """Models of rounds other than the first, the newest, the best and the final one.
 
-    A blob that no round record names stays: it may be about to be named.
+    A blob that no round record names stays while it may be about to be named: one that was there before the
+    newest record was is left of a merge that ended otherwise, and after the final record all are.
     """
     kept = {0, *sorted(records.rounds)[-keep_rounds:]}
     if records.final is not None:
@@ -115,7 +116,13 @@ def _old_models(records: FederationRecords, blobs: Blobs, keep_rounds: int) -> I
         digest for number, each in records.rounds.items() if number in kept for digest in _digests(each)
     }
     named = {digest for each in records.rounds.values() for digest in _digests(each)}
-    return (blobs.models[digest].key for digest in (named - needed) & blobs.models.keys())
+    newest = max(records.committed.values())
+    left = {
+        digest
+        for digest, entry in blobs.models.items()
+        if digest not in named and (records.final is not None or entry.modified < newest)
+    }
+    return (blobs.models[digest].key for digest in left | ((named - needed) & blobs.models.keys()))
 
 
 def _chooses_the_best(records: FederationRecords) -> bool:

@@ -92,7 +92,8 @@ def test_models(case: Case) -> None:
 def test_a_model_of_two_rounds_stays_with_either() -> None:
     records = records_of(LAST)
     same = {**records.rounds, 1: msgspec.structs.replace(records.rounds[1], blob=digest(4))}
-    assert expendable(replace(records, rounds=same), blobs_in(MODELS), 2) == (model(2),)
+    listed = blobs_in([each for each in MODELS if each.key != model(1)])
+    assert expendable(replace(records, rounds=same), listed, 2) == (model(2),)
 
 
 def with_state(records: FederationRecords) -> FederationRecords:
@@ -107,6 +108,13 @@ def test_the_state_of_the_server_optimiser_goes_with_its_round() -> None:
     assert gone == (model(1), model(2), model(101), model(102))
 
 
+def test_a_model_that_nobody_names_goes_once_it_can_be_named_no_more() -> None:
+    """An aggregator was killed after its upload, and the one after it merged others."""
+    left, coming = entry(model(77), COMMITTED[4] + 1), entry(model(78), COMMITTED[4] - 1)
+    assert expendable(records_of(LAST), blobs_in([left, coming]), 2) == (model(77),)
+    assert expendable(records_of(LAST, final=4), blobs_in([left, coming]), 2) == (model(77), model(78))
+
+
 def test_round_0_does_not_take_the_best_ones_place() -> None:
     records = records_of(CONTROL, best=1)
     start = {
@@ -116,8 +124,8 @@ def test_round_0_does_not_take_the_best_ones_place() -> None:
     assert model(1) not in expendable(replace(records, sites=start), blobs_in(MODELS), 2)
 
 
-def test_a_blob_that_no_record_names_stays() -> None:
-    stranger = entry(keys.global_blob("f" * 64), 1000)
+def test_a_blob_that_may_be_about_to_be_named_stays() -> None:
+    stranger = entry(keys.global_blob("f" * 64), 99)
     assert stranger.key not in expendable(records_of(LAST), blobs_in([*MODELS, stranger]), 2)
 
 
