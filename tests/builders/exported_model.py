@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from builders.rig import algorithm, small_federation
+from builders.small_specs import algorithm, small_federation
 from segviz_exchange.contract import codec
 from segviz_exchange.contract.choices import AlgorithmName
 from segviz_exchange.contract.codec import Array

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from builders.rig import small_federation
+from builders.small_specs import small_federation
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import encode
 from segviz_exchange.contract.records import (

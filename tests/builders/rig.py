@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from builders.cubes import SIDE, write_cases
+from builders.small_specs import algorithm, pooled_spec, site_spec, small_federation
 from segviz_aggregator.loop import Aggregator, Step
-from segviz_exchange.contract import choices, codec, keys, spec
-from segviz_exchange.contract.choices import AlgorithmName, Objective
+from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.ledger import encode, find, newest_control, newest_round, read
 from segviz_exchange.contract.records import (
     Control,
@@ -26,7 +26,7 @@ from segviz_exchange.contract.records import (
     Round,
     Update,
 )
-from segviz_exchange.contract.site_spec import DataSet, HostPathSource, SiteSpec, Split, TrainerPod, Volume
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.pace import Pace
 from segviz_exchange.process.waiting import Silence, Waiting
@@ -40,6 +40,9 @@ from segviz_trainer.participation.participant import Participant
 from segviz_trainer.participation.rounds import RoundLoop
 from segviz_trainer.process.heartbeat import Heartbeat, take_lease
 from segviz_trainer.process.site import Site
+
+# Tests of a whole federation find all they build it from here.
+__all__ = ["SIDE", "Patience", "Rig", "algorithm", "site_spec", "small_federation", "write_cases"]
 
 
 @dataclass
@@ -61,77 +64,6 @@ class Patience:
     @contextmanager
     def interrupting(self) -> Iterator[None]:
         yield
-
-
-def small_federation(**changes: object) -> FederationSpec:
-    base = FederationSpec(
-        sites=(),
-        rounds=2,
-        local_epochs=2,
-        seed=7,
-        algorithm=spec.Algorithm(AlgorithmName.FED_BN, choices.Weights.UNIFORM),
-        objective=Objective.PER_ORGAN_HEAD,
-        participation=spec.Participation(10.0),
-        model=spec.Model((4, 8), (2,), 1, choices.Norm.BATCH, 1),
-        preprocessing=spec.Preprocessing(
-            spec.IntensityScaling(choices.Intensity.Z_SCORE), choices.Spacing.NATIVE
-        ),
-        training=spec.Training(
-            patch=(SIDE, SIDE, SIDE),
-            crops_per_volume=1,
-            batch_size=2,
-            learning_rate=1e-2,
-            augmentation=choices.Augmentation.NONE,
-            optimizer_state=choices.OptimizerState.KEEP,
-            precision=choices.Precision.FP32,
-            memory_format=choices.MemoryFormat.CHANNELS_LAST_3D,
-            threads=1,
-        ),
-        selection=choices.Selection.BEST,
-        evaluation=spec.Evaluation((), choices.EvaluationNorm.OWN_SITE, 0.5),
-        deletion_policy=choices.DeletionPolicy.RETAIN,
-        suspend=False,
-    )
-    return msgspec.structs.replace(base, **changes)
-
-
-def algorithm(name: AlgorithmName, mu: float | None = None, **parameters: float) -> spec.Algorithm:
-    return spec.Algorithm(name, choices.Weights.UNIFORM, mu, **parameters)
-
-
-def site_spec(organs: tuple[str, ...], **changes: object) -> SiteSpec:
-    base = SiteSpec(
-        role=choices.Role.TRAINING,
-        volume=Volume(host_path=HostPathSource("/")),
-        data_sets=(
-            DataSet(
-                name="cubes",
-                path=".",
-                layout=choices.Layout.LIST,
-                organs={organ: (index + 1,) for index, organ in enumerate(organs)},
-                background=(),
-            ),
-        ),
-        split=Split(60, 20, 20),
-        on_bad_case=choices.OnBadCase.REFUSE,
-        max_case_mebibytes=64,
-        allowed_federations=(),
-        release=choices.Release.HEADS_AND_NORM,
-        scores=choices.Scores.PER_CASE,
-        suspend=False,
-        remote=False,
-        trainer=TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT),
-    )
-    return msgspec.structs.replace(base, **changes)
-
-
-def pooled_spec(organs: tuple[str, ...]) -> SiteSpec:
-    """A site with a data set for each organ."""
-    data_sets = tuple(
-        DataSet(organ, organ, choices.Layout.LIST, {organ: (index + 1,)}, ())
-        for index, organ in enumerate(organs)
-    )
-    return site_spec(organs, data_sets=data_sets)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace as changed
 
-from builders.rig import site_spec
+from builders.small_specs import site_spec
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import BASEL, BERN, control_of
 from segviz_exchange.contract import keys

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from builders.federations import build_spec
-from builders.rig import site_spec
+from builders.small_specs import site_spec
 from segviz_exchange.contract import choices
 from segviz_exchange.contract.site_spec import ClaimSource, FederationRef, Limits, State, TrainerPod
 from segviz_operator.cluster.membership.attendance import attend

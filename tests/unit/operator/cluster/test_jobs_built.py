@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from builders.rig import site_spec
+from builders.small_specs import site_spec
 from segviz_exchange.contract import choices
 from segviz_exchange.contract import spec as s
 from segviz_exchange.contract.site_spec import (

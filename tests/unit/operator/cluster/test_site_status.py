@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from builders.rig import site_spec
+from builders.small_specs import site_spec
 from segviz_exchange.contract.choices import ImagePullPolicy
 from segviz_exchange.contract.site_spec import ClaimSource, FederationRef, State, TrainerPod
 from segviz_operator.cluster.status.site_status import build_site_status

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from builders.federations import build_control, build_spec
-from builders.rig import site_spec
+from builders.small_specs import site_spec
 from builders.snapshots import snapshot
 from segviz_exchange.contract import site_spec as s
 from segviz_exchange.contract.choices import ImagePullPolicy

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from builders.rig import site_spec
 from builders.situations import KILLED, ended
+from builders.small_specs import site_spec
 from builders.synthetic import BASEL, control_of
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import encode
