@@ -60,13 +60,16 @@
     "queueName": "",
     "podMetadata": {},
     "supplementalGroups": [],
-    "terminationGracePeriodSeconds": 120
+    "terminationGracePeriodSeconds": 120,
+    "userAssignment": "Fixed"
   },
   "serviceAccount": {
     "create": true,
-    "name": "segviz-trainer"
+    "name": "segviz-trainer",
+    "annotations": {}
   },
   "storeSecret": "",
+  "storeSecretKeys": {},
   "networkPolicy": {
     "enabled": true,
     "wholeNamespace": true,
@@ -81,13 +84,15 @@
     "dns": {
       "namespace": "kube-system",
       "podLabels": {},
+      "cidrs": [],
       "ports": [
         53
       ]
     },
     "metrics": {
       "namespace": ""
-    }
+    },
+    "extraEgress": []
   },
   "monitoring": {
     "podMonitor": {
@@ -95,7 +100,9 @@
       "additionalLabels": {},
       "interval": "30s"
     }
-  }
+  },
+  "commonLabels": {},
+  "extraObjects": []
 }
 {{- end }}
 

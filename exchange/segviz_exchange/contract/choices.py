@@ -85,6 +85,22 @@ class Start(StrEnum):
     PRETRAINED = "Pretrained"
 
 
+class HeadLoss(StrEnum):
+    DICE = "Dice"
+    DICE_CROSS_ENTROPY = "DiceCrossEntropy"
+
+
+class OptimizerName(StrEnum):
+    ADAM = "Adam"
+    ADAM_W = "AdamW"
+    SGD = "SGD"
+
+
+class ScheduleName(StrEnum):
+    COSINE = "Cosine"
+    POLY = "Poly"
+
+
 class OptimizerState(StrEnum):
     KEEP = "Keep"
     RESET = "Reset"
@@ -143,6 +159,12 @@ class RetentionPolicy(StrEnum):
 class CredentialSource(StrEnum):
     ASSUME_ROLE = "AssumeRole"
     EXISTING_SECRETS = "ExistingSecrets"
+    WEB_IDENTITY = "WebIdentity"
+
+
+class UserAssignment(StrEnum):
+    FIXED = "Fixed"
+    BY_CLUSTER = "ByCluster"
 
 
 class ImagePullPolicy(StrEnum):

@@ -21,6 +21,9 @@ from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site, load
 from segviz_operator.plan.command_line import SiteFolders
 
+_HOME = "_site"
+"""No namespace is called so."""
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -30,6 +33,9 @@ class Seat:
     site: Site
     data: Path
     state: Path
+    """In this federation."""
+    home: Path
+    """In all that share the folder."""
 
     @property
     def alias(self) -> str:
@@ -49,7 +55,7 @@ class Seat:
 
     @property
     def folders(self) -> SiteFolders:
-        return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state))
+        return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state), str(self.home))
 
     def open_store(self) -> S3Store:
         store = S3Store.from_url(
@@ -84,11 +90,12 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
                 "does not exist. Correct the path, or copy the data there."
             )
     # One folder may serve several federations, or one made again.
-    own = state.resolve() / invitation.prefix
+    own, home = state.resolve() / invitation.prefix, state.resolve() / _HOME
     try:
-        own.mkdir(parents=True, exist_ok=True)
-        own.chmod(0o700)
-        seat = Seat(invitation, site, data.resolve(), own)
+        for folder in (own, home):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        seat = Seat(invitation, site, data.resolve(), own, home)
         _keep_best_credentials(seat)
         if invitation.ca is not None:
             write_private(seat.ca, invitation.ca.encode())

@@ -239,6 +239,7 @@ class RoundLoop:
                 spec.training.learning_rate,
                 latest.round * spec.local_epochs + epoch,
                 spec.rounds * spec.local_epochs,
+                spec.training.schedule,
             ),
             moments=base.optimizer if base is not None and keep_moments else {},
             stop=me.stop,

@@ -41,10 +41,10 @@ STORE = s.StoreSpec(
     "https://minio.example:9000",
     "segviz",
     "eu-central-1",
-    s.ObjectRef("bucket"),
     choices.CredentialSource.ASSUME_ROLE,
     3600,
     s.Retention(rounds=2),
+    s.SecretRef("bucket"),
     s.CABundle(s.KeyRef("ca", "ca.crt")),
 )
 SETTINGS = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
@@ -114,6 +114,16 @@ def test_every_pod_meets_pod_security_restricted(build):
     }
     allowed = {"secret", "emptyDir", "persistentVolumeClaim"}
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= allowed
+
+
+def test_ids_may_be_the_clusters_to_give():
+    by_cluster = msgspec.structs.replace(POD, user_assignment=choices.UserAssignment.BY_CLUSTER)
+    pod = pod_of(trainer(trainer=by_cluster))
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    (store,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "store"]
+    assert store["defaultMode"] == 0o444
+    (store,) = [volume["secret"] for volume in pod_of(trainer())["volumes"] if volume["name"] == "store"]
+    assert store["defaultMode"] == 0o440
 
 
 @pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
