@@ -137,7 +137,7 @@ def credentials_of_secret(
                 f"{name}: has no {key}. It must hold {entries.access_key} and {entries.secret_key} of a user "
                 "of the store, or secretRef.keys must say which of its entries do."
             )
-    return Credentials(*values)
+    return Credentials(values[0], values[1])
 
 
 def _host(endpoint: str) -> str:
