@@ -20,7 +20,7 @@ def _run(*arguments: str) -> Result:
 def test_valid_manifests_are_told_one_a_line():
     result = _run("validate", str(EXAMPLES / "hippocampus"))
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines() == [
+    assert result.stdout.splitlines() == [
         "SegVizSite default/anterior: ok",
         "SegVizSite default/posterior: ok",
         "SegVizSite default/pooled: ok",
@@ -28,6 +28,8 @@ def test_valid_manifests_are_told_one_a_line():
         "SegVizFederation default/hippocampus: ok",
         "SegVizStudy default/hippocampus: ok",
     ]
+    # It is allowed, and seldom meant: no round has a deadline.
+    assert "note: Each round waits for every site" in result.stderr
 
 
 def test_a_federation_alone_is_checked_by_itself():
