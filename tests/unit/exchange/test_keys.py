@@ -14,6 +14,7 @@ LAYOUT = {
         "radiology/abdomen-1a2b3c4d/",
     ),
     "control": ((7,), "control/0007.json"),
+    "holder": ((2,), "control/holders/0002.json"),
     "closing": ((7,), "global/closings/0007.json"),
     "round_record": ((7,), "global/rounds/0007.json"),
     "failure": ((7, 12), "global/failures/0007/0012.json"),
@@ -21,6 +22,7 @@ LAYOUT = {
     "all_rejections": (("basel",), "global/rejections/basel/"),
     "rejections": (("basel", 7), "global/rejections/basel/0007/"),
     "rejection": (("basel", 7, 2), "global/rejections/basel/0007/2.json"),
+    "site": (("basel",), "sites/basel/"),
     "leases": (("basel",), "sites/basel/leases/"),
     "lease": (("basel", 3), "sites/basel/leases/000003.json"),
     "all_updates": (("basel",), "sites/basel/updates/"),
@@ -42,6 +44,7 @@ LAYOUT = {
 }
 PLACES = {
     "CONTROLS": "control/",
+    "HOLDERS": "control/holders/",
     "GLOBAL": "global/",
     "CLOSINGS": "global/closings/",
     "ROUNDS": "global/rounds/",

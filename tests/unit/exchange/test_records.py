@@ -23,6 +23,7 @@ FINDING = progress.Finding("Disk", progress.Severity.WARNING, "/state has 3 GiB 
 EXAMPLES: list[records.Record] = [
     records.Member(("liver", "spleen"), "SiteSuspended"),
     build_control(excluded={"bern": "SiteSuspended"}),
+    records.Holder(2, "1a2b3c4d-0000-4000-8000-000000000000"),
     records.Lease(7),
     ENVIRONMENT,
     records.Update("basel", 3, 1, 7, 2, DIGEST, 19_200_000, 40, 0.25, 61.5, ENVIRONMENT),
