@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import newest_control
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control
-from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -33,10 +31,11 @@ from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Store, StoreError
+from segviz_trainer.cli.fingerprint import fingerprint
 from segviz_trainer.process.errors import outside
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.process.pulse import Pulse, PulseCollector
-from segviz_trainer.process.site import Site
+from segviz_trainer.process.site import Site, read_site_spec
 
 log = logging.getLogger("segviz_trainer")
 
@@ -91,10 +90,12 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
         from segviz_trainer.data.dataset import load_training_data
         from segviz_trainer.participation.participant import Participant
         from segviz_trainer.participation.rounds import RoundLoop
+        from segviz_trainer.participation.telling import await_plan
 
         waiting = process.waiting(poll_seconds)
         with process.stop.interrupting():
             control = process.await_control(waiting)
+            control = await_plan(process.store, process.site, control, process.heartbeat, waiting)
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
         me = Participant(process.store, process.site, data, process.heartbeat, process.stop, process.pulse)
@@ -289,9 +290,7 @@ def exit_code_of(work: Callable[[], Exit], tell: Callable[[Refusal], str] = str)
         return Exit.RETRY
 
 
-def read_site_spec(path: Path) -> SiteSpec:
-    return msgspec.json.decode(path.read_bytes(), type=SiteSpec)
-
+main.add_command(fingerprint)
 
 if __name__ == "__main__":
     logs.configure("trainer")

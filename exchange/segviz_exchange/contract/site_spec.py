@@ -6,6 +6,7 @@ import msgspec
 
 from segviz_exchange.contract.choices import (
     AlgorithmName,
+    FingerprintPolicy,
     ImagePullPolicy,
     Layout,
     Objective,
@@ -173,6 +174,8 @@ class SiteSpec(Part, frozen=True):
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
     limits: Limits | None = None
+    fingerprint: FingerprintPolicy | None = None
+    """Whether the site tells what its cases are like, so that a plan may fit; not, where it is left out."""
 
     @property
     def organs(self) -> tuple[str, ...]:

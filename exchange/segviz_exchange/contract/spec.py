@@ -20,6 +20,7 @@ from segviz_exchange.contract.choices import (
     Norm,
     Objective,
     OptimizerState,
+    Planning,
     Precision,
     RetentionPolicy,
     Selection,
@@ -87,6 +88,10 @@ class Model(Part, frozen=True):
     """How many of the network's top decoder levels belong to a head; 1 is the paper's (two layers)."""
     start: Start = Start.SEEDED
     """Whether round 0 is the seeded model, or one that `segviz init` brings."""
+    plan: Planning | None = None
+    """Whether channels, strides, patch and batch are planned from the sites' fingerprints."""
+    memory_mebibytes: int | None = None
+    """That a planned training step may hold; of no meaning without a plan."""
 
 
 class IntensityScaling(Part, frozen=True):
@@ -104,6 +109,8 @@ class Preprocessing(Part, frozen=True):
     """Per voxel along R, A, S; of no meaning where the images keep their own spacing."""
     resize: tuple[int, int, int] | None = None
     """Voxels along R, A, S that every image is resized to before the spacing, as in the paper."""
+    plan: Planning | None = None
+    """Whether all of this is planned from the sites' fingerprints."""
 
     @property
     def target_spacing(self) -> tuple[float, float, float] | None:
@@ -201,6 +208,11 @@ class FederationSpec(Part, frozen=True):
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
     store: StoreSpec | None = None
+
+    @property
+    def awaits_plan(self) -> bool:
+        """Whether some numbers are still to be planned. Under a control that has them all, sites train."""
+        return self.preprocessing.plan is not None or self.model.plan is not None
 
     @property
     def shared_head(self) -> bool:

@@ -7,6 +7,7 @@ from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.case import Case, Entry
 from segviz_operator.manifests.consenting import not_consented
+from segviz_operator.manifests.fingerprinting import fingerprint_withheld
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.past import Past
 from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest
@@ -275,6 +276,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     no_site_stays,
     pooled_data_required,
     window_not_allowed,
+    fingerprint_withheld,
 )
 
 

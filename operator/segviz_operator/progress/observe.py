@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.claims import fault_of_outcome
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.ledger import (
     AnyRecord,
     InvalidRecord,
@@ -38,7 +39,6 @@ from segviz_exchange.contract.records import (
     RoundScores,
     Update,
     Variant,
-    VariantOutcome,
 )
 from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import Entry, NotFound, Store
@@ -80,7 +80,7 @@ def _told(record: Record) -> Record:
     """What is kept of a record: no rows of cases, which nobody here asks for; no text to fool a terminal."""
     match record:
         case Outcome() | ExternalScores():
-            variants = {name: _without_cases(each) for name, each in record.variants.items()}
+            variants = {name: replace(each, cases=()) for name, each in record.variants.items()}
             return replace(record, variants=variants)
         case Preflight():
             findings = (
@@ -89,10 +89,6 @@ def _told(record: Record) -> Record:
             )
             return replace(record, findings=tuple(findings))
     return record
-
-
-def _without_cases(outcome: VariantOutcome) -> VariantOutcome:
-    return replace(outcome, cases=())
 
 
 def _is_numbered(key: str) -> bool:
@@ -192,6 +188,7 @@ class Observer:
             heartbeat=self._heartbeat(listed, keys.progress(alias)),
             outcome=self._record(listed, keys.outcome(alias), Outcome),
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
+            fingerprint=self._record(listed, keys.fingerprint(alias), Fingerprint),
             rejections=self._rejections(listed, alias),
             preflight=self._newest(listed, keys.preflights(alias), Preflight),
             deliveries=self._deliveries(listed, alias, rounds),

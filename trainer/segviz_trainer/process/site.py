@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from segviz_exchange.contract.site_spec import SiteSpec
 
 
@@ -19,3 +21,7 @@ class Site:
     def organs(self) -> tuple[str, ...]:
         """The site's organs, sorted; 1 + an organ's index is its value in prepared labels."""
         return self.spec.organs
+
+
+def read_site_spec(path: Path) -> SiteSpec:
+    return msgspec.json.decode(path.read_bytes(), type=SiteSpec)
