@@ -831,6 +831,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         build_federation(), {"spec.evaluation": {"sites": [MEMBER], "norm": "Adapted"}}
     ),
     "cases from the end": changed(build_site(), {f"{DATA_SET}.cases": {"start": -60}}),
+    "a plan of everything": changed(
+        build_federation(),
+        {"spec.preprocessing.plan": "Auto", "spec.model": {"plan": "Auto", "memoryMebibytes": 2048}},
+    ),
+    "a site that tells of its cases": changed(build_site(), {"spec.fingerprint": "Summary"}),
     "cases that turn": changed(build_site(), {f"{DATA_SET}.cases": {"stop": 5, "rotateBy": 10}}),
     "cases between": changed(build_site(), {f"{DATA_SET}.cases": {"start": 10, "stop": -10}}),
     "all cases": changed(build_site(), {f"{DATA_SET}.cases": {}}),

@@ -184,6 +184,7 @@ SITE: dict[str, Values] = {
         "split": {"train": 80, "validation": 10, "test": 10},
         "onBadCase": "Skip",
         "release": "HeadsAndNorm",
+        "fingerprint": "Summary",
     },
     "hostPath": {**_SITE, "data": {"hostPath": {"path": "/srv/images", "allow": True}}},
     "everything of a Pod": {

@@ -31,6 +31,7 @@ from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.store import Store, StoreError
+from segviz_trainer.cli.fingerprint import fingerprint
 from segviz_trainer.process.errors import outside
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
 from segviz_trainer.process.pulse import Pulse, PulseCollector
@@ -91,10 +92,12 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
         from segviz_trainer.participation.idle import Idle
         from segviz_trainer.participation.participant import Participant
         from segviz_trainer.participation.rounds import RoundLoop
+        from segviz_trainer.participation.telling import await_plan
 
         waiting = process.waiting(poll_seconds)
         with process.stop.interrupting():
             control = process.await_control(waiting)
+            control = await_plan(process.store, process.site, control, process.heartbeat, waiting)
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
         me = Participant(process.store, process.site, data, process.heartbeat, process.stop, process.pulse)
@@ -289,6 +292,8 @@ def exit_code_of(work: Callable[[], Exit], tell: Callable[[Refusal], str] = str)
         logs.say_why(log, f"the store: {type(error).__name__}: {error}")
         return Exit.RETRY
 
+
+main.add_command(fingerprint)
 
 if __name__ == "__main__":
     logs.configure("trainer")

@@ -18,6 +18,7 @@
   "release": "None",
   "privacy": {},
   "scores": "Summary",
+  "fingerprint": "None",
   "data": {
     "existingClaim": "",
     "hostPath": {

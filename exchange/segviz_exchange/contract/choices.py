@@ -81,6 +81,10 @@ class Spacing(StrEnum):
     NATIVE = "Native"
 
 
+class Planning(StrEnum):
+    AUTO = "Auto"
+
+
 class Augmentation(StrEnum):
     DEFAULT = "Default"
     NONE = "None"
@@ -159,6 +163,11 @@ class Release(StrEnum):
 class Scores(StrEnum):
     SUMMARY = "Summary"
     PER_CASE = "PerCase"
+
+
+class FingerprintPolicy(StrEnum):
+    NONE = "None"
+    SUMMARY = "Summary"
 
 
 class DeletionPolicy(StrEnum):

@@ -1,6 +1,7 @@
 """What a site's record says of itself, held against its key: a site may write anything below its own name."""
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.records import (
     ExternalScores,
     Final,
@@ -34,6 +35,8 @@ def _own_key(record: Record) -> str | None:
         return keys.scores(record.site, record.round)
     if isinstance(record, Outcome):
         return keys.outcome(record.site)
+    if isinstance(record, Fingerprint):
+        return keys.fingerprint(record.site)
     return keys.external_scores(record.site) if isinstance(record, ExternalScores) else None
 
 

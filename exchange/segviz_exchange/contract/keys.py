@@ -122,6 +122,10 @@ def release_blob(site: str, digest: str) -> str:
     return f"{SITES}{site}/release/{digest}"
 
 
+def fingerprint(site: str) -> str:
+    return f"{SITES}{site}/fingerprint.json"
+
+
 def external_scores(site: str) -> str:
     return f"{SITES}{site}/external.json"
 

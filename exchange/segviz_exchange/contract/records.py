@@ -65,6 +65,8 @@ class Control(Record, frozen=True):
     members: dict[str, Member]
     """By alias."""
     suspend: bool
+    reasons: tuple[str, ...] = ()
+    """Why planned numbers are what they are; empty where nothing was planned, or not yet."""
 
     @property
     def active(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import msgspec
 
 from segviz_exchange.contract.choices import (
     AlgorithmName,
+    FingerprintPolicy,
     ImagePullPolicy,
     Layout,
     Objective,
@@ -177,6 +178,7 @@ class SitePolicy(Part, frozen=True):
     scores: Scores
     privacy: Privacy | None = None
     limits: Limits | None = None
+    fingerprint: FingerprintPolicy | None = None
 
 
 class SiteSpec(Part, frozen=True):
@@ -198,6 +200,8 @@ class SiteSpec(Part, frozen=True):
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
     limits: Limits | None = None
+    fingerprint: FingerprintPolicy | None = None
+    """Whether the site tells what its cases are like, so that a plan may fit; not, where it is left out."""
 
     def under(self, policy: SitePolicy) -> "SiteSpec":
         """The same, with what only the policy may say."""
@@ -207,6 +211,7 @@ class SiteSpec(Part, frozen=True):
             scores=policy.scores,
             privacy=policy.privacy,
             limits=policy.limits,
+            fingerprint=policy.fingerprint,
         )
 
     @property

@@ -24,6 +24,7 @@ from segviz_exchange.contract.choices import (
     Objective,
     OptimizerName,
     OptimizerState,
+    Planning,
     Precision,
     Preset,
     RetentionPolicy,
@@ -100,6 +101,10 @@ class Model(Part, frozen=True):
     """Residual blocks of each level, for ResidualEncoder only, which has one where it is left out."""
     deep_supervision: bool = False
     """Whether the loss also looks at the decoder's levels of half and a quarter of the resolution."""
+    plan: Planning | None = None
+    """Whether channels, strides, patch and batch are planned from the sites' fingerprints."""
+    memory_mebibytes: int | None = None
+    """That a planned training step may hold; of no meaning without a plan."""
 
 
 class IntensityScaling(Part, frozen=True):
@@ -117,6 +122,8 @@ class Preprocessing(Part, frozen=True):
     """Per voxel along R, A, S; of no meaning where the images keep their own spacing."""
     resize: tuple[int, int, int] | None = None
     """Voxels along R, A, S that every image is resized to before the spacing, as in the paper."""
+    plan: Planning | None = None
+    """Whether all of this is planned from the sites' fingerprints."""
 
     @property
     def target_spacing(self) -> tuple[float, float, float] | None:
@@ -318,6 +325,11 @@ class FederationSpec(Part, frozen=True):
     @property
     def update_precision(self) -> UpdatePrecision:
         return UpdatePrecision.FLOAT32 if self.updates is None else self.updates.precision
+
+    @property
+    def awaits_plan(self) -> bool:
+        """Whether some numbers are still to be planned. Under a control that has them all, sites train."""
+        return self.preprocessing.plan is not None or self.model.plan is not None
 
     @property
     def shared_head(self) -> bool:

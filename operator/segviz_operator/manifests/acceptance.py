@@ -7,6 +7,7 @@ from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.case import Case, Entry
 from segviz_operator.manifests.consenting import not_consented
+from segviz_operator.manifests.fingerprinting import fingerprint_withheld
 from segviz_operator.manifests.manifest import Federation, Site
 from segviz_operator.manifests.organs import component_of_nothing, side_mirrored
 from segviz_operator.manifests.past import Past
@@ -278,6 +279,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     window_not_allowed,
     side_mirrored,
     component_of_nothing,
+    fingerprint_withheld,
 )
 
 

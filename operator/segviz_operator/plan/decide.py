@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from segviz_exchange.contract.closing import QUORUM_LOST
+from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.records import Control, Failure, Member, Variant
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.exits import Exit
+from segviz_operator.plan.planned import NO_PLAN, planned, why_unplannable
 from segviz_operator.plan.workload import Workload, WorkloadRole
 
 MAX_FAILURES = 6
@@ -71,6 +73,8 @@ class Observed:
     failures: tuple[Failure, ...] = ()
     milestones: Mapping[str, int] = field(default_factory=dict)
     """Epochs each site has come to, by alias; it grows with every sign of progress."""
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """What sites tell of their cases, by alias, where the federation is to be planned."""
 
     def workload(self, role: WorkloadRole, site: str | None = None) -> Workload | None:
         return next((each for each in self.workloads if (each.role, each.site) == (role, site)), None)
@@ -132,6 +136,7 @@ def decide(
 def next_control(desired: Desired, observed: Observed) -> Control:
     """The control that says what people want: the newest one, if it says so already."""
     newest = observed.control
+    spec, reasons = planned(desired.spec, newest, observed.fingerprints)
     members = {
         alias: Member(tuple(sorted(organs)), _exclusion(alias, observed, newest))
         for alias, organs in sorted(desired.organs.items())
@@ -139,8 +144,8 @@ def next_control(desired: Desired, observed: Observed) -> Control:
         if not (observed.final and newest is not None and alias not in newest.members)
     }
     if newest is None:
-        return Control(1, desired.spec, members, desired.spec.suspend)
-    control = Control(newest.number, desired.spec, members, desired.spec.suspend)
+        return Control(1, spec, members, spec.suspend)
+    control = Control(newest.number, spec, members, spec.suspend, reasons)
     unchanged = control == newest and newest.number > desired.retried
     return newest if unchanged else msgspec.structs.replace(control, number=newest.number + 1)
 
@@ -175,6 +180,8 @@ def failure_of(control: Control, observed: Observed) -> str | None:
     for failure in observed.failures:
         if failure.control == control.number:
             return f"{failure.reason}: {failure.message}"
+    if why := why_unplannable(control, observed.fingerprints):
+        return f"{NO_PLAN}: {why}"
     needed = control.quorum
     # Before the final model the aggregator decides this, round by round.
     if observed.final and len(control.active) < needed:

@@ -1,11 +1,12 @@
 """A federation's records as typed facts: what one look at its prefix has found."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.progress import Phase, Preflight, Progress
 from segviz_exchange.contract.records import (
     Closing,
@@ -55,6 +56,7 @@ class SiteFacts:
     """Of its newest incarnation that has come so far."""
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     """By round."""
+    fingerprint: Fingerprint | None = None
     invalid: dict[str, str] = field(default_factory=dict)
     """What it wrote that is no record, by key, with the reason; such an object counts as absent."""
 
@@ -127,6 +129,7 @@ class FederationRecords:
             externals=frozenset(alias for alias, site in self.sites.items() if site.external),
             failures=self.failures,
             milestones={alias: self._epochs_seen(site) for alias, site in self.sites.items()},
+            fingerprints=dict(self._fingerprints()),
         )
 
     def _rests(self, site: SiteFacts) -> bool:
@@ -146,6 +149,14 @@ class FederationRecords:
         """Why a site's last word is not one, by alias: nobody can write another in its place."""
         said = {alias: site.invalid.get(key(alias)) for alias, site in self.sites.items()}
         return {alias: why for alias, why in said.items() if why is not None}
+
+    def _fingerprints(self) -> Iterator[tuple[str, Fingerprint]]:
+        """What is no fingerprint tells nothing, and keeps nobody waiting."""
+        for alias, site in self.sites.items():
+            if site.fingerprint is not None:
+                yield alias, site.fingerprint
+            elif keys.fingerprint(alias) in site.invalid:
+                yield alias, Fingerprint(alias, 0)
 
     def _epochs_seen(self, site: SiteFacts) -> int:
         """How many epochs a site has come to; it grows by a scored round and by a heartbeat in training."""

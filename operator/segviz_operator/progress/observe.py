@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.claims import fault_of_outcome
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
+from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.ledger import (
     AnyRecord,
     InvalidRecord,
@@ -189,6 +190,7 @@ class Observer:
             heartbeat=self._heartbeat(listed, keys.progress(alias)),
             outcome=self._record(listed, keys.outcome(alias), Outcome),
             external=self._record(listed, keys.external_scores(alias), ExternalScores),
+            fingerprint=self._record(listed, keys.fingerprint(alias), Fingerprint),
             rejections=self._rejections(listed, alias),
             preflight=self._newest(listed, keys.preflights(alias), Preflight),
             deliveries=self._deliveries(listed, alias, rounds),

@@ -24,10 +24,8 @@ def read_results(index: StudyIndex, folder: Path) -> Results:
     """
     results = Results(index.name, baseline=index.baseline, central=index.central, under_test=index.under_test)
     runs = _finished_runs(index, folder)
-    files: dict[tuple[str, int | None], KeptFile] = {(each.row, each.fold): each for each in index.kept}
-    kept: dict[tuple[str, int | None], KeptScores] = {
-        part: read_csv(folder / file.path) for part, file in files.items()
-    }
+    files: dict[Part, KeptFile] = {(each.row, each.fold): each for each in index.kept}
+    kept = {part: read_csv(folder / file.path) for part, file in files.items()}
     results.planned_folds, results.code = index.folds, _code_of(index, kept)
     parts = {*runs, *kept}
     folds = _folds_of(index, parts)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders.mistakes import REMOVED, build_federation, build_site, changed
-from segviz_operator.manifests import acceptance, consenting, organs
+from segviz_operator.manifests import acceptance, consenting, fingerprinting, organs
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.manifest import Federation, Site, parse
 from segviz_operator.manifests.past import KnownSite, Past
@@ -245,6 +245,26 @@ REFUSED: dict[str, Case] = {
         ("is livre, which no training site annotates; they annotate liver, spleen",),
         {"spec.evaluation": {"largestComponent": ["spleen", "livre"]}},
     ),
+    "a plan where a site tells nothing of its cases": Case(
+        fingerprinting.FINGERPRINT_WITHHELD,
+        "spec.sites[0]",
+        (
+            '"basel" tells nothing of its cases (fingerprint None)',
+            "fingerprint Summary, or write the numbers",
+        ),
+        {"spec.preprocessing.plan": "Auto"},
+        {"bern/spleen": {"spec.fingerprint": "Summary"}},
+    ),
+    "a plan where a site adds noise": Case(
+        fingerprinting.FINGERPRINT_WITHHELD,
+        "spec.sites[1]",
+        ('"bern" has privacy on', "which no noise covers", "Write the numbers in place of plan Auto"),
+        {"spec.model": {"plan": "Auto"}},
+        {
+            "basel/liver": {"spec.fingerprint": "Summary"},
+            "bern/spleen": {"spec.fingerprint": "Summary", "spec.privacy": {"clipNorm": 1}},
+        },
+    ),
     "Central with several sites": Case(
         acceptance.POOLED_DATA_REQUIRED,
         "spec.sites",
@@ -400,6 +420,6 @@ def test_all_that_does_not_fit_is_told_at_once():
 
 
 def test_every_check_can_refuse():
-    named = {**vars(acceptance), **vars(consenting), **vars(organs)}
+    named = {**vars(acceptance), **vars(consenting), **vars(organs), **vars(fingerprinting)}
     reasons = {value for name, value in named.items() if name.isupper() and isinstance(value, str)}
     assert reasons == {case.reason for case in REFUSED.values()}

@@ -1,0 +1,1 @@
+"""From the sites' fingerprints to one plan; pure."""
