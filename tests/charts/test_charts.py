@@ -638,7 +638,12 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
     "a label of the chart's own": (
         "segviz-operator",
         {"networkPolicy": POLICY, "commonLabels": {"app.kubernetes.io/name": "mine"}},
-        "commonLabels",
+        "commonLabels: app.kubernetes.io/name is set by this chart",
+    ),
+    "a label of the site's chart": (
+        "segviz-site",
+        {**SITE["plain"], "commonLabels": {"helm.sh/chart": "mine"}},
+        "commonLabels: helm.sh/chart is set by this chart",
     ),
     "an egress rule for everywhere": (
         "segviz-operator",

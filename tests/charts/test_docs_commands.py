@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 import pytest
-from click.parser import OptionParser
 
 from builders.rendered import CHARTS, KUBERNETES, OPERATOR, SITE, TOP, helm
 from segviz_exchange.cli import main
@@ -75,9 +74,8 @@ def test_a_command_of_segviz_takes_what_the_docs_give_it(line: Line) -> None:
         assert found is not None, f"there is no {words[0]}"
         command, context = found, click.Context(found, parent=context)
         words.pop(0)
-    parser: OptionParser = command.make_parser(context)
     # Raises where there is no such option, or one lacks its value.
-    _, rest, _ = parser.parse_args(words)
+    _, rest, _ = command.make_parser(context).parse_args(words)
     takes_more = any(isinstance(each, click.Argument) for each in command.params)
     assert not rest or takes_more, f"{rest} are too many"
 
