@@ -85,14 +85,13 @@ class Collector:
             update = read(self._store, entry.key, Update)
         except (InvalidRecord, NotFound) as error:
             return Fault(reasons.INVALID_RECORD, str(error))
-        blob = keys.site_blob(site, update.blob)
+        blob, ledger = keys.site_blob(site, update.blob), self._observer.ledger
         try:
             # Listed now, once an update: the step's listing may be older than what the update was made with.
             leases = numbered(self._store, keys.leases(site))
             blobs = self._store.list(blob)
         except Endless as error:
             return Fault(reasons.INVALID_RECORD, str(error))
-        known = update.control in situation.controls
         fault = verify(
             Candidate(
                 site=site,
@@ -103,7 +102,7 @@ class Collector:
                 newest_lease=leases[max(leases)] if leases else None,
                 blob=next((listed for listed in blobs if listed.key == blob), None),
                 control=situation.control,
-                made_under=self._observer.control(update.control) if known else None,
+                made_under=ledger.find_unlisted(keys.control(update.control), Control),
                 reference=self._models.reference(situation.previous),
             ),
             self._store,

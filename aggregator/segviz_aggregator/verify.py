@@ -68,7 +68,7 @@ class Candidate:
     committed: datetime
     newest_lease: Entry | None
     blob: Entry | None
-    """As the store lists it; None where it does not."""
+    """As the store lists it; None where it does not, perhaps not yet."""
     control: Control
     """The newest one; its norm limit counts."""
     made_under: Control | None
@@ -175,9 +175,9 @@ def check_lease(candidate: Candidate) -> Fault | None:
 def check_size(candidate: Candidate) -> Fault | None:
     """Before the download: a blob of any size could fill the disk."""
     key, entry = candidate.key, candidate.blob
-    if entry is None:
-        return Fault(reasons.BLOB_MISSING, f"there is no {key}")
-    got, said = entry.size_bytes, candidate.update.size_bytes
+    said = candidate.update.size_bytes
+    # A store may list late what can be read already: whether it is there, the download tells.
+    got = said if entry is None else entry.size_bytes
     if got != said:
         return Fault(reasons.BLOB_CORRUPT, f"{key} has {got} bytes, but its record says {said}")
     # What a model is, nobody knows before round 0.

@@ -172,6 +172,10 @@ class Ledger:
         """The store is asked for what lies outside the folders until it is there."""
         if key.startswith(self._folders) and key not in self._entries:
             return None
+        return self.find_unlisted(key, kind)
+
+    def find_unlisted(self, key: str, kind: type[AnyRecord]) -> AnyRecord | None:
+        """The store itself is asked: it may list late what can be read already."""
         try:
             return self.read(key, kind)
         except NotFound:
