@@ -191,7 +191,7 @@ def measure(name: str, files: list[Path]) -> dict[str, float]:
 def segviz_hashed() -> Worker:
     merge = segviz_merged()
 
-    from segviz_aggregator.scratch import DOWNLOADS
+    from segviz_aggregator.participants import DOWNLOADS
     from segviz_exchange.process.ahead import side_by_side
 
     def digest(file: Path) -> str:

@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -33,7 +34,7 @@ NNUNET = Transforms(
     inverted_gamma=Varied(),
     mirroring=Mirroring((Axis.RIGHT, Axis.ANTERIOR, Axis.SUPERIOR)),
 )
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "None": {"augmentation": Augmentation.NONE},
     "Default": {},
     "every transform": {"augmentation": Augmentation.CUSTOM, "transforms": NNUNET},
