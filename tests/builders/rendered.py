@@ -171,6 +171,11 @@ SITE: dict[str, Values] = {
             "wholeNamespace": False,
         },
     },
+    "behind a proxy": {
+        **_SITE,
+        "proxy": {"url": "http://proxy.hospital.example:3128", "secretName": "the-proxy"},
+        "networkPolicy": {"proxy": {"cidrs": ["10.1.2.4/32"]}},
+    },
     "no policies": {**_SITE, "networkPolicy": {"enabled": False}},
     "state not kept": {
         **_SITE,

@@ -438,6 +438,16 @@ def test_every_pod_of_a_chart_is_under_a_policy():
 # --- mistakes -------------------------------------------------------------------------------------
 
 MISTAKES: dict[str, tuple[str, Values, str]] = {
+    "a proxy that nobody reaches": (
+        "segviz-site",
+        {**SITE["behind a proxy"], "networkPolicy": {"store": {"cidrs": ["10.1.2.3/32"]}}},
+        "networkPolicy.proxy: no trainer could reach proxy.url",
+    ),
+    "a password for no proxy": (
+        "segviz-site",
+        {**SITE["plain"], "proxy": {"secretName": "the-proxy"}},
+        "proxy.secretName: it is of no use without proxy.url",
+    ),
     "unknown key": ("segviz-operator", {"replicas": 2}, "replicas"),
     "unknown key below": ("segviz-site", {**SITE["plain"], "trainer": {"imge": {}}}, "imge"),
     "scope": ("segviz-operator", {"scope": "All"}, "/scope"),

@@ -1,7 +1,7 @@
 {{- /*
 What the API server asks of every Job of the operator, at a site or beside a federation: it must be one that the
-operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables groups, addedLabels and
-addedAnnotations, which are what a site adds to its Pods.
+operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables groups, addedLabels,
+addedAnnotations and addedEnvironment, which are what a site adds to its Pods.
 */ -}}
 
 {{- define "segviz-operator.admission.variables" -}}
@@ -22,7 +22,7 @@ addedAnnotations, which are what a site adds to its Pods.
   expression: >-
     '^(.*[.])?(segviz[.]dev|(app|batch)[.]kubernetes[.]io|kueue[.]x-k8s[.]io)/|^(job-name|controller-uid)$'
 - name: places
-  expression: "{'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state'}"
+  expression: "{'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state', 'proxy': '/segviz/proxy'}"
 - name: stores
   expression: {{ include "segviz-operator.admission.stores" . | quote }}
 {{- end }}
@@ -67,6 +67,7 @@ addedAnnotations, which are what a site adds to its Pods.
 - expression: >-
     !has(variables.main.envFrom) && variables.main.?env.orValue([]).all(e, !has(e.valueFrom) && (
     e.name in variables.fixedEnvironment ? e.?value.orValue('') == variables.fixedEnvironment[e.name]
+    : e.name in variables.addedEnvironment ? e.?value.orValue('') == variables.addedEnvironment[e.name]
     : (e.name == 'AWS_REGION' && e.?value.orValue('').matches('^[A-Za-z0-9_-]*$'))
     || (e.name in ['OMP_NUM_THREADS', 'MKL_NUM_THREADS'] && e.?value.orValue('').matches('^[0-9]+$'))))
     && variables.main.?env.orValue([]).exists(e, e.name == 'PYTHONSAFEPATH')
@@ -110,6 +111,6 @@ addedAnnotations, which are what a site adds to its Pods.
     variables.main.?volumeMounts.orValue([]).all(m,
     m.name in variables.places && m.mountPath == variables.places[m.name]
     && !has(m.subPath) && !has(m.subPathExpr) && m.?mountPropagation.orValue('None') == 'None'
-    && (!(m.name in ['store', 'data']) || m.?readOnly.orValue(false)))
-  message: the operator mounts store, tmp, data and state at their places, and store and data read-only.
+    && (!(m.name in ['store', 'data', 'proxy']) || m.?readOnly.orValue(false)))
+  message: the operator mounts store, tmp, data and state at their places, and store, data and the proxy's Secret read-only.
 {{- end }}

@@ -67,6 +67,10 @@
     "name": "segviz-trainer"
   },
   "storeSecret": "",
+  "proxy": {
+    "url": "",
+    "secretName": ""
+  },
   "networkPolicy": {
     "enabled": true,
     "wholeNamespace": true,
@@ -77,6 +81,10 @@
         443,
         9000
       ]
+    },
+    "proxy": {
+      "cidrs": [],
+      "peers": []
     },
     "dns": {
       "namespace": "kube-system",

@@ -152,6 +152,14 @@ class Limits(Part, frozen=True):
     """Of the optimizer, in a round."""
 
 
+class SiteProxy(Part, frozen=True):
+    """The way to stores with TLS."""
+
+    url: str
+    secret_ref: ObjectRef | None = None
+    """With username, password and ca.crt, as segviz_exchange.stores.proxy reads them."""
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -171,6 +179,7 @@ class SiteSpec(Part, frozen=True):
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
     limits: Limits | None = None
+    proxy: SiteProxy | None = None
 
     @property
     def organs(self) -> tuple[str, ...]:

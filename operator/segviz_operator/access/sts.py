@@ -84,7 +84,7 @@ class Sts:
             content_sha256=sha256_hash(body),
             date=now,
         )
-        with build_connections(self.ca_pem) as connections:
+        with build_connections(self.endpoint, self.ca_pem) as connections:
             try:
                 answer = connections.request(
                     "POST",

@@ -30,6 +30,7 @@ from segviz_operator.plan.command_line import (
     Records,
     command_line,
     module_of,
+    proxy_environment,
     store_environment,
     threads_environment,
 )
@@ -144,8 +145,11 @@ class Joining:
         records = Records(seat.invitation.store, seat.invitation.prefix)
         words = (*self._program, *command_line(self.role, records, seat.folders), *AS_A_CHILD)
         ca = None if seat.invitation.ca is None else str(seat.ca)
+        proxy = seat.site.spec.proxy
         environment = {
             **store_environment(str(seat.credentials), seat.invitation.region, ca),
+            # The folder with its password is this process's own to name, and inherited.
+            **({} if proxy is None else proxy_environment(proxy.url, None)),
             "PYTHONUNBUFFERED": "1",
             **self._threads(),
         }

@@ -57,6 +57,7 @@ class Seat:
             CredentialsFile(self.credentials),
             ca_pem=self.invitation.ca,
             region=self.invitation.region,
+            proxy=None if self.site.spec.proxy is None else self.site.spec.proxy.url,
         )
         return store.scoped(self.invitation.prefix)
 

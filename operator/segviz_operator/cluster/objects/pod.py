@@ -77,6 +77,8 @@ class Draft:
     threads: int
     mounts: tuple[Mount, ...] = ()
     annotations: Json = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Beside what every Pod has."""
 
 
 def build_job(draft: Draft) -> Json:
@@ -227,6 +229,7 @@ def _environment(draft: Draft) -> dict[str, str]:
         "SEGVIZ_LOG_FORMAT": "json",
         "SEGVIZ_METRICS_PORT": str(METRICS_PORT),
         "HOME": "/tmp",
+        **draft.environment,
     }
 
 
