@@ -183,6 +183,20 @@ SITE: dict[str, Values] = {
     },
 }
 
+_JOIN: Values = {**_SITE, "join": {"secretName": "join"}}
+JOIN: dict[str, Values] = {
+    "joining": _JOIN,
+    "joining behind a proxy": {**SITE["behind a proxy"], **{"join": {"secretName": "join"}}},
+    "joining with everything of a Pod": {
+        **SITE["everything of a Pod"],
+        "join": {"secretName": "join"},
+        "storeSecret": "",
+        "suspend": False,
+    },
+    "joining, monitored": {**SITE["monitored"], "join": {"secretName": "join"}},
+}
+"""Sites in a cluster of their own: what is there besides Pods and policies is no object of ours."""
+
 
 @dataclass(frozen=True)
 class Release:
@@ -202,7 +216,7 @@ VARIANTS = {
     },
     **{
         f"segviz-site: {name}": Release("segviz-site", "basel", "basel", values)
-        for name, values in SITE.items()
+        for name, values in (SITE | JOIN).items()
     },
 }
 

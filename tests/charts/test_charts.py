@@ -50,7 +50,7 @@ def only(objects: list[Object], kind: str, name: str | None = None) -> Object:
 
 
 def pods(objects: list[Object]) -> list[Object]:
-    return [each["spec"]["template"]["spec"] for each in of_kind(objects, "Deployment")]
+    return [each["spec"]["template"]["spec"] for each in of_kind(objects, "Deployment", "Job")]
 
 
 # --- what follows from other files ----------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_nobody_but_the_operator_mounts_a_token(release: Release):
     objects = render(release)
     for account in of_kind(objects, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
-    for each in of_kind(objects, "Deployment"):
+    for each in of_kind(objects, "Deployment", "Job"):
         mounts = each["spec"]["template"]["spec"]["automountServiceAccountToken"]
         assert mounts is (each["metadata"]["name"] == "segviz-operator")
 
@@ -427,7 +427,7 @@ def test_every_pod_of_a_chart_is_under_a_policy():
         objects = render(release)
         if release.values.get("networkPolicy", {}).get("enabled") is False:
             continue
-        for each in of_kind(objects, "Deployment"):
+        for each in of_kind(objects, "Deployment", "Job"):
             labels = each["spec"]["template"]["metadata"]["labels"].items()
             assert any(
                 policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels

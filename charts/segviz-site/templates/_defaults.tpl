@@ -4,6 +4,9 @@
   "name": "",
   "role": "Training",
   "remote": false,
+  "join": {
+    "secretName": ""
+  },
   "suspend": false,
   "allowedFederations": [],
   "limits": {},
