@@ -75,6 +75,11 @@ mutants: .venv/installed ## Count which small faults of the pure core its tests 
 test: .venv/installed tools ## Run unit, property and integration tests
 	$(RUN)/pytest -n 2 --dist loadfile
 
+.PHONY: simulate
+simulate: export OMP_NUM_THREADS := 1
+simulate: .venv/installed ## Simulate whole federations over a bad store for MINUTES (30), or the one of a SEED
+	PYTHONPATH=tests $(PYTHON) -m simulator $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),30))
+
 .PHONY: lint
 lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in the charts, links in the docs
 	$(RUN)/ruff check .

@@ -20,14 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-REPEATS = 3
 COLUMNS = (
     "sites",
     "merged by",
+    "× numpy from files (range)",
     "peak memory ÷ one model",
     "GB/s from files",
     "GB/s of the call alone",
@@ -52,9 +53,9 @@ def main() -> None:
         print(json.dumps(measure(options.worker, options.files)))
         return
     rows = list(run_all(options))
-    print(f"{options.mebibytes} MiB a model, median of {REPEATS}; {machine()}.\n")
+    print(f"{options.mebibytes} MiB a model, median of {options.repeats}; {machine()}.\n")
     print(f"| {' | '.join(COLUMNS)} |")
-    print("|--:|:--|--:|--:|--:|--:|--:|")
+    print("|--:|:--|--:|--:|--:|--:|--:|--:|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
 
@@ -63,6 +64,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sites", type=int, action="append", help="how many updates; may be repeated")
     parser.add_argument("--mebibytes", type=float, default=73.4, help="of one model (default 73.4 = 77 MB)")
+    parser.add_argument("--repeats", type=int, default=5, help="of every way, in turn (default 5)")
     parser.add_argument("--flwr-python", type=Path, help="an interpreter that has flwr")
     parser.add_argument("--folder", type=Path, help="where the updates are written; default: temporary")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
@@ -81,37 +83,59 @@ def run_all(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
             sys.exit(f"{folder} has no {needed / 1e9:.0f} GB free; choose another --folder or fewer --sites")
         files = write_updates(Path(folder), max(options.sites), size_bytes)
         for sites in sorted(options.sites):
-            for name in WORKERS:
-                yield measured_row(name, files[:sites], options.flwr_python)
+            yield from measured_rows(files[:sites], options)
 
 
-def measured_row(name: str, files: list[Path], flwr_python: Path | None) -> tuple[str, ...]:
-    python = flwr_python if name.startswith("flwr") else Path(sys.executable)
-    label = LABELS[name]
-    if python is None:
-        return (str(len(files)), label, *["not installed"] * 5)
-    size = files[0].stat().st_size
+def measured_rows(files: list[Path], options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """All ways take turns, so that what else the machine does meets them alike."""
+    missing = {name: why for name in WORKERS if (why := fault_of(name, files, options.flwr_python))}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in WORKERS if name not in missing}
+    for _ in range(options.repeats):
+        for name, measured in runs.items():
+            measured.append(run_worker(name, files, options.flwr_python))
+            print(f"{len(files):3} {name:20} {measured[-1]}", file=sys.stderr)
+    for name in WORKERS:
+        if name in missing:
+            yield (str(len(files)), LABELS[name], missing[name], *["–"] * 5)
+        else:
+            yield row_of(name, runs[name], runs.get("numpy"), files)
+
+
+def fault_of(name: str, files: list[Path], flwr_python: Path | None) -> str | None:
+    """Why it cannot be run here."""
+    if name.startswith("flwr") and flwr_python is None:
+        return "not installed"
     # Flower's older call holds every model twice.
-    if name != "segviz" and free_memory() < 3 * len(files) * size:
-        return (str(len(files)), label, *["not enough memory here"] * 5)
+    if not name.startswith("segviz") and free_memory() < 3 * len(files) * files[0].stat().st_size:
+        return "not enough memory here"
+    return None
+
+
+def run_worker(name: str, files: list[Path], flwr_python: Path | None) -> dict[str, float]:
+    python = flwr_python if name.startswith("flwr") else Path(sys.executable)
     command = [str(python), __file__, "--worker", name, *map(str, files)]
     # From this repository's folder `operator/` must not come into an import's way.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    runs = []
-    for _ in range(REPEATS):
-        done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8", env=environment)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"{len(files):3} {name:20} {runs[-1]}", file=sys.stderr)
-    seconds = statistics.median(run["seconds"] for run in runs)
-    peak = statistics.median(run["peak_bytes"] for run in runs)
-    call = statistics.median(run["call"] for run in runs) if "call" in runs[0] else None
+    done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8", env=environment)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def row_of(
+    name: str, runs: list[dict[str, float]], numpy: list[dict[str, float]] | None, files: list[Path]
+) -> tuple[str, ...]:
+    size = files[0].stat().st_size
     total = size * len(files) / 1e9
+    seconds = statistics.median(run["seconds"] for run in runs)
+    call = statistics.median(run["call"] for run in runs)
+    ratios = [theirs["seconds"] / ours["seconds"] for ours, theirs in zip(runs, numpy or (), strict=False)]
     return (
         str(len(files)),
-        label,
-        f"{peak / size:.2f}",
+        LABELS[name],
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})" if ratios else "–",
+        f"{statistics.median(run['peak_bytes'] for run in runs) / size:.2f}",
         f"{total / seconds:.2f}",
-        "–" if call is None else f"{total / call:.2f}",
+        f"{total / call:.2f}",
         f"{seconds:.2f}",
         f"{statistics.median(run['cpu'] for run in runs):.2f}",
     )
@@ -167,10 +191,16 @@ def measure(name: str, files: list[Path]) -> dict[str, float]:
 def segviz_hashed() -> Worker:
     merge = segviz_merged()
 
+    from segviz_aggregator.scratch import DOWNLOADS
+    from segviz_exchange.process.ahead import side_by_side
+
+    def digest(file: Path) -> str:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
     def work(files: list[Path], target: Path) -> dict[str, float]:
-        for file in files:
-            with file.open("rb") as stream:
-                hashlib.file_digest(stream, "sha256")
+        # As updates are that are fetched together.
+        list(side_by_side([partial(digest, file) for file in files], workers=DOWNLOADS, name="hashing"))
         return merge(files, target)
 
     return work

@@ -32,7 +32,8 @@ from segviz_trainer.process.site import Site
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Position
 from segviz_trainer.training.learning_rate import learning_rate
-from segviz_trainer.training.trainer import Trainer, build_optimizer
+from segviz_trainer.training.optimizer import build_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 EXAMPLE = Path(__file__).parents[1] / "examples/hippocampus"
 
@@ -102,7 +103,7 @@ def build(site: Site, federation: FederationSpec) -> Trainer:
     net = device.move(network.build(federation, site.organs))
     parameters = dict(net.named_parameters())
     loss = build_loss(Setting(federation, site.organs, site.organs, 0, net))
-    optimizer = build_optimizer(parameters)
+    optimizer = build_optimizer(parameters, federation.training.optimizer)
     return Trainer(net, parameters, optimizer, loss, device, site.alias, federation.seed)
 
 

@@ -101,7 +101,7 @@ def write_cases(folder: Path, count: int) -> list[PreparedCase]:
         np.save(place / "label.npy", label)
         np.save(place / "foreground.npy", np.flatnonzero(label).astype(np.int32))
         organs, indices = frozenset({"liver"}), frozenset({0})
-        cases.append(PreparedCase(place.name, "bench", organs, indices, grid, grid, place))
+        cases.append(PreparedCase(place.name, "bench", organs, indices, grid, grid, "", place))
     return cases
 
 

@@ -36,7 +36,8 @@ from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import SegNet
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.phantom.generate import generate
-from segviz_trainer.training.trainer import Trainer, build_optimizer
+from segviz_trainer.training.optimizer import build_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 MODEL = spec.Model((16, 32, 64, 128, 256), (2, 2, 2, 2), 2, choices.Norm.BATCH, 1)
 RATE = 1e-3
@@ -191,7 +192,7 @@ def our_step(options: argparse.Namespace, threads: int) -> Step:
     device = Device.choose(training_of(options, threads)).settle()
     net = device.move(SegNet(MODEL, {"organ": 2}, SEED)).train()
     parameters = dict(sorted(net.named_parameters()))
-    optimizer = build_optimizer(parameters)
+    optimizer = build_optimizer(parameters, device.training.optimizer)
     for group in optimizer.param_groups:
         group["lr"] = RATE
     trainer = Trainer(net, parameters, optimizer, PerOrganHead(("organ",)), device, "bench", SEED)

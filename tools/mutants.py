@@ -56,7 +56,14 @@ ROOMS = {
         ("tests/unit/operator/progress/test_retention.py",),
     ),
     "splits": Room(("trainer/segviz_trainer/data/splits.py",), ("tests/unit/trainer/data/test_splits.py",)),
-    "noise": Room(("trainer/segviz_trainer/privacy/noise.py",), ("tests/unit/trainer/privacy",)),
+    "privacy": Room(
+        (
+            "trainer/segviz_trainer/privacy/noise.py",
+            "trainer/segviz_trainer/privacy/budget.py",
+            "trainer/segviz_trainer/privacy/account.py",
+        ),
+        ("tests/unit/trainer/privacy",),
+    ),
     "objectives": Room(("trainer/segviz_trainer/objectives",), ("tests/unit/trainer/objectives",)),
     "training": Room(
         ("trainer/segviz_trainer/training/learning_rate.py",),

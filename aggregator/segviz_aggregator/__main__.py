@@ -48,7 +48,8 @@ log = logging.getLogger("segviz_aggregator")
 def main(url: str, prefix: str, scratch: Path, poll_seconds: float, stop_on_stdin_eof: bool) -> None:
     """Close and merge the rounds of one federation until it has a final model.
 
-    SCRATCH needs room for one model per site and two more; it is disposable and this process's own.
+    SCRATCH needs room for one model per site and two more, and half as much again where updates travel as
+    changes. It is disposable and this process's own.
     """
     if not prefix.endswith("/"):
         raise click.UsageError(f"--prefix {prefix!r} does not end with a slash; write {prefix + '/'!r}.")

@@ -15,10 +15,10 @@ from segviz_aggregator.collect import Collector
 from segviz_aggregator.commit import commit_closing, commit_failure, commit_final, commit_round
 from segviz_aggregator.heartbeat import Heartbeat
 from segviz_aggregator.merge import find_sources, merge_round, metadata_of
-from segviz_aggregator.models import GlobalModels
+from segviz_aggregator.models import GlobalModel, GlobalModels
 from segviz_aggregator.pulse import Pulse
 from segviz_aggregator.scores import read_scores
-from segviz_aggregator.scratch import Blob, Scratch
+from segviz_aggregator.scratch import Blob, Pin, Scratch
 from segviz_aggregator.selection import choose_final
 from segviz_aggregator.situation import Observer, Situation
 from segviz_exchange.contract import keys
@@ -142,10 +142,7 @@ class Aggregator:
 
     def _commit_merged(self, closing: Closing, previous: Round) -> Round:
         model = self._models.load(previous)
-        files = {
-            participant.site: self._fetch(participant.site, participant.blob)
-            for participant in closing.participants
-        }
+        files = self._updates(closing, model)
         control = self._observer.control(closing.control)
         size_bytes = sum(file.path.stat().st_size for file in files.values())
         with self._pulse.merging(size_bytes):
@@ -191,8 +188,13 @@ class Aggregator:
         key = keys.global_blob(previous.state)
         return self._scratch.fetch(self._store, key, previous.state, previous.state_bytes)
 
-    def _fetch(self, site: str, digest: str) -> TensorFile:
-        return self._scratch.fetch(self._store, keys.site_blob(site, digest), digest)
+    def _updates(self, closing: Closing, model: GlobalModel) -> dict[str, TensorFile]:
+        """By alias, whole. They are here already, unless an earlier self has closed the round."""
+        pins = [Pin(keys.site_blob(each.site, each.blob), each.blob) for each in closing.participants]
+        sites = [each.site for each in closing.participants]
+        fetched = self._scratch.fetch_all(self._store, pins)
+        whole = [self._scratch.whole(file, model.file, model.digest) for file in fetched]
+        return dict(zip(sites, whole, strict=True))
 
     def _fail(self, situation: Situation, error: Corrupt | NotFound) -> Step:
         """A blob that a committed record pins is gone or changed. Nobody but its writer can bring it back."""

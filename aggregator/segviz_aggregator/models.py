@@ -15,9 +15,10 @@ from segviz_exchange.stores.store import Store
 class GlobalModel:
     """One committed model beside the schema of round 0: what updates are measured against."""
 
-    def __init__(self, file: TensorFile, schema: Schema) -> None:
+    def __init__(self, file: TensorFile, schema: Schema, digest: str) -> None:
         self.file = file
         self.schema = schema
+        self.digest = digest
         self._square_sums: dict[str, float] = {}
 
     def square_sum(self, name: str) -> float | None:
@@ -38,7 +39,7 @@ class GlobalModels:
         self._store = store
         self._scratch = scratch
         self._schema: Schema | None = None
-        self._newest: tuple[str, GlobalModel] | None = None
+        self._newest: GlobalModel | None = None
 
     def reference(self, record: Round | None) -> GlobalModel | None:
         """The model of a committed round; none before round 0."""
@@ -46,9 +47,9 @@ class GlobalModels:
 
     def load(self, record: Round) -> GlobalModel:
         """Raises NotFound or Corrupt where the store has lost or changed a committed model."""
-        if self._newest is None or self._newest[0] != record.blob:
-            self._newest = record.blob, GlobalModel(self._fetch(record), self._read_schema())
-        return self._newest[1]
+        if self._newest is None or self._newest.digest != record.blob:
+            self._newest = GlobalModel(self._fetch(record), self._read_schema(), record.blob)
+        return self._newest
 
     def _read_schema(self) -> Schema:
         if self._schema is None:

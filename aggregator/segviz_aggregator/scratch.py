@@ -1,18 +1,32 @@
 """Local copies of blobs, each verified once, as it came. Disposable: all of it can be fetched again."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from segviz_exchange.contract import thin
+from segviz_exchange.contract.choices import UpdatePrecision
 from segviz_exchange.contract.codec import TensorFile, open_tensors
+from segviz_exchange.process.ahead import side_by_side
 from segviz_exchange.stores.store import MAX_BLOB_BYTES, Store, download
 
-_OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial)?|merging|stepping|state")
+_OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial|\.whole)?|merging|stepping|state")
+
+DOWNLOADS = 4
+"""At once: a store's answers are hashed and written beside each other."""
 
 
 class Blob(NamedTuple):
     path: Path
+    digest: str
+
+
+class Pin(NamedTuple):
+    """A blob in the store that a record names."""
+
+    key: str
     digest: str
 
 
@@ -22,6 +36,8 @@ class Scratch:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, TensorFile] = {}
+        self._whole: dict[str, TensorFile] = {}
+        """Updates of changes, put together; by the digest of what came."""
         folder.mkdir(parents=True, exist_ok=True)
         self.keep_only(())
 
@@ -54,7 +70,28 @@ class Scratch:
             self._files[digest] = file
         return file
 
+    def fetch_all(self, store: Store, pins: Sequence[Pin]) -> list[TensorFile]:
+        """As `fetch`, several at once; the first of the faulty ones raises."""
+        fetches = (partial(self.fetch, store, pin.key, pin.digest) for pin in pins)
+        return list(side_by_side(fetches, workers=DOWNLOADS, name="fetching"))
+
+    def whole(self, file: TensorFile, base: TensorFile, against: str) -> TensorFile:
+        """An update with all its values, whether it came so or as changes against `base`.
+
+        Raises:
+            InvalidTensors: it is against another model than the one with digest `against`, or malformed.
+        """
+        if thin.precision_of(file) is UpdatePrecision.FLOAT32:
+            return file
+        digest = file.path.name
+        if digest not in self._whole:
+            target = self._folder / f"{digest}.whole"
+            thin.decode(file, base, against, target)
+            self._whole[digest] = open_tensors(target)
+        return self._whole[digest]
+
     def keep_only(self, digests: Collection[str]) -> None:
+        self._whole = {}
         self._files = {digest: file for digest, file in self._files.items() if digest in digests}
         for path in self._folder.iterdir():
             # Only what can be ours: somebody may name a folder here that has a life of its own.

@@ -15,10 +15,12 @@ from segviz_aggregator import reasons
 from segviz_aggregator.schema import Schema, read_schema
 from segviz_aggregator.scratch import Scratch
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.choices import UpdatePrecision
 from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, InvalidTensors, TensorFile
 from segviz_exchange.contract.numbers import MAX_NORM_VALUE, fault_of
 from segviz_exchange.contract.records import Control, Update
 from segviz_exchange.contract.sharing import NORM, PARAMETER, SHARED_HEAD
+from segviz_exchange.contract.thin import precision_of
 from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, Entry, NotFound, Store, StoreError
 
@@ -39,6 +41,13 @@ class Reference(Protocol):
 
     @property
     def schema(self) -> Schema: ...
+
+    @property
+    def file(self) -> TensorFile: ...
+
+    @property
+    def digest(self) -> str:
+        """Of that file."""
 
     def square_sum(self, name: str) -> float | None:
         """Of a tensor of the previous global model; none where it has no such tensor."""
@@ -107,7 +116,7 @@ def verify(candidate: Candidate, store: Store, scratch: Scratch) -> Fault | None
 def fetch(candidate: Candidate, store: Store, scratch: Scratch) -> Delivered | Fault:
     update = candidate.update
     try:
-        file = scratch.fetch(store, candidate.key, update.blob, update.size_bytes)
+        file = _whole(candidate, scratch.fetch(store, candidate.key, update.blob, update.size_bytes), scratch)
         return Delivered(candidate, file, candidate.expected or read_schema(file))
     except NotFound as error:
         return Fault(reasons.BLOB_MISSING, f"there is no {error}")
@@ -120,6 +129,19 @@ def fetch(candidate: Candidate, store: Store, scratch: Scratch) -> Delivered | F
         if type(error) is not StoreError:
             raise
         return Fault(reasons.BLOB_CORRUPT, f"{candidate.key}: cannot be read: {error}")
+
+
+def _whole(candidate: Candidate, file: TensorFile, scratch: Scratch) -> TensorFile:
+    """With all its values, as it will be merged. Raises InvalidTensors."""
+    reference, control = candidate.reference, candidate.made_under
+    wanted, said = UpdatePrecision.FLOAT32, precision_of(file)
+    if reference is not None and control is not None:  # round 0 is whole
+        wanted = control.spec.update_precision
+    if said is not wanted:
+        raise InvalidTensors(
+            f"its values travel as {said.value}, where spec.updates.precision says {wanted.value}"
+        )
+    return file if reference is None else scratch.whole(file, reference.file, reference.digest)
 
 
 def check_record(candidate: Candidate) -> Fault | None:

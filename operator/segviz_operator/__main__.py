@@ -18,6 +18,7 @@ from segviz_exchange.contract.choices import ImagePullPolicy
 from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.process import logs
 from segviz_exchange.process.http_pages import Answer, Pages, every_interface, own_hosts
+from segviz_operator.access.web_identity import WebIdentity
 from segviz_operator.cluster.api.client import Cluster
 from segviz_operator.cluster.api.connection import connect
 from segviz_operator.cluster.api.names import MANAGER
@@ -60,6 +61,9 @@ log = logging.getLogger("segviz_operator")
 @click.option(
     "--liveness", default="http://0.0.0.0:8080/healthz", help="Where the probe asks; empty for none."
 )
+@click.option(
+    "--pod-address", default="", help="In place of --liveness's host, where the kubelet asks; IPv6 too."
+)
 @click.option("--metrics-port", default=9090, type=click.IntRange(0, 65535), help="0 for none.")
 @click.option(
     "--page-port",
@@ -67,6 +71,16 @@ log = logging.getLogger("segviz_operator")
     type=click.IntRange(0, 65535),
     help="A read-only page, on the Pod's loopback only: kubectl port-forward reaches it. 0 for none.",
 )
+@click.option("--sts-endpoint", default="", help="A token service that takes the operator's own identity.")
+@click.option(
+    "--web-identity-token-file",
+    "token_file",
+    envvar="AWS_WEB_IDENTITY_TOKEN_FILE",
+    default="/segviz/identity/token",
+    type=click.Path(path_type=Path),
+    help="That identity: a token of the operator's service account, for the service's audience.",
+)
+@click.option("--role-arn", envvar="AWS_ROLE_ARN", default="", help="The role that is asked for with it.")
 @click.option("--log-format", type=click.Choice(["plain", "full", "json"]), default="plain")
 @click.option("--verbose", is_flag=True)
 def main(
@@ -79,8 +93,12 @@ def main(
     poll_seconds: float,
     stuck_after_seconds: float,
     liveness: str,
+    pod_address: str,
     metrics_port: int,
     page_port: int,
+    sts_endpoint: str,
+    token_file: Path,
+    role_arn: str,
     log_format: str,
     verbose: bool,
 ) -> None:
@@ -112,7 +130,9 @@ def main(
         Pages({"/metrics": metrics.page, "/readyz": sight.page}, metrics_port, every_interface())
     if page_port:
         Pages({"/": StatusPage(metrics.federations.watched)}, page_port, hosts=own_hosts())
-    settings = Settings(images, poll_seconds, timedelta(seconds=stuck_after_seconds))
+    liveness = liveness_at(liveness, pod_address)
+    identity = WebIdentity(sts_endpoint, token_file, role_arn) if sts_endpoint else None
+    settings = Settings(images, poll_seconds, timedelta(seconds=stuck_after_seconds), identity)
     reconciler = Reconciler(cluster, settings, metrics)
 
     def watch(there: tuple[str, ...], stop: threading.Event | None) -> None:
@@ -157,6 +177,15 @@ def _alive(url: str) -> Iterator[None]:
         yield
     finally:
         pages.close()
+
+
+def liveness_at(url: str, address: str) -> str:
+    """The same port and path at a Pod's own address, of whichever family the cluster has given it."""
+    if not url or not address:
+        return url
+    where = urlsplit(url)
+    host = f"[{address}]" if ":" in address else address
+    return where._replace(netloc=f"{host}:{where.port or 80}").geturl()
 
 
 def read_pods(path: Path) -> Images:

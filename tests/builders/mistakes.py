@@ -92,6 +92,7 @@ TRAINER = {
         "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "note": "any text, 1/2"},
     },
     "supplementalGroups": [4711, 2147483647],
+    "userAssignment": "ByCluster",
 }
 
 MISTAKES: dict[str, Mistake] = {
@@ -113,6 +114,37 @@ MISTAKES: dict[str, Mistake] = {
         "spec.store.endpoint",
         "minio.example:9000",
     ),
+    "a store's address without its brackets": federation(
+        {"spec.store": {**STORE, "endpoint": "https://2001:db8::1:9000"}},
+        "spec.store.endpoint",
+        "2001:db8::1",
+    ),
+    "a store without its Secret": federation(
+        {"spec.store": {"endpoint": "https://minio.example", "bucket": "segviz"}},
+        "spec.store.secretRef",
+        "secretRef: {name: NAME}",
+    ),
+    "a Secret beside the operator's identity": federation(
+        {"spec.store": {**STORE, "credentials": "WebIdentity"}}, "spec.store.secretRef", "Leave it out."
+    ),
+    "a role beside the operator's identity": federation(
+        {
+            "spec.store": {
+                "endpoint": "https://minio.example",
+                "bucket": "segviz",
+                "credentials": "WebIdentity",
+                "sts": {"endpoint": "https://sts.example"},
+            }
+        },
+        "spec.store.sts",
+        "Leave it out.",
+    ),
+    "a role that is no ARN": federation(
+        {"spec.store": {**STORE, "sts": {"roleArn": "segviz-and-some-more"}}},
+        "spec.store.sts.roleArn",
+        "segviz-and-some-more",
+    ),
+    "ids of nobody": site({"spec.trainer.userAssignment": "Root"}, "spec.trainer.userAssignment", "Root"),
     "a quantity that is none": site(
         {"spec.trainer.resources.requests": {"memory": "16 GB"}},
         "spec.trainer.resources.requests.memory",
@@ -378,6 +410,40 @@ MISTAKES: dict[str, Mistake] = {
     "FedBN without BatchNorm": federation(
         {"spec.model.norm": "Instance"}, "spec.model.norm", "Choose algorithm.name FedAvg"
     ),
+    "a loss of heads where there is one head for all": federation(
+        {"spec.objective": "Marginal", "spec.training.loss": "Dice"},
+        "spec.training.loss",
+        "belongs to objective PerOrganHead",
+        "Leave it out",
+    ),
+    "a loss of heads with Central": federation(
+        {"spec.algorithm.name": "Central", "spec.training.loss": "DiceCrossEntropy"},
+        "spec.training.loss",
+        "have a loss of their own",
+    ),
+    "momentum with Adam": federation(
+        {"spec.training.optimizer": {"momentum": 0.9}},
+        "spec.training.optimizer.momentum",
+        "belongs to SGD",
+        "Leave it out",
+    ),
+    "a momentum of one": federation(
+        {"spec.training.optimizer": {"name": "SGD", "momentum": 1}},
+        "spec.training.optimizer.momentum",
+        "less than 1",
+    ),
+    "a warm-up as long as the training": federation(
+        {"spec.rounds": 3, "spec.localEpochs": 2, "spec.training.schedule": {"warmupEpochs": 6}},
+        "spec.training.schedule.warmupEpochs",
+        "takes all epochs",
+        "Give fewer warmupEpochs",
+    ),
+    "no gradient at all": federation(
+        {"spec.training.maxGradientNorm": 0}, "spec.training.maxGradientNorm", "Give more than 0."
+    ),
+    "more than every crop": federation(
+        {"spec.training.foregroundShare": 1.5}, "spec.training.foregroundShare", "Give at most 1."
+    ),
     "fine-tuning without epochs": federation(
         {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
     ),
@@ -463,6 +529,16 @@ MISTAKES: dict[str, Mistake] = {
     "privacy without a norm": site(
         {"spec.privacy": {"noiseMultiplier": 1}}, "spec.privacy.clipNorm", "is missing"
     ),
+    "a budget without noise": site(
+        {"spec.privacy": {"clipNorm": 1, "maxEpsilon": 8}},
+        "spec.privacy.maxEpsilon",
+        "Add noiseMultiplier, or remove maxEpsilon.",
+    ),
+    "a budget of nothing": site(
+        {"spec.privacy": {"clipNorm": 1, "noiseMultiplier": 5, "maxEpsilon": 0}},
+        "spec.privacy.maxEpsilon",
+        "more than 0",
+    ),
     "site windows without a window": federation(
         {"spec.preprocessing.intensity": {"method": "ZScore", "siteWindows": True}},
         "spec.preprocessing.intensity.siteWindows",
@@ -524,8 +600,33 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a store with its own CA": changed(
         build_federation(), {"spec.store": {**STORE, "caBundle": {"configMapKeyRef": {"name": "ca"}}}}
     ),
+    "a store by the operator's own identity": changed(
+        build_federation(),
+        {
+            "spec.store": {
+                "endpoint": "https://[2001:db8::1]:9000",
+                "bucket": "segviz",
+                "credentials": "WebIdentity",
+            }
+        },
+    ),
+    "a store with a role and somebody else's Secret": changed(
+        build_federation(),
+        {
+            "spec.store": {
+                **STORE,
+                "secretRef": {"name": "rook", "keys": {"accessKey": "AWS_ACCESS_KEY_ID"}},
+                "sts": {
+                    "endpoint": "https://sts.eu-central-1.amazonaws.com",
+                    "roleArn": "arn:aws:iam::123456789012:role/segviz",
+                },
+            }
+        },
+    ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
+    "updates in eight bits": changed(build_federation(), {"spec.updates": {"precision": "Int8Delta"}}),
+    "updates that say nothing": changed(build_federation(), {"spec.updates": {}}),
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),
     "null where there is a default": changed(build_federation(), {"spec.rounds": None, "spec.model": None}),
     "null where there is none": changed(build_federation(), {"spec.fineTuning": None}),
@@ -534,7 +635,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         {
             f"{DATA_SET}.ignored": [2],
             f"{DATA_SET}.window": [-57, 164],
-            "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5},
+            "spec.privacy": {"clipNorm": 1, "noiseMultiplier": 0.5, "maxEpsilon": 8},
         },
     ),
     "a site with limits": changed(
@@ -570,6 +671,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
                 "intensity": {"method": "Window", "window": [-200, 304], "siteWindows": True},
             },
             "spec.training.augmentation": "None",
+        },
+    ),
+    "nnU-Net's way to train": changed(
+        build_federation(),
+        {
+            "spec.training.loss": "DiceCrossEntropy",
+            "spec.training.optimizer": {"name": "SGD", "momentum": 0.99, "weightDecay": 3e-5},
+            "spec.training.schedule": {"name": "Poly", "warmupEpochs": 5},
+            "spec.training.maxGradientNorm": 12,
+            "spec.training.foregroundShare": 0.33,
         },
     ),
     "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),
@@ -615,6 +726,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         build_federation(), {"spec.evaluation": {"sites": [MEMBER], "norm": "Adapted"}}
     ),
     "cases from the end": changed(build_site(), {f"{DATA_SET}.cases": {"start": -60}}),
+    "cases that turn": changed(build_site(), {f"{DATA_SET}.cases": {"stop": 5, "rotateBy": 10}}),
     "cases between": changed(build_site(), {f"{DATA_SET}.cases": {"start": 10, "stop": -10}}),
     "all cases": changed(build_site(), {f"{DATA_SET}.cases": {}}),
     "a folder with dots": changed(build_site(), {f"{DATA_SET}.path": "..a/b.."}),

@@ -20,21 +20,45 @@ Object = dict[str, Any]
 Values = dict[str, Any]
 
 STORE = {"cidrs": ["10.1.2.3/32"]}
+POLICY = {"store": STORE, "apiServer": {"cidrs": ["10.1.2.4/32"]}}
+"""All that the operator's chart must be told of the network."""
+MESH = {
+    "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}}}],
+    "ports": [{"protocol": "TCP", "port": 15012}],
+}
 MIRROR = "registry.hospital.example/mirror"
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
+ANY_CLUSTER: Values = {
+    "commonLabels": {"cost-centre": "4711"},
+    "extraObjects": [
+        {
+            "apiVersion": "external-secrets.io/v1",
+            "kind": "ExternalSecret",
+            "metadata": {
+                "name": "store",
+                "namespace": "{{ .Release.Namespace }}",
+                "labels": {
+                    "app.kubernetes.io/instance": "{{ .Release.Name }}",
+                    "app.kubernetes.io/managed-by": "{{ .Release.Service }}",
+                },
+            },
+        }
+    ],
+}
+
 OPERATOR: dict[str, Values] = {
-    "plain": {"networkPolicy": {"store": STORE}},
+    "plain": {"networkPolicy": POLICY},
     "namespaces": {
         "scope": "Namespaces",
         "federationNamespaces": ["radiology", "oncology"],
         "siteNamespaces": ["basel", "bern"],
         "rbac": {"aggregate": False},
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
     "many federation namespaces": {
         "federationNamespaces": ["radiology", "oncology"],
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
     "air-gapped": {
         "image": {"registry": "registry.hospital.example/mirror/", "digest": DIGEST},
@@ -57,19 +81,50 @@ OPERATOR: dict[str, Values] = {
         "networkPolicy": {
             "store": {"peers": [{"namespaceSelector": {"matchLabels": {"name": "minio"}}}], "ports": [443]},
             "apiServer": {"cidrs": ["10.96.0.1/32", "fd00::1/128"], "ports": [6443]},
-            "dns": {"podLabels": {"k8s-app": "kube-dns"}, "ports": [53, 5353]},
+            "dns": {
+                "namespace": "openshift-dns",
+                "podLabels": {"dns.operator.openshift.io/daemonset-dns": "default"},
+                "cidrs": ["169.254.20.10/32", "fd00::a/128"],
+                "ports": [53, 5353],
+            },
+            "extraEgress": [MESH],
             "metrics": {"namespace": ""},
         },
     },
-    "trial store": {"trialStore": {"enabled": True, "image": "trial-store:1"}},
+    "trial store": {
+        "trialStore": {"enabled": True, "image": "trial-store:1"},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
+    },
     "trial store on a volume": {
-        "trialStore": {"enabled": True, "image": "trial-store:1", "size": "10Gi", "storageClassName": "fast"}
+        "trialStore": {"enabled": True, "image": "trial-store:1", "size": "10Gi", "storageClassName": "fast"},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
+    },
+    "trial store with keys of its own": {
+        "trialStore": {"enabled": True, "image": "trial-store:1", "existingSecret": "keys"},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
+    },
+    "any cluster": {
+        **ANY_CLUSTER,
+        "userAssignment": "ByCluster",
+        "webIdentity": {"stsEndpoint": "https://sts.example", "roleArn": "arn:aws:iam::1:role/segviz"},
+        "admissionPolicy": {"enabled": True},
+        "aggregator": {
+            "queueName": "cpus",
+            "podMetadata": {"labels": {"team": "ct"}, "annotations": {"sidecar.istio.io/inject": "false"}},
+            "serviceAccount": {"annotations": {"note": "x"}},
+        },
+        "export": {"queueName": "cpus"},
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+        "podLabels": {"app.kubernetes.io/name": "mine", "team": "ct"},
+        "trialStore": {"enabled": True, "image": "trial-store:1"},
+        "networkPolicy": POLICY,
     },
     "no policies": {"networkPolicy": {"enabled": False}},
-    "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": {"store": STORE}},
+    "admission policy": {"admissionPolicy": {"enabled": True}, "networkPolicy": POLICY},
     "admission policy for one store": {
         "admissionPolicy": {"enabled": True, "stores": ["https://minio.example:9000/segviz"]},
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
     "monitored": {
         "monitoring": {
@@ -80,7 +135,7 @@ OPERATOR: dict[str, Values] = {
             "dashboards": {"enabled": True},
             "rules": {"enabled": True},
         },
-        "networkPolicy": {"store": STORE},
+        "networkPolicy": POLICY,
     },
 }
 
@@ -136,8 +191,9 @@ SITE: dict[str, Values] = {
         "name": "basel-ct",
         "suspend": True,
         "split": {"train": 80, "validation": 10, "test": 10},
-        "privacy": {"clipNorm": 1.5, "noiseMultiplier": 10, "delta": 1e-6},
+        "privacy": {"clipNorm": 1.5, "noiseMultiplier": 10, "delta": 1e-6, "maxEpsilon": 40},
         "storeSecret": "own-keys",
+        "storeSecretKeys": {"accessKey": "AWS_ACCESS_KEY_ID", "secretKey": "AWS_SECRET_ACCESS_KEY"},
         "serviceAccount": {"create": False, "name": "ours"},
         "operator": {"namespace": "segviz", "serviceAccountName": "other"},
         "state": {"existingClaim": "state"},
@@ -166,7 +222,8 @@ SITE: dict[str, Values] = {
         },
         "networkPolicy": {
             "store": {"cidrs": [], "peers": [{"podSelector": {"matchLabels": {"app": "minio"}}}]},
-            "dns": {"podLabels": {"k8s-app": "kube-dns"}},
+            "dns": {"podLabels": {"dns": "ours"}, "cidrs": ["169.254.20.10/32"]},
+            "extraEgress": [MESH],
             "metrics": {"namespace": "monitoring"},
             "wholeNamespace": False,
         },
@@ -175,6 +232,12 @@ SITE: dict[str, Values] = {
         **_SITE,
         "proxy": {"url": "http://proxy.hospital.example:3128", "secretName": "the-proxy"},
         "networkPolicy": {"proxy": {"cidrs": ["10.1.2.4/32"]}},
+    },
+    "any cluster": {
+        **_SITE,
+        **ANY_CLUSTER,
+        "trainer": {"userAssignment": "ByCluster"},
+        "serviceAccount": {"annotations": {"note": "x"}},
     },
     "no policies": {**_SITE, "networkPolicy": {"enabled": False}},
     "state not kept": {
@@ -193,6 +256,7 @@ JOIN: dict[str, Values] = {
         "storeSecret": "",
         "suspend": False,
     },
+    "joining with ids of the cluster": {**_JOIN, "trainer": {"userAssignment": "ByCluster"}},
     "joining, monitored": {**SITE["monitored"], "join": {"secretName": "join"}},
 }
 """Sites in a cluster of their own: what is there besides Pods and policies is no object of ours."""

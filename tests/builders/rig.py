@@ -145,6 +145,10 @@ class Rig:
     changes: Mapping[str, object] = field(default_factory=dict)
     """Of every site's spec."""
     store: Store = field(init=False)
+    federation: str = "radiology/abdomen-00000000/"
+    """Its prefix in a bucket; a rig's is the bucket."""
+    home: Path | None = None
+    """Of every site, where it is not in the site's state."""
     data: dict[str, SiteData] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -172,7 +176,9 @@ class Rig:
     def site(self, alias: str, store: Store | None = None, stop: Patience | None = None) -> RoundLoop:
         """A new process of this site, on its own disk."""
         store = store or self.store
-        site = Site(alias, self.site_spec(alias), self.folder / "data" / alias, self.folder / "state" / alias)
+        place = self.folder / "state" / alias
+        data = self.folder / "data" / alias
+        site = Site(alias, self.site_spec(alias), data, place, self.home, self.federation)
         control = newest_control(self.store)
         assert control is not None
         if alias not in self.data:

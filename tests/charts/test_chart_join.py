@@ -22,7 +22,7 @@ STORE = s.StoreSpec(
     "https://minio.example:9000",
     "segviz",
     "us-east-1",
-    s.ObjectRef("bucket"),
+    s.SecretRef("bucket"),
     choices.CredentialSource.ASSUME_ROLE,
     3600,
     s.Retention(rounds=2),

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from builders.rendered import Object, Refused, Release, Values, of_kind, render
+from builders.rendered import POLICY, Object, Refused, Release, Values, of_kind, render
 
-STORE = {"store": {"cidrs": ["10.1.2.3/32"]}}
 PARTS: dict[str, tuple[Values, set[str]]] = {
     "nothing": ({}, set()),
     "a service": ({"service": {"enabled": True}}, {"Service"}),
@@ -20,7 +19,7 @@ MONITORS = ("Service", "ServiceMonitor", "PodMonitor", "PrometheusRule")
 
 
 def monitored(**monitoring: Any) -> list[Object]:
-    values: Values = {"networkPolicy": STORE, "monitoring": monitoring}
+    values: Values = {"networkPolicy": POLICY, "monitoring": monitoring}
     return render(Release("segviz-operator", "segviz", "segviz-system", values))
 
 

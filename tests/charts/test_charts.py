@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +15,11 @@ from builders.rendered import (
     CHARTS,
     DIGEST,
     LIVERS,
+    MESH,
     OPERATOR,
+    POLICY,
     SITE,
+    STORE,
     TOP,
     UID,
     VARIANTS,
@@ -27,7 +31,7 @@ from builders.rendered import (
     of_kind,
     render,
 )
-from segviz_operator.__main__ import read_pods
+from segviz_operator.__main__ import liveness_at, read_pods
 from segviz_operator.manifests.documents import read_documents
 from segviz_operator.manifests.manifest import parse
 from segviz_operator.manifests.problem import InvalidManifest
@@ -165,7 +169,11 @@ def test_no_rule_has_a_wildcard(release: Release):
 def test_pods_are_restricted(release: Release):
     for pod in pods(render(release)):
         context = pod["securityContext"]
-        assert (context["runAsNonRoot"], context["runAsUser"]) == (True, 65532)
+        said = (release.values, release.values.get("trainer", {}))
+        given = "ByCluster" in [each.get("userAssignment") for each in said]
+        ids = [context.get(each) for each in ("runAsUser", "runAsGroup", "fsGroup")]
+        assert context["runAsNonRoot"] is True
+        assert ids == [None if given else 65532] * 3
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not any("hostPath" in volume for volume in pod["volumes"])
         for container in (*pod["containers"], *pod.get("initContainers", [])):
@@ -279,6 +287,77 @@ def test_changed_settings_restart_the_operator():
     )
 
 
+def test_what_other_clusters_need_is_passed_on(tmp_path: Path):
+    objects = operator("any cluster")
+    path = tmp_path / "pods.json"
+    settings = only(objects, "ConfigMap", "segviz-operator-settings")
+    path.write_text(settings["data"]["pods.json"], encoding="utf-8")
+    images = read_pods(path)
+    assert images.aggregator.user_assignment == images.export.user_assignment == "ByCluster"
+    assert images.aggregator.queue_name == images.export.queue_name == "cpus"
+    assert images.aggregator.pod_metadata is not None
+    assert images.aggregator.pod_metadata.annotations == {"sidecar.istio.io/inject": "false"}
+    account = only(objects, "ServiceAccount", "segviz-aggregator")
+    assert account["metadata"]["annotations"] == {"note": "x"}
+    assert only(site("any cluster"), "ServiceAccount")["metadata"]["annotations"] == {"note": "x"}
+
+
+def test_the_operators_pod_keeps_the_labels_that_find_it():
+    deployment = only(operator("any cluster"), "Deployment", "segviz-operator")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels.items() >= deployment["spec"]["selector"]["matchLabels"].items()
+    assert (labels["team"], labels["cost-centre"]) == ("ct", "4711")
+    pod = deployment["spec"]["template"]["spec"]
+    assert {"name": "ca", "configMap": {"name": "ca"}} in pod["volumes"]
+    assert {"name": "ca", "mountPath": "/ca", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize("objects", [operator, site], ids=["operator", "site"])
+def test_common_labels_are_on_everything_of_the_chart(objects: Callable[[str], list[Object]]):
+    for each in objects("any cluster"):
+        if each["kind"] != "ExternalSecret":
+            assert each["metadata"]["labels"]["cost-centre"] == "4711", each["metadata"]["name"]
+    extra = only(objects("any cluster"), "ExternalSecret")
+    assert extra["metadata"]["namespace"] in ("segviz-system", "basel")
+
+
+def test_the_operators_own_identity_is_a_token_for_the_sts_alone():
+    deployment = only(operator("any cluster"), "Deployment", "segviz-operator")
+    pod = deployment["spec"]["template"]["spec"]
+    arguments = pod["containers"][0]["args"]
+    assert {"--sts-endpoint=https://sts.example", "--role-arn=arn:aws:iam::1:role/segviz"} <= {*arguments}
+    (token,) = [each for volume in pod["volumes"] for each in volume.get("projected", {}).get("sources", [])]
+    assert token["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
+    (plain,) = pods(operator("plain"))
+    assert not any("projected" in volume for volume in plain["volumes"])
+
+
+def test_the_liveness_probe_asks_at_the_pods_own_address():
+    """The kubelet asks there, in IPv4 or IPv6."""
+    (pod,) = pods(operator("plain"))
+    (container,) = pod["containers"]
+    assert "--pod-address=$(POD_ADDRESS)" in container["args"]
+    address = {"name": "POD_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    assert address in container["env"]
+    url = "http://0.0.0.0:8080/healthz"
+    assert liveness_at(url, "fd00::7") == "http://[fd00::7]:8080/healthz"
+    assert liveness_at(url, "10.0.0.7") == "http://10.0.0.7:8080/healthz"
+    assert liveness_at(url, "") == url
+    assert liveness_at("", "10.0.0.7") == ""
+
+
+def test_a_trial_stores_keys_are_drawn_once_or_somebody_elses():
+    """Each rendering without a cluster draws others: who renders so names a Secret."""
+    objects = operator("trial store with keys of its own")
+    assert of_kind(objects, "Secret") == []
+    assert objects == render(Release("segviz-operator", "segviz", "segviz-system", {
+        **OPERATOR["trial store with keys of its own"], "podAnnotations": {}
+    }))  # fmt: skip
+    store = only(objects, "Deployment", "segviz-trial-store")["spec"]["template"]["spec"]["containers"][0]
+    keys = [each["valueFrom"]["secretKeyRef"] for each in store["env"] if "valueFrom" in each]
+    assert keys == [{"name": "keys", "key": "accessKey"}, {"name": "keys", "key": "secretKey"}]
+
+
 # --- a site ---------------------------------------------------------------------------------------
 
 
@@ -367,6 +446,10 @@ def test_the_state_outlives_the_release_unless_told_otherwise():
 # --- network policies (what they say; whether they hold is the network plugin's) ------------------
 
 DNS = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+DNS_PODS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
 
 
 def test_a_site_denies_everything_to_every_pod():
@@ -381,9 +464,7 @@ def test_trainers_reach_dns_and_the_store_alone():
     assert "ingress" not in spec
     dns, store = spec["egress"]
     assert dns["ports"] == DNS["ports"]
-    assert dns["to"] == [
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
-    ]
+    assert dns["to"] == [DNS_PODS]
     assert store["to"] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
     assert [port["port"] for port in store["ports"]] == [443, 9000]
 
@@ -393,8 +474,30 @@ def test_only_the_operator_reaches_the_api_server():
     of_operator = only(objects, "NetworkPolicy", "segviz-operator")["spec"]
     of_workloads = only(objects, "NetworkPolicy", "segviz-workloads")["spec"]
     dns, api, store = of_operator["egress"]
-    assert api == {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]}
+    assert api == {
+        "to": [{"ipBlock": {"cidr": "10.1.2.4/32"}}],
+        "ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}],
+    }
+    assert dns["to"] == [DNS_PODS]
     assert of_workloads["egress"] == [dns, store]
+
+
+def test_dns_may_be_an_address_and_pods_of_other_labels():
+    for policy in of_kind(operator("air-gapped"), "NetworkPolicy"):
+        dns, *_, mesh = policy["spec"]["egress"]
+        assert dns["to"] == [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}},
+                "podSelector": {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}},
+            },
+            {"ipBlock": {"cidr": "169.254.20.10/32"}},
+            {"ipBlock": {"cidr": "fd00::a/128"}},
+        ]
+        assert mesh == MESH
+    dns, *_, mesh = only(site("everything of a Pod"), "NetworkPolicy")["spec"]["egress"]
+    assert dns["to"][0]["podSelector"] == {"matchLabels": {"dns": "ours"}}
+    assert dns["to"][1:] == [{"ipBlock": {"cidr": "169.254.20.10/32"}}]
+    assert mesh == MESH
 
 
 def test_monitoring_alone_may_knock_and_only_at_the_metrics_port():
@@ -416,10 +519,7 @@ def test_no_egress_rule_is_open_by_accident(release: Release):
     for policy in of_kind(render(release), "NetworkPolicy"):
         for rule in policy["spec"].get("egress", []):
             assert rule.get("ports"), policy["metadata"]["name"]
-            if not rule.get("to"):
-                # The API server's address is not known to a chart: its ports are.
-                assert policy["metadata"]["name"] == "segviz-operator"
-                assert {port["port"] for port in rule["ports"]} <= {443, 6443}
+            assert rule.get("to"), policy["metadata"]["name"]
 
 
 def test_every_pod_of_a_chart_is_under_a_policy():
@@ -494,6 +594,7 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
     "release": ("segviz-site", {"release": "All"}, "/release"),
     "role": ("segviz-site", {"role": "Trainer"}, "/role"),
     "noise without a bound": ("segviz-site", {"privacy": {"noiseMultiplier": 1}}, "/privacy"),
+    "a budget without noise": ("segviz-site", {"privacy": {"clipNorm": 1, "maxEpsilon": 8}}, "/privacy"),
     "no data set": ("segviz-site", {}, "dataSets: a site has at least one"),
     "no images": ("segviz-site", {"dataSets": [LIVERS]}, "data.existingClaim: name"),
     "two places": (
@@ -518,9 +619,24 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "networkPolicy.metrics.namespace: ",
     ),
     "no store (operator)": ("segviz-operator", {}, "networkPolicy.store"),
+    "no API server": (
+        "segviz-operator",
+        {"networkPolicy": {"store": STORE}},
+        "kubectl get endpoints kubernetes",
+    ),
+    "a label of the chart's own": (
+        "segviz-operator",
+        {"networkPolicy": POLICY, "commonLabels": {"app.kubernetes.io/name": "mine"}},
+        "commonLabels",
+    ),
+    "an egress rule for everywhere": (
+        "segviz-operator",
+        {"networkPolicy": {**POLICY, "extraEgress": [{"ports": MESH["ports"]}]}},
+        "/networkPolicy/extraEgress/0",
+    ),
     "trial store without an image": (
         "segviz-operator",
-        {"trialStore": {"enabled": True}},
+        {"trialStore": {"enabled": True}, "networkPolicy": POLICY},
         "trialStore.image",
     ),
     "sites' namespaces under scope Cluster": (

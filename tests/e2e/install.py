@@ -141,7 +141,7 @@ class Installation:
             "scope": os.environ.get("SEGVIZ_E2E_SCOPE", "Cluster"),
             "siteNamespaces": SITES if os.environ.get("SEGVIZ_E2E_SCOPE") == "Namespaces" else [],
             "federationNamespaces": [COORDINATOR, OTHER_COORDINATOR],
-            "networkPolicy": self.policies(),
+            "networkPolicy": self.policies_with_api_server(),
             "extraEnv": [{"name": "SEGVIZ_OPERATOR_POLL_SECONDS", "value": "1"}],
         }
         self.helm.install("segviz", "segviz-operator", SYSTEM, {**defaults, **values})
@@ -172,8 +172,15 @@ class Installation:
     def policies(self) -> Object:
         host = self.store.host
         if host.replace(".", "").isdigit():
-            return {"store": {"cidrs": [f"{host}/32"]}}
+            # The test cluster's DNS is no Pod: it answers on the node, as the store does.
+            return {"store": {"cidrs": [f"{host}/32"]}, "dns": {"cidrs": [f"{host}/32"]}}
         return {"enabled": False}  # a name, which no policy takes
+
+    def policies_with_api_server(self) -> Object:
+        endpoints = self.kube.get("endpoints", "kubernetes", "default") or {}
+        subsets = endpoints.get("subsets") or ()
+        cidrs = [f"{each['ip']}/32" for subset in subsets for each in subset["addresses"]]
+        return {**self.policies(), "apiServer": {"cidrs": cidrs}}
 
     def bring_images(self, hospital: Hospital) -> None:
         """Into the claim that the site's manifest names."""

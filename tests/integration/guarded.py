@@ -15,12 +15,12 @@ from kubernetes.client import (
     RbacAuthorizationV1Api,
 )
 
-from builders.rendered import LIVERS, STORE, Release
+from builders.rendered import LIVERS, POLICY, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.site_spec import TrainerPod
-from segviz_exchange.contract.spec import CABundle, KeyRef, ObjectRef, Retention, StoreSpec
+from segviz_exchange.contract.spec import CABundle, KeyRef, Retention, SecretRef, StoreSpec
 from segviz_operator.cluster.api.names import Subject, consent_name
 from segviz_operator.cluster.objects.federation_job import build_federation_job
 from segviz_operator.cluster.objects.hosting import Host
@@ -34,15 +34,16 @@ from segviz_operator.plan.workload import WorkloadRole
 SYSTEM, SITE, NOBODYS = "guarded-system", "guarded-basel", "guarded-nobodys"
 SUBJECT = Subject(SYSTEM, "abdomen.v2", "11111111-2222-3333-4444-555555555555")
 IN_FORCE_SECONDS = 60.0
+MESHED = {"podMetadata": {"annotations": {"sidecar.istio.io/inject": "false"}}, "queueName": "cpus"}
 STORES = ["http://127.0.0.1:9000/segviz"]
 OUR_STORE = StoreSpec(
     "http://127.0.0.1:9000",
     "segviz",
     "us-east-1",
-    ObjectRef("store"),
     CredentialSource.ASSUME_ROLE,
     3600,
     Retention(),
+    SecretRef("store"),
 )
 TRAINER, AGGREGATOR, EXPORT = "trainer", "aggregator", "export"
 IMAGE = "registry.example/segviz-trainer@sha256:" + "0" * 64
@@ -111,6 +112,7 @@ VARIANTS: dict[str, Json] = {
     "a proxy with a password": {
         "proxy": {"url": "https://10.1.2.3:3128", "secretRef": {"name": "the-proxy"}},
     },
+    "ids of the cluster": {"trainer": {**_POD, "userAssignment": "ByCluster"}},
     "many federations": {"allowedFederations": [{"namespace": "oncology", "name": "chest"}, _ALLOWED]},
     "this very federation": {"allowedFederations": [{**_ALLOWED, "uid": SUBJECT.uid}]},
 }
@@ -137,11 +139,9 @@ def guarded(apiserver: ApiServer, crds: None, tmp_path_factory: pytest.TempPathF
     core = CoreV1Api(client)
     for name in (SYSTEM, SITE):
         core.create_namespace({"metadata": {"name": name}})
-    network = {"store": STORE}
     policy = {"enabled": True, "stores": STORES}
-    operator = Release(
-        "segviz-operator", "segviz", SYSTEM, {"admissionPolicy": policy, "networkPolicy": network}
-    )
+    given = {"admissionPolicy": policy, "networkPolicy": POLICY, "aggregator": MESHED}
+    operator = Release("segviz-operator", "segviz", SYSTEM, given)
     values = {
         "allowedFederations": [SUBJECT.key],
         "operator": {"namespace": SYSTEM},
@@ -155,7 +155,7 @@ def guarded(apiserver: ApiServer, crds: None, tmp_path_factory: pytest.TempPathF
             },
             "supplementalGroups": [4711],
         },
-        "networkPolicy": network,
+        "networkPolicy": {"store": STORE},
     }
     site = Release("segviz-site", "basel", SITE, values)
     admin.install(operator)

@@ -131,6 +131,7 @@ class JobRunner:
 
     def _end(self, run: Run) -> None:
         metadata, code = run.job["metadata"], run.process.returncode
+        container = run.job["spec"]["template"]["spec"]["containers"][0]["name"]
         said = run.log.read_text(encoding="utf-8")[-2048:]
         pod: Object = {
             "apiVersion": "v1",
@@ -143,13 +144,13 @@ class JobRunner:
             "spec": {
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": False,
-                "containers": [{"name": "main", "image": "none"}],
+                "containers": [{"name": container, "image": "none"}],
             },
         }
         self.cluster.create(PODS, pod)
         terminated = {"exitCode": code if code >= 0 else 128 - code, "reason": "Error", "message": said}
         state = {
-            "name": "main",
+            "name": container,
             "image": "none",
             "imageID": "",
             "ready": False,

@@ -46,7 +46,15 @@ class Server:
 
 @pytest.fixture(scope="session")
 def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("minio")
+    with running_minio(tmp_path_factory.mktemp("minio"), {}) as server:
+        yield server
+
+
+@contextmanager
+def running_minio(folder: Path, more: dict[str, str]) -> Iterator[Server]:
+    """Args:
+    more: settings beside the usual ones, as environment variables.
+    """
     server = Server(_free_address(), folder / "log")
     arguments = ["server", "--quiet", "--address", server.address, "--console-address", _free_address()]
     settings = {
@@ -56,6 +64,7 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "MINIO_CI_CD": "1",  # a folder on the root disk is fine for a test
         "MINIO_UPDATE": "off",
         "HOME": str(folder),
+        **more,
     }
     with _running(server, "minio", [*arguments, str(folder / "data")], settings):
         yield server

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from builders.rendered import LIVERS, STORE, Refused, Release
+from builders.rendered import LIVERS, POLICY, STORE, Refused, Release
 from integration.apiserver import ApiServer, built_tool
 from integration.helm_releases import Helm
 
@@ -40,7 +40,7 @@ def operator(apiserver: ApiServer, admin: Helm) -> Release:
     core = CoreV1Api(apiserver.client())
     for name in ("visits-operator", SITE_NAMESPACE):
         core.create_namespace({"metadata": {"name": name}})
-    release = Release("segviz-operator", "segviz", "visits-operator", {"networkPolicy": {"store": STORE}})
+    release = Release("segviz-operator", "segviz", "visits-operator", {"networkPolicy": POLICY})
     notes = admin.install(release).partition("NOTES:")[2]
     assert "kubectl -n visits-operator rollout status deployment/segviz-operator" in notes
     assert "--set 'allowedFederations={visits-operator/FEDERATION}'" in notes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builders.mistakes import build_federation, changed
-from builders.rendered import LIVERS, STORE, Release
+from builders.rendered import LIVERS, POLICY, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 from integration.object_stores import Server
@@ -59,7 +59,7 @@ class Clinic:
 
 
 def operator(**values: Any) -> Release:
-    given = {"federationNamespaces": [FEDERATIONS], "networkPolicy": {"store": STORE}}
+    given = {"federationNamespaces": [FEDERATIONS], "networkPolicy": POLICY}
     return Release("segviz-operator", "segviz", OPERATOR, given | values)
 
 

@@ -41,7 +41,11 @@ def forge(rig: Rig, like: Object, namespace: str, name: str, owner: Object | Non
 
 
 def forge_all(rig: Rig) -> set[str]:
-    """By somebody in chur, which has consented to nothing, and by basel in the name of bern."""
+    """By somebody in chur, which has consented to nothing, and by basel in the name of bern.
+
+    Returns the UIDs of those that stay: Kubernetes' own garbage collector, where it runs, removes a Job whose
+    owner is of another namespace.
+    """
     subject: Subject = rig.subject()
     jobs = rig.objects(JOBS)
     aggregator = next(each for each in jobs if each["metadata"]["namespace"] == rig.tag)
@@ -57,9 +61,9 @@ def forge_all(rig: Rig) -> set[str]:
         "uid": binding["metadata"]["uid"],
     }
     (federation,) = aggregator["metadata"]["ownerReferences"]
+    forge(rig, aggregator, chur, as_aggregator, federation, ended=False)
+    forge(rig, trainer, chur, as_bern, trainer["metadata"]["ownerReferences"][0], ended=True)
     return {
-        forge(rig, aggregator, chur, as_aggregator, federation, ended=False),
-        forge(rig, trainer, chur, as_bern, trainer["metadata"]["ownerReferences"][0], ended=True),
         forge(rig, trainer, basel, as_bern, consent, ended=True),
         forge(rig, aggregator, rig.tag, "an-aggregator", None, ended=False),
     }
@@ -70,7 +74,7 @@ def uids(rig: Rig) -> set[str]:
 
 
 def begin_with_forged_jobs(rig: Rig) -> tuple[set[str], set[str]]:
-    """UIDs of the operator's Jobs, and of the forged ones."""
+    """UIDs of the operator's Jobs, and of the forged ones that stay."""
     for folder in rig.data.values():
         (folder / "seconds").write_text("0.3", encoding="utf-8")
     rig.begin("basel", "bern")

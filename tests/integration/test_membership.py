@@ -19,9 +19,7 @@ from segviz_exchange.contract.records import (
     Exported,
     Outcome,
     Rejection,
-    Round,
     RoundScores,
-    Spent,
     Update,
     Variant,
 )
@@ -29,7 +27,6 @@ from segviz_exchange.contract.sharing import NORM, REPRESENTATION
 from segviz_trainer.models.exported import assemble
 from segviz_trainer.network.segnet import build, groups_of
 from segviz_trainer.participation import rounds as participate
-from segviz_trainer.participation.rounds import RoundLoop
 from segviz_trainer.training.epochs import EpochRun
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
@@ -88,24 +85,21 @@ def test_a_nan_update_is_rejected_and_the_next_attempt_closes_the_round(
 ) -> None:
     rig = Rig(tmp_path, small_federation(), TWO)
     rig.control()
-    sites = {alias: rig.site(alias) for alias in TWO}
-    poisoned = []
-    original = RoundLoop._leaving
+    sites, aggregator = {alias: rig.site(alias) for alias in TWO}, rig.aggregator()
+    rig.drive(sites, aggregator, until_round=0)
+    model = sites["basel"].me.model
+    honest = model.shared_state
+    poisoned: list[str] = []
 
-    def poison(
-        loop: RoundLoop, latest: Round, attempt: int, control: Control
-    ) -> tuple[participate._Blob, Spent | None]:
-        blob, spent = original(loop, latest, attempt, control)
-        if loop.me.alias == "basel" and latest.round == 0 and attempt == 1:
-            state = codec.open_tensors(blob.path).read_all()
-            name = sorted(state)[0]
-            digest = codec.save(blob.path, {**state, name: np.full_like(state[name], np.nan)})
-            poisoned.append(name)
-            blob = blob._replace(digest=digest)
-        return blob, spent
+    def poison(control: Control) -> dict[str, torch.Tensor]:
+        state = dict(honest(control))
+        if not poisoned:
+            poisoned.append(sorted(state)[0])
+            state[poisoned[0]] = torch.full_like(state[poisoned[0]], torch.nan)
+        return state
 
-    monkeypatch.setattr(RoundLoop, "_leaving", poison)
-    rig.drive(sites, rig.aggregator())
+    monkeypatch.setattr(model, "shared_state", poison)
+    rig.drive(sites, aggregator)
     rejection = read(rig.store, keys.rejection("basel", 1, 1), Rejection)
     assert poisoned
     assert rejection.reason == "NotFinite"

@@ -29,7 +29,7 @@ def ask(port: int, path: str) -> tuple[int, str]:
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)

@@ -114,7 +114,8 @@ def test_a_job_that_the_watch_has_not_shown_yet_is_not_made_again(rig: Rig):
     metadata = first["metadata"]
     labels = {**metadata["labels"], ATTEMPT: "2"}
     rig.cluster.delete(JOBS, metadata["namespace"], metadata["name"], "Background")
-    second = {"name": f"{metadata['name']}-2", "namespace": metadata["namespace"], "labels": labels}
+    second = {**{each: metadata[each] for each in ("namespace", "ownerReferences")}, "labels": labels}
+    second["name"] = metadata["name"].removesuffix("-1") + "-2"
     template = first["spec"]["template"]["spec"]
     spec = {"suspend": True, "backoffLimit": 0, "template": {"spec": template}}
     made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": second, "spec": spec}

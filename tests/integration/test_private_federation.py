@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from segviz_exchange.contract.progress import Progress
 from segviz_exchange.contract.records import Update
 from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION
 from segviz_exchange.contract.site_spec import Privacy
+from segviz_exchange.process.errors import Refusal
 
 TWO = {"basel": ("liver",), "bern": ("spleen",)}
 PRIVACY = {"privacy": Privacy(clip_norm=0.5, delta=1e-5, noise_multiplier=0.01)}
@@ -50,44 +52,91 @@ def test_what_leaves_differs_from_the_global_model_by_the_norm_and_the_noise(
     assert read(rig.store, keys.progress("basel"), Progress).loss is None
 
 
-def test_the_noise_is_the_sites_own_and_its_secret_stays(tmp_path: Path) -> None:
-    """Equal manifests, equal data, equal seeds; only the secrets differ."""
-    updates = []
-    for folder in ("one", "other"):
-        rig = private(tmp_path / folder, rounds=1)
-        rig.run()
-        updates.append(rig.update_tensors("basel", 1))
-        secret = (rig.folder / "state" / "basel" / "privacy" / "secret").read_bytes()
-        objects = [rig.store.get(entry.key) for entry in rig.store.list("")]
-        assert not any(secret in each or secret.hex().encode() in each for each in objects)
+def test_the_noise_follows_from_nothing_that_two_runs_share(tmp_path: Path) -> None:
+    """Equal manifests, equal data, equal seeds, and one copied disk."""
+    one = private(tmp_path / "one", rounds=1)
+    sites = {alias: one.site(alias) for alias in TWO}
+    one.drive(sites, one.aggregator(), until_round=0)
+    shutil.copytree(one.folder, tmp_path / "other")
+    other = moved(one, tmp_path / "other")
+    for rig in (one, other):
+        rig.drive({alias: rig.site(alias) for alias in TWO}, rig.aggregator())
     name = "representation.downs.0.conv.unit0.conv.weight"
-    assert not np.array_equal(updates[0][name], updates[1][name])
+    drawn = [rig.update_tensors("basel", 1)[name] - rig.global_tensors(0)[name] for rig in (one, other)]
+    assert not np.array_equal(*drawn)
+
+
+def test_a_bucket_that_is_rolled_back_gets_no_second_release(tmp_path: Path) -> None:
+    """Delete the records of a round, train it again with a learning rate of 0: the difference of the two
+    updates would be what the site has learned, if their noise were the same."""
+    rig = private(tmp_path, rounds=3)
+    sites = {alias: rig.site(alias) for alias in TWO}
+    rig.drive(sites, rig.aggregator(), until_round=0)
+    before = {entry.key for entry in rig.store.list("")}
+    rig.drive(sites, rig.aggregator(), until_round=2)
+    sites["basel"].take_turn()  # and has sent its update for round 3
+    sent = read(rig.store, keys.update("basel", 1, 1), Update)
+    for entry in rig.store.list(""):
+        if entry.key not in before and "/leases/" not in entry.key:
+            rig.store.delete(entry.key)
+    idle = msgspec.structs.replace(rig.spec.training, learning_rate=1e-30)
+    rig.control(training=idle)
+    again = rig.site("basel")
+    with pytest.raises(Refusal, match=r"round 1, attempt 1 has been released before"):
+        while again.take_turn():
+            pass
+    assert not rig.store.list(keys.updates("basel", 1))
+    assert sent.privacy.releases == 1
+
+
+def test_a_federation_that_is_made_again_goes_on_with_the_account(tmp_path: Path) -> None:
+    once = private(tmp_path / "once", rounds=1)
+    once.run()
+    spent = read(once.store, keys.update("basel", 1, 1), Update).privacy
+    limited = msgspec.structs.replace(PRIVACY["privacy"], max_epsilon=spent.epsilon)
+    anew = private(tmp_path / "anew", rounds=1)
+    shutil.copytree(tmp_path / "once/data", tmp_path / "anew/data", dirs_exist_ok=True)
+    anew.federation, anew.home = "radiology/abdomen-22222222/", once.folder / "state/_site"
+    told = anew.site("basel")
+    anew.drive({"basel": told, "bern": anew.site("bern")}, anew.aggregator(), until_round=0)
+    while told.take_turn():
+        pass
+    assert read(anew.store, keys.update("basel", 1, 1), Update).privacy.releases == 2
+    third = private(tmp_path / "third", rounds=1)
+    shutil.copytree(tmp_path / "once/data", tmp_path / "third/data", dirs_exist_ok=True)
+    third.federation, third.home = "radiology/liver-33333333/", anew.home
+    third.changes = {"privacy": limited}
+    refused = third.site("basel")
+    third.drive({"basel": refused, "bern": third.site("bern")}, third.aggregator(), until_round=0)
+    with pytest.raises(Refusal, match=r"maxEpsilon .* 2 protected updates"):
+        while refused.take_turn():
+            pass
+    assert not third.store.list(keys.updates("basel", 1))
+
+
+def moved(rig: Rig, folder: Path) -> Rig:
+    """The same federation, whose files were copied there."""
+    made = Rig.__new__(Rig)
+    made.__dict__.update(rig.__dict__, folder=folder, store=type(rig.store)(folder / "bucket"))
+    return made
 
 
 def test_killed_at_any_write_the_same_noisy_update_is_uploaded(tmp_path: Path) -> None:
     start = private(tmp_path / "start", rounds=1)
     sites = {alias: start.site(alias) for alias in TWO}
     start.drive(sites, start.aggregator(), until_round=0)
-    secret = tmp_path / "secret"
-    secret.write_bytes(bytes(32))
-    digests = set()
+    before = len(start.store.list(keys.site_blob("basel", "")))
     # Lease, two heartbeats and scores; then the blob, its record, and the turn's end.
     for nth in range(3, 8):
         folder = tmp_path / str(nth)
         shutil.copytree(start.folder, folder)
-        rig = Rig.__new__(Rig)
-        rig.__dict__.update(start.__dict__, folder=folder, store=type(start.store)(folder / "bucket"))
-        own = folder / "state" / "basel" / "privacy"
-        own.mkdir(parents=True, exist_ok=True)
-        shutil.copy(secret, own / "secret")
+        rig = moved(start, folder)
         try:
             rig.site("basel", Deadly(rig.store, nth, after=True)).take_turn()
         except Killed:
             rig.site("basel").take_turn()
-        record = read(rig.store, keys.update("basel", 1, 1), Update)
-        digests.add(record.blob)
-        assert record.privacy.releases == 1
-    assert len(digests) == 1
+        assert read(rig.store, keys.update("basel", 1, 1), Update).privacy.releases == 1
+        assert len(rig.store.list(keys.site_blob("basel", ""))) == before + 1
 
 
 def test_under_one_head_everything_that_leaves_is_noisy(tmp_path: Path) -> None:

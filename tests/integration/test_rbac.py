@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from builders.rendered import LIVERS, STORE, Release
+from builders.rendered import LIVERS, POLICY, STORE, Release
 from integration.apiserver import ApiServer
 from integration.helm_releases import Helm
 
@@ -82,14 +82,13 @@ def site(name: str, federations: list[str], operator: str = "rights-operator", *
 @pytest.fixture(scope="module")
 def installed(admin: Helm, namespaces: None) -> None:
     """Operators of both scopes; basel consents to two federations, bern to none, chur is a remote site."""
-    policy = {"store": STORE}
     federated = ["rights-operator", "rights-oncology"]
-    wide = {"federationNamespaces": federated, "networkPolicy": policy}
+    wide = {"federationNamespaces": federated, "networkPolicy": POLICY}
     narrow = {
         "scope": "Namespaces",
         "rbac": {"aggregate": False},
         "siteNamespaces": ["rights-basel", "rights-bern"],
-        "networkPolicy": policy,
+        "networkPolicy": POLICY,
     }
     admin.install(Release("segviz-operator", "segviz", "rights-operator", wide))
     admin.install(Release("segviz-operator", "segviz", "rights-narrow", narrow))

@@ -167,6 +167,11 @@ def check_report(study: Path, said: str) -> None:
     )
     assert page.count('<figure class="viewer"') == 2 * 2, "tables × organs"
     assert "Federated beats alone" not in said, "there is no federated row"
+    assert (
+        (study / "gains.csv")
+        .read_text(encoding="utf-8")
+        .startswith("table,site,organ,method,alone,cases,gain")
+    )
     assert said.rstrip().endswith(f"Report, with pictures: {study / 'report.html'}")
     assert "data:image" not in shareable
     assert "http" not in page.replace("http-equiv", "")
@@ -174,3 +179,51 @@ def check_report(study: Path, said: str) -> None:
     assert style.count("{") == style.count("}"), (
         "a block left open would take the rest of the page's style along"
     )
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_cases_rotate_and_a_fold_whose_scores_are_kept_does_not_run_again(tmp_path: Path) -> None:
+    generate(tmp_path / "data", seed=0, cases=8, external_cases=4, size=(32, 32, 24))
+    write_manifests(tmp_path / "small.yaml")
+    study, federation, *sites = yaml.safe_load_all((tmp_path / "small.yaml").read_text(encoding="utf-8"))
+    study["spec"] |= {"rotate": {"folds": 2, "by": 2}, "rows": study["spec"]["rows"][:1]}
+    del study["spec"]["central"], federation["spec"]["fineTuning"]
+    (external,) = [site for site in sites if site["metadata"]["name"] == "external"]
+    external["spec"]["dataSets"][0]["cases"] = {"stop": 2}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump_all([study, federation, *sites]), encoding="utf-8")
+
+    said, _ = (run := start(tmp_path)).communicate()
+    assert run.returncode == 0, said
+    kept = sorted((tmp_path / "study/scores").iterdir())
+    assert [path.name for path in kept] == ["local-fold-1.csv", "local-fold-2.csv"]
+    before = _external(tmp_path / "study")
+    assert len(before) == 4, "all cases of the folder, two a fold"
+
+    began = time.monotonic()
+    words = [PROGRAM, "study", tmp_path / "small.yaml", "--data", tmp_path / "data"]
+    elsewhere = [*words, "--workdir", tmp_path / "new", "--scores", tmp_path / "study/scores"]
+    again = subprocess.run(elsewhere, capture_output=True, encoding="utf-8", check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count(": kept in ") == 2
+    assert not (tmp_path / "new/rows").exists(), f"it ran again, for {time.monotonic() - began:.0f} s"
+    assert _external(tmp_path / "new") == before
+
+    changed = kept[0].read_text(encoding="utf-8").replace(f",{_code(kept[0])},", ",0123456789abcdef,")
+    kept[0].write_text(changed, encoding="utf-8")
+    refused = subprocess.run(elsewhere, capture_output=True, encoding="utf-8", check=False)
+    assert refused.returncode == 2
+    assert "was made by another code (digest 0123456789abcdef" in refused.stderr
+
+
+def _external(study: Path) -> dict[tuple[str, str], str]:
+    rows = csv.DictReader((study / "cases.csv").open(encoding="utf-8"))
+    return {
+        (row["organ"], row["case"]): row["value"]
+        for row in rows
+        if row["table"] == "external" and row["metric"] == "Dice" and row["organ"] == "liver"
+    }
+
+
+def _code(path: Path) -> str:
+    return next(csv.DictReader(path.open(encoding="utf-8")))["code"]

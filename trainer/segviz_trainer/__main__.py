@@ -65,6 +65,7 @@ def site_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--data-root", required=True, type=folder, help="Where the site's volume is mounted."),
         click.option("--state", required=True, type=folder, help="The site's private folder."),
+        click.option("--home", type=folder, help="For all its federations.  [default: STATE/../_site]"),
     ):
         command = option(command)
     return command
@@ -240,6 +241,7 @@ def run_site(
     site_spec: Path,
     data_root: Path,
     state: Path,
+    home: Path | None,
 ) -> None:
     """Begin, work, and end with an exit code."""
     stop = Stop(watch_stdin=stop_on_stdin_eof)
@@ -252,7 +254,7 @@ def run_site(
             opened = open_store(store).scoped(prefix)
             raw = MeasuredStore(opened, StoreMetrics(registry))
             patient = PatientStore(raw, PATIENCE_SECONDS)
-            site = Site(alias, read_site_spec(site_spec), data_root, state)
+            site = Site(alias, read_site_spec(site_spec), data_root, state, home, prefix)
             held = lock(state, stop, "an earlier process")
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
         pulse = Pulse()

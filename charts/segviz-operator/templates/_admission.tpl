@@ -1,7 +1,8 @@
 {{- /*
 What the API server asks of every Job of the operator, at a site or beside a federation: it must be one that the
 operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables groups, addedLabels,
-addedAnnotations and addedEnvironment, which are what a site adds to its Pods.
+addedAnnotations and addedEnvironment, which are what a site adds to its Pods, and ownUser: whether their ids are
+SegViz's own.
 */ -}}
 
 {{- define "segviz-operator.admission.variables" -}}
@@ -86,9 +87,12 @@ addedAnnotations and addedEnvironment, which are what a site adds to its Pods.
   message: the operator's containers have the securityContext that its code writes.
 - expression: >-
     variables.pod.?securityContext.?runAsNonRoot.orValue(false)
-    && variables.pod.?securityContext.?runAsUser.orValue(0) == 65532
+    && (variables.ownUser
+    ? variables.pod.?securityContext.?runAsUser.orValue(0) == 65532
     && variables.pod.?securityContext.?runAsGroup.orValue(0) == 65532
     && variables.pod.?securityContext.?fsGroup.orValue(0) == 65532
+    : !has(variables.pod.securityContext.runAsUser) && !has(variables.pod.securityContext.runAsGroup)
+    && !has(variables.pod.securityContext.fsGroup))
     && variables.pod.?securityContext.?seccompProfile.?type.orValue('') == 'RuntimeDefault'
     && variables.pod.securityContext.?supplementalGroups.orValue([]) == variables.groups
     && !has(variables.pod.securityContext.supplementalGroupsPolicy) && !has(variables.pod.securityContext.sysctls)

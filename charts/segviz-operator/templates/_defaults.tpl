@@ -44,7 +44,12 @@
     "nodeSelector": {},
     "tolerations": [],
     "affinity": {},
-    "priorityClassName": ""
+    "priorityClassName": "",
+    "queueName": "",
+    "podMetadata": {},
+    "serviceAccount": {
+      "annotations": {}
+    }
   },
   "export": {
     "image": {
@@ -67,8 +72,16 @@
     "nodeSelector": {},
     "tolerations": [],
     "affinity": {},
-    "priorityClassName": ""
+    "priorityClassName": "",
+    "queueName": "",
+    "podMetadata": {}
   },
+  "webIdentity": {
+    "stsEndpoint": "",
+    "roleArn": "",
+    "audience": "sts.amazonaws.com"
+  },
+  "userAssignment": "Fixed",
   "stuckAfterSeconds": 120,
   "resources": {
     "requests": {
@@ -80,6 +93,9 @@
     }
   },
   "extraEnv": [],
+  "extraVolumes": [],
+  "extraVolumeMounts": [],
+  "commonLabels": {},
   "podLabels": {},
   "podAnnotations": {},
   "nodeSelector": {},
@@ -106,13 +122,15 @@
     "dns": {
       "namespace": "kube-system",
       "podLabels": {},
+      "cidrs": [],
       "ports": [
         53
       ]
     },
     "metrics": {
       "namespace": "monitoring"
-    }
+    },
+    "extraEgress": []
   },
   "monitoring": {
     "annotations": false,
@@ -147,6 +165,7 @@
     "enabled": false,
     "image": "",
     "pullPolicy": "IfNotPresent",
+    "existingSecret": "",
     "command": [
       "minio",
       "server",
@@ -166,7 +185,8 @@
         "memory": "2Gi"
       }
     }
-  }
+  },
+  "extraObjects": []
 }
 {{- end }}
 

@@ -4,6 +4,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: segviz
 {{ include "segviz-operator.selector" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "segviz-operator.selector" -}}
@@ -35,9 +38,11 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- /* PodSecurity's `restricted`, and more: a root file system that nobody writes. */ -}}
 {{- define "segviz-operator.podSecurity" -}}
 runAsNonRoot: true
+{{- if eq .Values.userAssignment "Fixed" }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
@@ -50,15 +55,17 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* A Pod that the operator makes, as its code reads it. Takes (dict "pod" … "account" … "appVersion" …). */ -}}
+{{- /* A Pod that the operator makes, as its code reads it. Takes (dict "pod" … "account" … "appVersion" … "userAssignment" …).
+*/ -}}
 {{- define "segviz-operator.pod" -}}
 {{- $pod := dict
   "image" (include "segviz-operator.image" (dict "image" .pod.image "appVersion" .appVersion))
   "imagePullPolicy" .pod.image.pullPolicy
   "serviceAccountName" .account
   "resources" .pod.resources
+  "userAssignment" .userAssignment
 -}}
-{{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" "priorityClassName" "queueName" "podMetadata" }}
 {{- with index $.pod $key }}{{ $_ := set $pod $key . }}{{ end }}
 {{- end }}
 {{- $pod | toJson }}

@@ -1,20 +1,29 @@
 {{- /* Rules of NetworkPolicies, shared by all of this chart's. */ -}}
 
 {{- define "segviz-operator.toDns" -}}
+{{- with .Values.networkPolicy.dns }}
 - to:
     - namespaceSelector:
         matchLabels:
-          kubernetes.io/metadata.name: {{ .Values.networkPolicy.dns.namespace | quote }}
-      {{- with .Values.networkPolicy.dns.podLabels }}
+          kubernetes.io/metadata.name: {{ .namespace | quote }}
       podSelector:
         matchLabels:
-          {{- toYaml . | nindent 10 }}
-      {{- end }}
+          {{- .podLabels | default (dict "k8s-app" "kube-dns") | toYaml | nindent 10 }}
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
   ports:
-    {{- range .Values.networkPolicy.dns.ports }}
+    {{- range .ports }}
     - {protocol: UDP, port: {{ . }}}
     - {protocol: TCP, port: {{ . }}}
     {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "segviz-operator.toMore" -}}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "segviz-operator.toStore" -}}
@@ -49,12 +58,10 @@
 
 {{- define "segviz-operator.toApiServer" -}}
 {{- with .Values.networkPolicy.apiServer }}
-- {{- if .cidrs }}
-  to:
+- to:
     {{- range .cidrs }}
     - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}
-  {{- end }}
   ports:
     {{- range .ports }}
     - {protocol: TCP, port: {{ . }}}

@@ -63,13 +63,16 @@
     "queueName": "",
     "podMetadata": {},
     "supplementalGroups": [],
-    "terminationGracePeriodSeconds": 120
+    "terminationGracePeriodSeconds": 120,
+    "userAssignment": "Fixed"
   },
   "serviceAccount": {
     "create": true,
-    "name": "segviz-trainer"
+    "name": "segviz-trainer",
+    "annotations": {}
   },
   "storeSecret": "",
+  "storeSecretKeys": {},
   "proxy": {
     "url": "",
     "secretName": ""
@@ -92,13 +95,15 @@
     "dns": {
       "namespace": "kube-system",
       "podLabels": {},
+      "cidrs": [],
       "ports": [
         53
       ]
     },
     "metrics": {
       "namespace": ""
-    }
+    },
+    "extraEgress": []
   },
   "monitoring": {
     "podMonitor": {
@@ -106,7 +111,9 @@
       "additionalLabels": {},
       "interval": "30s"
     }
-  }
+  },
+  "commonLabels": {},
+  "extraObjects": []
 }
 {{- end }}
 

@@ -1,6 +1,8 @@
 {{- /* The Pod of `segviz join`: as the operator makes a trainer's, with the join file in place of its Secret. */ -}}
 {{- define "segviz-site.joinPod" -}}
 {{- $added := .Values.trainer.podMetadata -}}
+{{- /* 0440 or 0444: the cluster's ids may be in no group of the volume's. */ -}}
+{{- $mode := ternary 288 292 (eq .Values.trainer.userAssignment "Fixed") -}}
 metadata:
   labels:
     {{- with $added.labels }}
@@ -38,10 +40,12 @@ spec:
   {{- end }}
   securityContext:
     runAsNonRoot: true
+    {{- if eq .Values.trainer.userAssignment "Fixed" }}
     runAsUser: 65532
     runAsGroup: 65532
     fsGroup: 65532
     fsGroupChangePolicy: OnRootMismatch
+    {{- end }}
     seccompProfile: {type: RuntimeDefault}
     {{- with .Values.trainer.supplementalGroups }}
     supplementalGroups: {{ toJson . }}
@@ -80,7 +84,7 @@ spec:
         {{- end }}
   volumes:
     - name: join
-      secret: {secretName: {{ .Values.join.secretName | quote }}, defaultMode: 288}
+      secret: {secretName: {{ .Values.join.secretName | quote }}, defaultMode: {{ $mode }}}
     - name: site
       configMap: {name: {{ printf "%s-site" (include "segviz-site.name" . | replace "." "-" | trunc 40 | trimSuffix "-") | quote }}}
     - name: data
@@ -95,6 +99,6 @@ spec:
       emptyDir: {sizeLimit: 4Gi}
     {{- if .Values.proxy.secretName }}
     - name: proxy
-      secret: {secretName: {{ .Values.proxy.secretName | quote }}, defaultMode: 288}
+      secret: {secretName: {{ .Values.proxy.secretName | quote }}, defaultMode: {{ $mode }}}
     {{- end }}
 {{- end }}

@@ -56,7 +56,11 @@ spec:
   {{- end }}
   {{- end }}
   {{- with .Values.storeSecret }}
-  storeSecretRef: {name: {{ . | quote }}}
+  storeSecretRef:
+    name: {{ . | quote }}
+    {{- with $.Values.storeSecretKeys }}
+    keys: {{ toJson . }}
+    {{- end }}
   {{- end }}
   {{- if not .Values.remote }}
   trainer:
@@ -75,7 +79,7 @@ spec:
     {{ $key }}: {{ toJson . }}
     {{- end }}
     {{- end }}
-    {{- range $key := list "priorityClassName" "runtimeClassName" "queueName" }}
+    {{- range $key := list "priorityClassName" "runtimeClassName" "queueName" "userAssignment" }}
     {{- with index $.Values.trainer $key }}
     {{ $key }}: {{ . | quote }}
     {{- end }}

@@ -43,6 +43,13 @@ class Precision(StrEnum):
     BF16 = "BF16"
 
 
+class UpdatePrecision(StrEnum):
+    FLOAT32 = "Float32"
+    """All values, as they are."""
+    FLOAT16_DELTA = "Float16Delta"
+    INT8_DELTA = "Int8Delta"
+
+
 class MemoryFormat(StrEnum):
     CONTIGUOUS = "Contiguous"
     CHANNELS_LAST_3D = "ChannelsLast3d"
@@ -66,6 +73,22 @@ class Augmentation(StrEnum):
 class Start(StrEnum):
     SEEDED = "Seeded"
     PRETRAINED = "Pretrained"
+
+
+class HeadLoss(StrEnum):
+    DICE = "Dice"
+    DICE_CROSS_ENTROPY = "DiceCrossEntropy"
+
+
+class OptimizerName(StrEnum):
+    ADAM = "Adam"
+    ADAM_W = "AdamW"
+    SGD = "SGD"
+
+
+class ScheduleName(StrEnum):
+    COSINE = "Cosine"
+    POLY = "Poly"
 
 
 class OptimizerState(StrEnum):
@@ -126,6 +149,12 @@ class RetentionPolicy(StrEnum):
 class CredentialSource(StrEnum):
     ASSUME_ROLE = "AssumeRole"
     EXISTING_SECRETS = "ExistingSecrets"
+    WEB_IDENTITY = "WebIdentity"
+
+
+class UserAssignment(StrEnum):
+    FIXED = "Fixed"
+    BY_CLUSTER = "ByCluster"
 
 
 class ImagePullPolicy(StrEnum):

@@ -168,7 +168,7 @@ def _quorum_message(round_: int, needed: int, known: Mapping[str, SiteRecords], 
         f"{alias}: {member.excluded}" for alias, member in sorted(control.members.items()) if member.excluded
     )
     late = "; ".join(f"{alias}: joins with the next round" for alias in control.active if alias not in known)
-    reasons = "; ".join(part for part in (lost, left_out, late) if part)
+    reasons = "; ".join(part for part in (lost, left_out, late) if part) or "the others have left"
     return (
         f"round {round_} can have {len(known) - len(refused)} of the {needed} sites it needs ({reasons}). "
         "Fix what keeps the others out, or lower spec.participation.minSites."

@@ -21,7 +21,7 @@ from segviz_exchange.process.words import plain
 
 # Enough for some ten thousand tensors; a larger header is an attack or a mistake.
 MAX_HEADER_BYTES = 8 << 20
-CHUNK_ELEMENTS = 1 << 16  # 256 KiB of float32: a sum in float64 beside it still fits the cache
+CHUNK_ELEMENTS = 1 << 15  # 128 KiB of float32: a sum in float64 beside it still fits the cache
 MAX_DIMENSIONS = 64  # numpy's
 _METADATA = "__metadata__"
 
@@ -31,6 +31,7 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
 }
 SAFETENSORS_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
@@ -71,35 +72,38 @@ class TensorFile:
     metadata: dict[str, str]
     offsets: dict[str, int]
 
-    def chunks(self, name: str) -> Iterator[Array]:
-        """The tensor, flat, at most CHUNK_ELEMENTS at a time."""
+    def chunks(self, name: str, start: int = 0, stop: int | None = None) -> Iterator[Array]:
+        """The tensor, flat, at most CHUNK_ELEMENTS at a time; all of it, or its elements start:stop."""
         info = self.infos[name]
         dtype = NUMPY_TYPES[info.dtype]
         with self.path.open("rb", buffering=0) as file:
-            file.seek(self.offsets[name])
-            left = info.elements
-            while left:
+            file.seek(self.offsets[name] + start * dtype.itemsize)
+            left = (info.elements if stop is None else min(stop, info.elements)) - start
+            while left > 0:
                 count = min(left, CHUNK_ELEMENTS)
                 # Not kept in a variable: a waiting generator would hold its chunk, and a merge has many.
                 yield self._read_chunk(file, name, count, dtype)
                 left -= count
 
     def _read_chunk(self, file: RawIOBase, name: str, count: int, dtype: np.dtype[Any]) -> Array:
-        buffer = bytearray(count * dtype.itemsize)
-        view = memoryview(buffer)
+        chunk = np.empty(count, dtype)
+        view = memoryview(chunk).cast("B")
         while view:
             read = file.readinto(view)
             if not read:
                 raise InvalidTensors(f"{self.path.name}: ends inside tensor {name!r}")
             view = view[read:]
-        return np.frombuffer(buffer, dtype)
+        return chunk
+
+    def span(self, name: str, start: int, stop: int) -> Array:
+        """Its elements start:stop, flat, in one array."""
+        parts = list(self.chunks(name, start, stop))
+        return np.concatenate(parts) if parts else np.empty(0, NUMPY_TYPES[self.infos[name].dtype])
 
     def read(self, name: str) -> Array:
         """One whole tensor in its shape."""
         info = self.infos[name]
-        parts = list(self.chunks(name))
-        flat = np.concatenate(parts) if parts else np.empty(0, NUMPY_TYPES[info.dtype])
-        return flat.reshape(info.shape)
+        return self.span(name, 0, info.elements).reshape(info.shape)
 
     def read_all(self) -> dict[str, Array]:
         return {name: self.read(name) for name in self.infos}

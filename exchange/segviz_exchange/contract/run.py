@@ -34,6 +34,8 @@ class RunHere(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     prefix: str
     sites: dict[str, SiteHere]
     """Training and external sites by alias, as far as their images lie here."""
+    fold: int | None = None
+    """Of a study that rotates its cases."""
 
     def open_store(self, folder: Path) -> Store:
         """The federation's prefix; `folder` is the index's."""

@@ -14,8 +14,9 @@ from segviz_exchange.contract.choices import (
     Role,
     Scores,
     Start,
+    UserAssignment,
 )
-from segviz_exchange.contract.spec import ObjectRef, Part
+from segviz_exchange.contract.spec import Part, SecretRef
 
 
 class ClaimSource(Part, frozen=True):
@@ -38,6 +39,8 @@ class CaseRange(Part, frozen=True):
 
     start: int | None = None
     stop: int | None = None
+    rotate_by: int | None = None
+    """How many cases of the sorted list go to its end before the range is taken."""
 
 
 class DataSet(Part, frozen=True):
@@ -116,6 +119,8 @@ class TrainerPod(Part, frozen=True):
     supplemental_groups: tuple[int, ...] = ()
     termination_grace_period_seconds: int = 120
     """From the request to stop until the process is killed: a step of the training, and its checkpoint."""
+    user_assignment: UserAssignment = UserAssignment.FIXED
+    """Whose ids the process and its volumes have: SegViz's own, or those that the cluster gives."""
 
 
 class FederationRef(Part, frozen=True):
@@ -137,6 +142,8 @@ class Privacy(Part, frozen=True):
     delta: float
     noise_multiplier: float | None = None
     """Standard deviation of the noise on each number, in units of `clip_norm`; none where it is left out."""
+    max_epsilon: float | None = None
+    """What all updates from the same data may spend, over all federations; no limit where it is left out."""
 
 
 class Limits(Part, frozen=True):
@@ -152,12 +159,17 @@ class Limits(Part, frozen=True):
     """Of the optimizer, in a round."""
 
 
+class ProxySecretRef(Part, frozen=True):
+    """A Secret with username, password and ca.crt, as segviz_exchange.stores.proxy reads them."""
+
+    name: str
+
+
 class SiteProxy(Part, frozen=True):
     """The way to stores with TLS."""
 
     url: str
-    secret_ref: ObjectRef | None = None
-    """With username, password and ca.crt, as segviz_exchange.stores.proxy reads them."""
+    secret_ref: ProxySecretRef | None = None
 
 
 class SiteSpec(Part, frozen=True):
@@ -175,7 +187,7 @@ class SiteSpec(Part, frozen=True):
     remote: bool
     trainer: TrainerPod
     state: State | None = None
-    store_secret_ref: ObjectRef | None = None
+    store_secret_ref: SecretRef | None = None
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
     limits: Limits | None = None

@@ -15,16 +15,20 @@ from segviz_exchange.contract.choices import (
     CredentialSource,
     DeletionPolicy,
     EvaluationNorm,
+    HeadLoss,
     Intensity,
     MemoryFormat,
     Norm,
     Objective,
+    OptimizerName,
     OptimizerState,
     Precision,
     RetentionPolicy,
+    ScheduleName,
     Selection,
     Spacing,
     Start,
+    UpdatePrecision,
     Weights,
 )
 
@@ -111,6 +115,20 @@ class Preprocessing(Part, frozen=True):
         return None if self.spacing is Spacing.NATIVE else self.spacing_millimetres
 
 
+class Optimizer(Part, frozen=True):
+    name: OptimizerName = OptimizerName.ADAM
+    momentum: float | None = None
+    """Of SGD, with Nesterov's look ahead. Left out, the trainer's."""
+    weight_decay: float | None = None
+    """Left out, each optimizer has its own (segviz_trainer.training.optimizer)."""
+
+
+class Schedule(Part, frozen=True):
+    name: ScheduleName = ScheduleName.COSINE
+    warmup_epochs: int = 0
+    """Epochs of the whole federation in which the learning rate rises before it falls."""
+
+
 class Training(Part, frozen=True):
     patch: tuple[int, int, int]
     crops_per_volume: int
@@ -122,6 +140,14 @@ class Training(Part, frozen=True):
     precision: Precision
     memory_format: MemoryFormat
     threads: int
+    loss: HeadLoss = HeadLoss.DICE
+    """Of a head per organ; other objectives have losses of their own."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    max_gradient_norm: float | None = None
+    """L2 norm that the gradient of all parameters is scaled down to; not at all, where it is left out."""
+    foreground_share: float = 0.5
+    """Of the crops, those whose centre is a voxel of an organ."""
 
 
 class FineTuning(Part, frozen=True):
@@ -137,10 +163,23 @@ class Evaluation(Part, frozen=True):
     """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
 
 
-class ObjectRef(Part, frozen=True):
-    """A Secret or a ConfigMap in the namespace of whoever names it."""
+class SecretKeys(Part, frozen=True):
+    """Which entries of a Secret hold what."""
+
+    access_key: str = "accessKey"
+    secret_key: str = "secretKey"
+
+
+class SecretRef(Part, frozen=True):
+    """A Secret with a store's keys, in the namespace of whoever names it."""
 
     name: str
+    keys: SecretKeys | None = None
+    """SegViz's own names, where it is left out."""
+
+    @property
+    def entries(self) -> SecretKeys:
+        return self.keys or SecretKeys()
 
 
 class KeyRef(Part, frozen=True):
@@ -163,22 +202,36 @@ class Retention(Part, frozen=True):
         return None if self.policy is RetentionPolicy.KEEP_ALL else self.rounds
 
 
+class StsSpec(Part, frozen=True):
+    """Where AssumeRole is asked, and for which role; the store itself and none that matters, if left out."""
+
+    endpoint: str | None = None
+    role_arn: str | None = None
+
+
 class StoreSpec(Part, frozen=True):
     """Where the records of a federation in a cluster lie."""
 
     endpoint: str
     bucket: str
     region: str
-    secret_ref: ObjectRef
     credentials: CredentialSource
     credential_seconds: int
     retention: Retention
+    secret_ref: SecretRef | None = None
+    """None with WebIdentity alone."""
     ca_bundle: CABundle | None = None
+    sts: StsSpec | None = None
 
     @property
     def url(self) -> str:
         """As `open_store` reads it."""
         return f"{self.endpoint.replace('https://', 's3://').replace('http://', 's3+http://')}/{self.bucket}"
+
+
+class Updates(Part, frozen=True):
+    precision: UpdatePrecision = UpdatePrecision.FLOAT32
+    """In what numbers a site's updates travel."""
 
 
 class FederationSpec(Part, frozen=True):
@@ -201,6 +254,11 @@ class FederationSpec(Part, frozen=True):
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
     store: StoreSpec | None = None
+    updates: Updates | None = None
+
+    @property
+    def update_precision(self) -> UpdatePrecision:
+        return UpdatePrecision.FLOAT32 if self.updates is None else self.updates.precision
 
     @property
     def shared_head(self) -> bool:
@@ -214,9 +272,20 @@ class StudyRowSpec(Part, frozen=True):
     """A merge patch for the federation's spec."""
 
 
+class Rotation(Part, frozen=True):
+    """Every row runs once a fold, each time with other cases in the same ranges."""
+
+    folds: int
+    by: int
+    """Cases that the sorted lists are rotated by from one fold to the next."""
+
+
 class StudySpec(Part, frozen=True):
     rows: tuple[StudyRowSpec, ...]
     worst_cases: int
     federation: str | None = None
     baseline: str | None = None
     central: str | None = None
+    under_test: str | None = None
+    """The one federated method that is held against training alone; +FT names its fine-tuned model."""
+    rotate: Rotation | None = None

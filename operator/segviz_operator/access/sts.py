@@ -17,6 +17,7 @@ from minio.signer import sign_v4_sts
 from minio.time import to_amz_date
 from urllib3.exceptions import HTTPError
 
+from segviz_exchange.contract.spec import SecretKeys
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.words import plain
 from segviz_exchange.stores.credentials import Credentials
@@ -26,6 +27,7 @@ from segviz_exchange.stores.store import Denied, StoreError, Unavailable
 from segviz_operator.access.rights import Access, policy
 
 _MAX_ANSWER_BYTES = 1 << 20
+OWN_ENTRIES = SecretKeys()
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Sts:
     parent: Credentials
     region: str = "us-east-1"
     ca_pem: str | None = None
+    role_arn: str = "arn:aws:iam::segviz:role/segviz"
+    """MinIO reads none and needs one."""
 
     def mint(self, access: Access, bucket: str, prefix: str, seconds: int, session: str) -> Credentials:
         """Credentials for `access`, good for `seconds`.
@@ -52,23 +56,14 @@ class Sts:
             StoreError: this store has no STS.
         """
         # Not minio's AssumeRoleProvider: it raises any duration below an hour to an hour.
-        body = urlencode(
-            {
-                "Action": "AssumeRole",
-                "Version": "2011-06-15",
-                "DurationSeconds": str(seconds),
-                "Policy": policy(access, bucket, prefix),
-                "RoleSessionName": session[:64],
-                # MinIO reads neither; the others ask for one and ignore which.
-                "RoleArn": "arn:aws:iam::segviz:role/segviz",
-            }
-        )
-        status, answer = self._post(body)
+        wanted = session_of(access, bucket, prefix, seconds, session)
+        body = urlencode({"Action": "AssumeRole", **wanted, "RoleArn": self.role_arn})
+        status, answer = post(self.endpoint, body, self._signed(body), self.ca_pem)
         if status != HTTPStatus.OK:
             raise self._refused(status, answer)
-        return _credentials_of(answer, self.endpoint)
+        return credentials_of(answer, self.endpoint)
 
-    def _post(self, body: str) -> tuple[int, bytes]:
+    def _signed(self, body: str) -> Mapping[str, str]:
         url = urlsplit(self.endpoint)
         now = datetime.now(UTC)
         headers = sign_v4_sts(
@@ -84,60 +79,75 @@ class Sts:
             content_sha256=sha256_hash(body),
             date=now,
         )
-        with build_connections(self.endpoint, self.ca_pem) as connections:
-            try:
-                answer = connections.request(
-                    "POST",
-                    self.endpoint,
-                    body=body,
-                    headers={name: str(value) for name, value in headers.items()},
-                    preload_content=False,
-                )
-                data = answer.read(_MAX_ANSWER_BYTES)
-            except HTTPError as error:
-                raise Unavailable(f"{self.endpoint}: STS: {error}") from error
-        return answer.status, data
+        return {name: str(value) for name, value in headers.items()}
 
     def _refused(self, status: int, answer: bytes) -> StoreError:
-        said = f"{self.endpoint}: STS AssumeRole: {_error_of(answer) or f'status {status}'}"
+        said = f"{self.endpoint}: STS AssumeRole: {error_of(answer) or f'status {status}'}"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
             return Unavailable(said)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return Denied(
-                f"{said}. The Secret in spec.store.secretRef must hold a user that may assume a role"
+                f"{said}. The Secret in spec.store.secretRef must hold a user that may assume a role "
+                "(spec.store.sts.roleArn, where the store asks for one)"
             )
         return StoreError(
             f"{said}. A store without STS needs spec.store.credentials: ExistingSecrets and a Secret per site"
         )
 
 
-def credentials_of_secret(data: Mapping[str, str], name: str) -> Credentials:
-    """A Secret's `data`, as the API server gives it: base64 values under accessKey and secretKey.
+def session_of(access: Access, bucket: str, prefix: str, seconds: int, session: str) -> dict[str, str]:
+    """What a token service is asked for, whoever asks."""
+    return {
+        "Version": "2011-06-15",
+        "DurationSeconds": str(seconds),
+        "Policy": policy(access, bucket, prefix),
+        "RoleSessionName": session[:64],
+    }
+
+
+def post(endpoint: str, body: str, headers: Mapping[str, str], ca_pem: str | None) -> tuple[int, bytes]:
+    """Status and answer. Raises Unavailable."""
+    with build_connections(endpoint, ca_pem) as connections:
+        try:
+            answer = connections.request(
+                "POST", endpoint, body=body, headers=dict(headers), preload_content=False
+            )
+            data = answer.read(_MAX_ANSWER_BYTES)
+        except HTTPError as error:
+            raise Unavailable(f"{endpoint}: STS: {error}") from error
+    return answer.status, data
+
+
+def credentials_of_secret(
+    data: Mapping[str, str], name: str, entries: SecretKeys = OWN_ENTRIES
+) -> Credentials:
+    """A Secret's `data`, as the API server gives it: base64 values under the names in `entries`.
 
     Raises:
         Refusal: one of the two is missing or empty.
     """
-    values = {}
-    for key in ("accessKey", "secretKey"):
+    values = []
+    for key in (entries.access_key, entries.secret_key):
         try:
-            values[key] = base64.b64decode(data.get(key, ""), validate=True).decode().strip()
+            values.append(base64.b64decode(data.get(key, ""), validate=True).decode().strip())
         except (binascii.Error, UnicodeDecodeError) as error:
             raise Refusal(f"{name}: {key} is not text: {error}.") from error
-        if not values[key]:
+        if not values[-1]:
             raise Refusal(
-                f"{name}: has no {key}. It must hold accessKey and secretKey of a user of the store."
+                f"{name}: has no {key}. It must hold {entries.access_key} and {entries.secret_key} of a user "
+                "of the store, or secretRef.keys must say which of its entries do."
             )
-    return Credentials(values["accessKey"], values["secretKey"])
+    return Credentials(*values)
 
 
 def _host(endpoint: str) -> str:
     url = urlsplit(endpoint)
     if (url.scheme, url.port) in (("http", 80), ("https", 443)):
-        return url.hostname or url.netloc
+        return url.netloc.removesuffix(f":{url.port}")
     return url.netloc
 
 
-def _credentials_of(answer: bytes, name: str) -> Credentials:
+def credentials_of(answer: bytes, name: str) -> Credentials:
     try:
         root = ElementTree.fromstring(answer)
         found = root.find(".//{*}Credentials")
@@ -152,10 +162,10 @@ def _credentials_of(answer: bytes, name: str) -> Credentials:
             Credentials,
         )
     except (ElementTree.ParseError, AssertionError, msgspec.ValidationError) as error:
-        raise StoreError(f"{name}: STS AssumeRole: the answer holds no credentials") from error
+        raise StoreError(f"{name}: STS: the answer holds no credentials") from error
 
 
-def _error_of(answer: bytes) -> str | None:
+def error_of(answer: bytes) -> str | None:
     """The code of an S3 or STS error. Its message is whatever answers at the endpoint has written: it goes to
     the log alone, or a federation's status would read out what only the operator can reach."""
     try:
@@ -163,5 +173,5 @@ def _error_of(answer: bytes) -> str | None:
     except ElementTree.ParseError:
         return None
     if message := root.findtext(".//{*}Message"):
-        log.info("STS AssumeRole: %s", plain(message))
+        log.info("STS: %s", plain(message))
     return code_of(root.findtext(".//{*}Code"))

@@ -8,6 +8,7 @@ from minio.credentials.providers import StaticProvider
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.s3 import S3Store
 from segviz_exchange.stores.store import Denied, Store, StoreError, Unavailable
@@ -32,6 +33,12 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
         )
         return
     subject = Subject(federation.namespace, federation.name, federation.raw["metadata"]["uid"])
+    if spec.secret_ref is None:
+        yield unknown(
+            f"cannot check the store of {federation}: it takes the operator's own identity",
+            f"Ask the operator: kubectl -n {federation.namespace} describe svf {federation.name}",
+        )
+        return
     try:
         access = read_access(cluster, subject, spec)
     except NoCredentials as error:
@@ -44,6 +51,7 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
         else:
             yield bad(f"the store of {federation}: {error}", _mend(federation, error))
         return
+    assert spec.secret_ref is not None, "who has no identity of the operator's has a Secret"
     yield good(f"Secret {federation.namespace}/{spec.secret_ref.name} holds the store's keys")
     try:
         # With the Secret's own keys: the operator's session may create control records alone.
@@ -70,7 +78,8 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
 
 
 def _open(access: StoreAccess) -> Store:
-    parent = access.parent
+    parent = access.source
+    assert isinstance(parent, Credentials), "a person has a Secret's keys alone"
     provider = StaticProvider(parent.access_key, parent.secret_key, parent.session_token)
     store = S3Store.from_url(access.spec.url, provider, ca_pem=access.ca_pem, region=access.spec.region)
     return store.scoped(access.subject.prefix)
@@ -79,14 +88,16 @@ def _open(access: StoreAccess) -> Store:
 def _mend(federation: Federation, error: NoCredentials) -> str:
     spec = federation.spec.store
     assert spec is not None
+    assert spec.secret_ref is not None
+    entries = spec.secret_ref.entries
     if error.reason == SECRET_NOT_FOUND and "Secret" in str(error):
         return (
             f"kubectl -n {federation.namespace} create secret generic {spec.secret_ref.name} "
-            "--from-file=accessKey=FILE --from-file=secretKey=FILE"
+            f"--from-file={entries.access_key}=FILE --from-file={entries.secret_key}=FILE"
         )
     return (
-        "The Secret needs the keys accessKey and secretKey; the ConfigMap of a CA bundle needs the key "
-        "that spec.store.caBundle.configMapKeyRef names."
+        f"The Secret needs {entries.access_key} and {entries.secret_key}; the ConfigMap of a CA bundle needs "
+        "the key that spec.store.caBundle.configMapKeyRef names."
     )
 
 

@@ -92,7 +92,7 @@ def _reservation(manifests: Manifests) -> str:
 def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float) -> float:
     # It is neither below nor above any bound.
     if math.isnan(value):
-        raise click.BadParameter("nan is not a length of time.", context, parameter)
+        raise click.BadParameter("nan is not a time. Give seconds, such as 0.5.", context, parameter)
     return value
 
 

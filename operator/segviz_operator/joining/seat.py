@@ -22,6 +22,9 @@ from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site, load
 from segviz_operator.plan.command_line import SiteFolders
 
+_HOME = "_site"
+"""No namespace is called so."""
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -31,6 +34,9 @@ class Seat:
     site: Site
     data: Path
     state: Path
+    """In this federation."""
+    home: Path
+    """In all that share the folder."""
     joinfile: Path
 
     @property
@@ -51,7 +57,7 @@ class Seat:
 
     @property
     def folders(self) -> SiteFolders:
-        return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state))
+        return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state), str(self.home))
 
     def open_store(self) -> S3Store:
         store = S3Store.from_url(
@@ -87,11 +93,12 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
                 "does not exist. Correct the path, or copy the data there."
             )
     # One folder may serve several federations, or one made again.
-    own = state.resolve() / invitation.prefix
+    own, home = state.resolve() / invitation.prefix, state.resolve() / _HOME
     try:
-        own.mkdir(parents=True, exist_ok=True)
-        own.chmod(0o700)
-        seat = Seat(invitation, site, data.resolve(), own, joinfile)
+        for folder in (own, home, joinfile):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        seat = Seat(invitation, site, data.resolve(), own, home, joinfile)
         _keep_best_credentials(seat, invitation.credentials)
         if invitation.ca is not None:
             write_private(seat.ca, invitation.ca.encode())
@@ -134,7 +141,8 @@ def _keep_best_credentials(seat: Seat, offered: Credentials) -> None:
 def _check_mode(path: Path, console: Console) -> None:
     found = path.stat()
     mode = stat.S_IMODE(found.st_mode)
-    if mode & stat.S_IROTH:
+    # In a Pod it is a Secret, whose mode is its volume's.
+    if mode & stat.S_IROTH and "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise Refusal(
             f"{path}: anyone on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
         )

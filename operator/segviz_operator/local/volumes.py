@@ -75,12 +75,14 @@ def parse_volumes(options: Iterable[str]) -> Volumes:
     """From `--data FOLDER` and `--data ALIAS=FOLDER`.
 
     Raises:
-        Refusal: the same is said twice.
+        Refusal: the same is said twice, or no folder is.
     """
     common: Path | None = None
     by_alias: dict[str, Path] = {}
     for option in options:
         alias, equals, folder = option.partition("=")
+        if not folder if equals else not alias:
+            raise Refusal(f"--data {option or '(nothing)'}: names no folder. Write FOLDER, or ALIAS=FOLDER.")
         if not equals or Path(option).is_dir():
             if common is not None:
                 raise Refusal(

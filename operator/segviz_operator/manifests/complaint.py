@@ -163,12 +163,13 @@ def _too_large(fault: Fault, _: Schema) -> tuple[str, str]:
 
 
 def _mismatch(fault: Fault, _: Schema) -> tuple[str, str]:
-    return "has the wrong form", f"It must match {fault.detail}. {fault.meaning}".rstrip()
+    return "has the wrong form", f"{fault.meaning} It must match {fault.detail}.".lstrip()
 
 
 def _count(fault: Fault, _: Schema) -> tuple[str, str]:
     keyword = fault.keyword
-    unit = {"Items": "entries", "Length": "characters", "Properties": "entries"}[keyword[3:]]
+    one, several = {"Length": ("character", "characters")}.get(keyword[3:], ("entry", "entries"))
+    unit = one if len(fault.value) == 1 else several
     bound = f"at {'least' if keyword.startswith('min') else 'most'} {fault.schema[keyword]}"
     low, high = fault.schema.get(f"min{keyword[3:]}"), fault.schema.get(f"max{keyword[3:]}")
     exact = f"exactly {low}" if low == high else bound

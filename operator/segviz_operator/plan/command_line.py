@@ -27,6 +27,9 @@ class SiteFolders:
     """A file with the site's spec."""
     data: str
     state: str
+    """In this federation."""
+    home: str | None = None
+    """In all its federations. Left out, it is beside `state`; trainers of earlier versions do not know it."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,11 @@ def command_line(
 
 
 def _site(folders: SiteFolders) -> Words:
+    home = () if folders.home is None else ("--home", folders.home)
     return (
         *("--site", folders.alias, "--site-spec", folders.spec),
         *("--data-root", folders.data, "--state", folders.state),
+        *home,
     )
 
 

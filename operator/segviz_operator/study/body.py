@@ -17,8 +17,9 @@ from segviz_operator.local.files import ManifestFiles
 from segviz_operator.local.programs import Programs
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.local.wishes import Request
-from segviz_operator.manifests.manifest import Site, Study
+from segviz_operator.manifests.manifest import Study
 from segviz_operator.study.folder import StudyFolder
+from segviz_operator.study.kept import code_digest
 from segviz_operator.study.rows import Row
 from segviz_operator.study.view import StudyView
 
@@ -32,7 +33,6 @@ class StudyRequest:
     """All of the study's."""
     chosen: tuple[Row, ...]
     """Those to run."""
-    sites: tuple[Site, ...]
     volumes: Volumes
     poll_seconds: float
 
@@ -53,9 +53,15 @@ def run_study(
     request.volumes.check_aliases(aliases)
     for row in request.rows:  # all, before the first one takes an hour
         request.volumes.of(row.accepted.everyone).roots(row.accepted)
+    code = code_digest()
+    kept = {row.title for row in request.rows if folder.shelf.holds(row, code)}
     worst = RunExit.COMPLETE
     for row in request.chosen:
-        end = _run_row(request, row, folder, stop, view, programs)
+        if row.title in kept:
+            view.kept(row, folder.shelf.file(row))
+            folder.write_index(request.study, request.rows, request.volumes)
+            continue
+        end = _run_row(request, row, folder, stop, view, programs, code)
         folder.write_index(request.study, request.rows, request.volumes)
         if end is RunExit.INTERRUPTED:
             return end
@@ -70,8 +76,11 @@ def _run_row(
     stop: Stop,
     view: StudyView,
     programs: Programs | None,
+    code: str,
 ) -> RunExit:
-    manifests = folder.prepare(row, request.sites)
+    manifests = folder.prepare(row, row.sites)
+    if row.fold is not None:
+        folder.check_code(row, code)
     run = Request(
         files=ManifestFiles((manifests,)),
         volumes=request.volumes.of(row.accepted.everyone),
@@ -82,9 +91,11 @@ def _run_row(
         end = run_locally(run, folder.workdir(row), stop, view.row(row), programs)
     except Refusal as refusal:
         raise Refusal(
-            f"row {row.name}: {refusal}\nWhere the study's manifest has changed, choose another --workdir."
+            f"row {row.title}: {refusal}\nWhere the study's manifest has changed, choose another --workdir."
         ) from refusal
     view.ended(row, end)
+    if end is RunExit.COMPLETE:
+        folder.keep(row, code)
     return end
 
 

@@ -11,7 +11,6 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_operator.local.ending import RunExit
 from segviz_operator.local.volumes import parse_volumes
-from segviz_operator.machine.writing import PRIVATE
 from segviz_operator.manifests.manifest import Manifests, Study, load
 from segviz_operator.manifests.problem import nearest
 from segviz_operator.study.body import StudyRequest, run_study, write_study_report
@@ -24,6 +23,7 @@ Examples:
   segviz study examples/phantom --data phantom/
   segviz study examples/hippocampus --data DIR --row Local --row FedAvg
   segviz study examples/hippocampus --data DIR --seed 1 --workdir runs/seed-1
+  segviz study folds/ --data DIR --scores kept/
 """
 
 
@@ -42,6 +42,12 @@ Examples:
     "site. May be repeated.",
 )
 @click.option("--row", "names", multiple=True, metavar="NAME", help="Run only this row. May be repeated.")
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    help="Folder in which the scores of finished folds are kept, where cases rotate; a fold whose scores are "
+    "there does not run again.  [default: scores/ in the working folder]",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Use this seed in every row.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds of every row, for a quick look.")
 @click.option("--report-only", is_flag=True, help="Run nothing; write the report from what has run.")
@@ -51,6 +57,7 @@ def study(
     workdir: Path | None,
     data: tuple[str, ...],
     names: tuple[str, ...],
+    scores: Path | None,
     seed: int | None,
     rounds: int | None,
     report_only: bool,
@@ -71,11 +78,10 @@ def study(
     common: dict[str, Any] = {"seed": seed, "rounds": rounds}
     rows = expand(wanted, manifests, {name: value for name, value in common.items() if value is not None})
     volumes = parse_volumes(data)
-    folder = StudyFolder(workdir or Path("runs") / f"study-{wanted.name}")
-    request = StudyRequest(wanted, rows, _chosen(rows, names), manifests.sites, volumes, poll_seconds)
+    folder = StudyFolder(workdir or Path("runs") / f"study-{wanted.name}", scores)
+    request = StudyRequest(wanted, rows, _chosen(rows, names), volumes, poll_seconds)
     console = open_console()
     if report_only:
-        folder.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         folder.write_index(wanted, rows, volumes)
         sys.exit(write_study_report(folder))
     view = StudyView(console, request.chosen)
@@ -100,7 +106,7 @@ def _only(manifests: Manifests, files: tuple[Path, ...]) -> Study:
 
 
 def _chosen(rows: tuple[Row, ...], names: tuple[str, ...]) -> tuple[Row, ...]:
-    known = [row.name for row in rows]
+    known = list(dict.fromkeys(row.name for row in rows))
     for name in names:
         if name not in known:
             guess = nearest(name, known)

@@ -1,15 +1,17 @@
 """A study as federations: one a row, each with the sites, splits and seed of the one they start from."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from segviz_exchange.contract.choices import AlgorithmName
 from segviz_exchange.contract.spec import StudyRowSpec
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, Manifests, Site, Study, parse
 from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest, show
+from segviz_operator.study.folds import folds_of
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,19 @@ class Row:
 
     name: str
     accepted: Accepted
+    sites: tuple[Site, ...] = ()
+    """All of the study's, with the cases of the fold."""
+    fold: int | None = None
+    """From 1; none where the study has no folds."""
+
+    @property
+    def title(self) -> str:
+        return self.name if self.fold is None else f"{self.name}, fold {self.fold}"
 
     @property
     def folder(self) -> str:
-        return folder_of(self.name)
+        """Below the study's rows/."""
+        return folder_of(self.name) if self.fold is None else f"{folder_of(self.name)}/fold-{self.fold}"
 
     @property
     def epochs(self) -> int:
@@ -35,7 +46,7 @@ def folder_of(name: str) -> str:
 
 
 def expand(study: Study, manifests: Manifests, common: Mapping[str, Any] | None = None) -> tuple[Row, ...]:
-    """The rows in the manifest's order. `common` is merged into every row's spec, last.
+    """The rows in the manifest's order, fold by fold. `common` is merged into every row's spec, last.
 
     Raises:
         InvalidManifest: with every problem of every row.
@@ -46,11 +57,14 @@ def expand(study: Study, manifests: Manifests, common: Mapping[str, Any] | None 
     except InvalidManifest as error:
         raise InvalidManifest((*problems, *error.problems)) from error
     rows = []
-    for index, row in enumerate(study.spec.rows):
-        try:
-            rows.append(_row(study, base, manifests.sites, row, index, common or {}))
-        except InvalidManifest as error:
-            problems += [each for each in error.problems if each not in problems]
+    for fold, sites in folds_of(study, manifests.sites):
+        for index, row in enumerate(study.spec.rows):
+            try:
+                accepted = _accepted(study, base, sites, row, index, common or {})
+                rows.append(Row(row.name, accepted, sites, fold))
+            except InvalidManifest as error:
+                problems += [each for each in error.problems if each not in problems]
+    problems += _under_test_problems(study, rows)
     if problems:
         raise InvalidManifest(problems)
     return tuple(rows)
@@ -86,20 +100,20 @@ def _base(study: Study, federations: Iterable[Federation]) -> Federation:
     raise InvalidManifest([Problem(str(study), "spec.federation", what, fix, show(name) if name else "")])
 
 
-def _row(
+def _accepted(
     study: Study,
     base: Federation,
     sites: Iterable[Site],
     row: StudyRowSpec,
     index: int,
     common: Mapping[str, Any],
-) -> Row:
+) -> Accepted:
     patch = merge_patch(row.spec, dict(common))
     raw = {**base.raw, "spec": merge_patch(base.raw["spec"], {**row.spec, **common})}
     try:
         federation = parse(raw, str(base))
         assert isinstance(federation, Federation), "its kind is the base's"
-        return Row(row.name, accept(federation, sites))
+        return accept(federation, sites)
     except InvalidManifest as error:
         raise InvalidManifest(
             replace(each, subject=str(study), path=f"spec.rows[{index}].{each.path}")
@@ -129,3 +143,29 @@ def _name_problems(study: Study) -> Iterator[Problem]:
             guess = nearest(named, names)
             fix = f"Did you mean {guess}?" if guess else f"The rows are {', '.join(names)}."
             yield Problem(str(study), f"spec.{field}", "is not a row of this study", fix, show(named))
+
+
+def _under_test_problems(study: Study, rows: Sequence[Row]) -> Iterator[Problem]:
+    """What is under test is federated: rows that share nothing are what it is held against."""
+    named = study.spec.under_test
+    if named is None:
+        return
+    methods = {
+        method: row
+        for row in rows
+        for method in (row.name, *([f"{row.name}+FT"] if row.accepted.federation.spec.fine_tuning else []))
+    }
+    path, shown = "spec.underTest", show(named)
+    if named not in methods:
+        if named.removesuffix("+FT") in {row.name for row in study.spec.rows} - set(methods):
+            return  # the row has a mistake of its own, which is told
+        guess = nearest(named, list(methods))
+        fix = f"Did you mean {guess}?" if guess else f"The methods are {', '.join(methods)}."
+        yield Problem(str(study), path, "is not a method of this study", fix, shown)
+        return
+    algorithm = methods[named].accepted.federation.spec.algorithm.name
+    if algorithm.is_central or algorithm is AlgorithmName.LOCAL:
+        fix = "Name the federated row that is to be judged."
+        yield Problem(
+            str(study), path, f"is a row with algorithm {algorithm}, which shares nothing", fix, shown
+        )

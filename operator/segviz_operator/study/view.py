@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -40,7 +41,7 @@ class Progress:
     _running: Row | None = None
 
     def begin(self, row: Row) -> None:
-        self.states[row.name], self._running = RUNNING, row
+        self.states[row.title], self._running = RUNNING, row
         self._begun, self._first_share, self._share = self.clock(), None, 0.0
 
     def advance(self, share: float) -> None:
@@ -53,14 +54,17 @@ class Progress:
         if state == _ENDS[RunExit.COMPLETE]:
             self.advance(1.0)
         self._trained += self._trained_now()
-        self.states[row.name], self._running = state, None
-        self.seconds[row.name] = self.clock() - self._begun
+        self.states[row.title], self._running = state, None
+        self.seconds[row.title] = self.clock() - self._begun
+
+    def skip(self, row: Row) -> None:
+        self.states[row.title] = _ENDS[RunExit.COMPLETE]
 
     def eta_seconds(self) -> float | None:
         """None as long as there is no speed to go by."""
         trained = self._trained + self._trained_now()
         spent = sum(self.seconds.values()) + (self.clock() - self._begun if self._running else 0.0)
-        ahead: float = sum(row.epochs for row in self.rows if row.name not in self.states)
+        ahead: float = sum(row.epochs for row in self.rows if row.title not in self.states)
         if self._running is not None:
             ahead += self._running.epochs * (1 - self._share)
         if trained < _EARLIEST_SHARE * self.rows[0].epochs:
@@ -96,8 +100,13 @@ class StudyView:
         state = _ENDS[end]
         self._progress.end(row, state)
         if self._live is None:
-            took = duration(self._progress.seconds[row.name])
-            self._console.print(f"{row.name}: {state} after {took}", highlight=False)
+            took = duration(self._progress.seconds[row.title])
+            self._console.print(f"{row.title}: {state} after {took}", highlight=False)
+
+    def kept(self, row: Row, file: Path) -> None:
+        """Its scores are there; it does not run."""
+        self._progress.skip(row)
+        self._console.print(f"{row.title}: kept in {file}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self._live is not None:
@@ -106,9 +115,9 @@ class StudyView:
 
     def _headline(self, row: Row) -> str:
         rows, eta = self._progress.rows, self._progress.eta_seconds()
-        number = 1 + [each.name for each in rows].index(row.name)
+        number = 1 + [each.title for each in rows].index(row.title)
         rest = f", ETA of the study {duration(eta)}" if eta is not None else ""
-        return f"== row {number}/{len(rows)}: {row.name}{rest}"
+        return f"== row {number}/{len(rows)}: {row.title}{rest}"
 
 
 class _LiveRow:
@@ -146,7 +155,7 @@ def render_rows(progress: Progress) -> Table:
     table.add_column("took", justify="right", min_width=6, no_wrap=True)
     table.add_column(f"ETA {duration(eta)}" if eta else "", no_wrap=True)
     for row in progress.rows:
-        state = progress.states.get(row.name, WAITING)
-        took = progress.seconds.get(row.name)
-        table.add_row(row.name, Text(state, style=_STYLES.get(state, "dim")), duration(took), "")
+        state = progress.states.get(row.title, WAITING)
+        took = progress.seconds.get(row.title)
+        table.add_row(row.title, Text(state, style=_STYLES.get(state, "dim")), duration(took), "")
     return table

@@ -1,5 +1,7 @@
 """The arithmetic of a round, with numbers checked by hand."""
 
+import hashlib
+import threading
 import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from builders.synthetic import BASEL, BERN, CHUR, ORGANS, control_of, groups_of, model_of, shared_part
+from segviz_aggregator import merge
 from segviz_aggregator.algorithms.fed_adam import FedAdam
 from segviz_aggregator.algorithms.mean import mean
 from segviz_aggregator.algorithms.server_optimizer import Files, write_stepped
@@ -18,7 +21,7 @@ from segviz_aggregator.merge import merge_round
 from segviz_aggregator.schema import Schema
 from segviz_exchange.contract import codec
 from segviz_exchange.contract.choices import AlgorithmName, Objective
-from segviz_exchange.contract.codec import Array, TensorFile, info_of, open_tensors, save
+from segviz_exchange.contract.codec import Array, InvalidTensors, TensorFile, info_of, open_tensors, save
 from segviz_exchange.contract.records import Closing, Control, Participant
 from segviz_exchange.contract.sharing import NORM, PARAMETER, REPRESENTATION, TensorGroup
 
@@ -220,3 +223,45 @@ def test_a_server_optimiser_holds_a_few_chunks(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.5 * model_bytes
+
+
+@pytest.mark.parametrize("algorithm", [AlgorithmName.FED_AVG, AlgorithmName.MEDIAN], ids=str)
+def test_cores_do_not_show_in_the_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: AlgorithmName
+) -> None:
+    monkeypatch.setattr(codec, "CHUNK_ELEMENTS", 3)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    control = control_of(CO_OWNED, algorithm=algorithm)
+    sizes = {site: model_of(control, n, elements=100) for n, site in enumerate(ORGANS)}
+    schema = Schema({name: info_of(value) for name, value in sizes[BASEL].items()}, groups_of(control))
+    files = {
+        site: write(tmp_path, site, shared_part(model, site, control))
+        for site, model in sizes.items()
+        if site != BERN  # who owns a head with Basel
+    }
+    previous = write(tmp_path, "previous", sizes[BERN])
+    digests = []
+    for workers in (1, 2, 7):
+        monkeypatch.setattr(merge, "MOST_WORKERS", workers)
+        target = tmp_path / f"merged-{workers}"
+        closing = closing_of({BASEL: 3, CHUR: 5})
+        digests.append(merge_round(control, closing, schema, files, previous, target))
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("merging")]
+    assert len(set(digests)) == 1
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.glob("merged-*")} == set(
+        digests
+    )
+
+
+def test_an_error_while_merging_is_raised_and_leaves_no_thread(tmp_path: Path) -> None:
+    control = control_of()
+    model = model_of(control, elements=100)
+    schema = Schema({name: info_of(value) for name, value in model.items()}, groups_of(control))
+    files = {site: write(tmp_path, site, shared_part(model, site, control)) for site in ORGANS}
+    truncated = files[CHUR].path
+    truncated.write_bytes(truncated.read_bytes()[:-8])  # after it was opened
+    with pytest.raises(InvalidTensors, match="ends inside tensor"):
+        merge_round(
+            control, closing_of(dict.fromkeys(files, 1)), schema, files, files[BASEL], tmp_path / "merged"
+        )
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("merging")]

@@ -18,6 +18,7 @@ from builders.synthetic import (
     BASEL,
     BERN,
     CHUR,
+    DIGEST,
     control_of,
     groups_of,
     initial_metadata,
@@ -180,7 +181,7 @@ def candidate_for(case: Case, folder: Path, control: Control = CONTROL) -> Candi
         blob=None,
         control=control,
         made_under=control,
-        reference=GlobalModel(previous, schema),
+        reference=GlobalModel(previous, schema, DIGEST),
     )
     return replace(candidate, **case.candidate)
 
@@ -288,7 +289,7 @@ def test_from_a_global_model_of_zeros_nothing_moves(tmp_path: Path) -> None:
     save(tmp_path / "zeros", zeros)
     file = open_tensors(tmp_path / "zeros")
     schema = Schema({name: info_of(value) for name, value in zeros.items()}, groups_of(CONTROL))
-    fault = judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path)
+    fault = judged(replace(candidate, reference=GlobalModel(file, schema, DIGEST)), tmp_path)
     assert fault is not None
     assert fault.reason == reasons.NORM_TOO_LARGE
 
@@ -299,7 +300,7 @@ def measured(tmp_path: Path, update: Tensors, before: Tensors, control: Control 
     save(tmp_path / "before", before)
     file = open_tensors(tmp_path / "before")
     schema = Schema({**candidate.reference.schema.infos, **file.infos}, groups_of(control))
-    return judged(replace(candidate, reference=GlobalModel(file, schema)), tmp_path)
+    return judged(replace(candidate, reference=GlobalModel(file, schema, DIGEST)), tmp_path)
 
 
 def filled(conv: float, head: float = 0.0, dtype: type = np.float32) -> Tensors:

@@ -302,6 +302,12 @@ def test_a_failure_names_who_is_left_out_by_alias() -> None:
     assert "(basel: NotConsented; chur: Suspended)" in decision.message
 
 
+def test_a_failure_says_so_where_the_sites_have_left() -> None:
+    decision = close_round(control_of({}), seen(), now=OPENED)
+    assert isinstance(decision, Fail)
+    assert "(the others have left)" in decision.message
+
+
 def test_a_failure_says_who_joins_too_late_for_the_round() -> None:
     decision = close_round(control_of({DAVOS: ("kidneys",)}, number=2), seen(), now=OPENED)
     assert decision == Fail(

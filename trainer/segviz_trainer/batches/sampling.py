@@ -31,8 +31,6 @@ _MAX_INTENSITY_FACTOR = 0.1
 _MAX_INTENSITY_SHIFT = 0.1
 _BACKGROUND_DRAWS = 64
 
-Patch = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -120,7 +118,7 @@ def _fill(
     volume, classes = np.asarray(case.mapped_image()[0]), np.asarray(case.mapped_label()[0])
     foreground = case.mapped_foreground()
     for row in range(len(image)):
-        start = _crop_start(classes, foreground, training.patch, chance)
+        start = _crop_start(classes, foreground, training, chance)
         if training.augmentation is Augmentation.NONE or chance.random() >= _AFFINE_PROBABILITY:
             plain_crop(volume, start, image[row])
             plain_crop(classes, start, label[row])
@@ -132,13 +130,16 @@ def _fill(
 
 
 def _crop_start(
-    classes: NDArray[np.uint8], foreground: NDArray[np.int32], patch: Patch, chance: np.random.Generator
+    classes: NDArray[np.uint8],
+    foreground: NDArray[np.int32],
+    training: Training,
+    chance: np.random.Generator,
 ) -> tuple[int, ...]:
-    """First voxel of a crop around an organ voxel or a background voxel, 1:1.
+    """First voxel of a crop around an organ voxel or a background voxel, as often as they are asked for.
 
     Kept inside the volume, as MONAI does; where the volume is the smaller, centred on it (so negative).
     """
-    if len(foreground) and chance.random() < 0.5:
+    if len(foreground) and chance.random() < training.foreground_share:
         flat = int(foreground[chance.integers(len(foreground))])
         centre = [int(index) for index in np.unravel_index(flat, classes.shape)]
     else:
@@ -149,7 +150,7 @@ def _crop_start(
                 break
     return tuple(
         min(max(middle - size // 2, 0), length - size) if length >= size else -((size - length) // 2)
-        for middle, size, length in zip(centre, patch, classes.shape, strict=True)
+        for middle, size, length in zip(centre, training.patch, classes.shape, strict=True)
     )
 
 

@@ -146,6 +146,7 @@ def check(
     from segviz_trainer.data.layouts import MAX_ID, find_cases
     from segviz_trainer.data.left_out import left_out, unread
     from segviz_trainer.data.survey import loose, survey, write_sheet
+    from segviz_trainer.process.errors import BadDataSet
 
     ids, named, chosen = organ_ids(organs), structure_names(structures), case_range(cases)
     check_writable(sheet, "--sheet")
@@ -164,9 +165,14 @@ def check(
         ids = ids or ({} if layout is Layout.DICOM else {"any organ": tuple(range(1, MAX_ID))})
         others = background_ids(background, ids) if ids else ()
         meaning = DataSet(folder.resolve().name, ".", layout, ids, others, chosen, structures=named)
-        listed, skipped = find_cases(folder, meaning, "FOLDER"), left_out(folder, meaning)
+        try:
+            listed, skipped = find_cases(folder, meaning, "dataSets[0]"), left_out(folder, meaning)
+        except BadDataSet as error:
+            raise error.by_hand() from error
     if not listed:
-        raise Refusal(f"{folder}: contains no NIfTI file. Name the folder that holds the data set.")
+        raise Refusal(
+            f"{folder}: contains no NIfTI file and no folder of DICOM. Name the folder that holds the data."
+        )
     console = open_console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("checking", total=len(listed))
@@ -182,7 +188,8 @@ def _print_survey(
     console: "Console", folder: Path, layout: "Layout | None", found: "Survey", skipped: Sequence[str]
 ) -> None:
     console.print(
-        f"{folder}: {len(found.cases)} cases, layout {layout or 'none'}; {found.unusable} unusable",
+        f"{folder}: {len(found.cases)} {'case' if len(found.cases) == 1 else 'cases'}, "
+        f"layout {layout or 'none'}; {found.unusable} unusable",
         soft_wrap=True,
     )
     for name, counts in (
@@ -191,7 +198,7 @@ def _print_survey(
         ("shape", found.counts(lambda case: case.shape)),
     ):
         shown = ", ".join(f"{value} ({count})" for value, count in counts[:5])
-        console.print(f"  {name}: {shown}{' ...' if len(counts) > 5 else ''}", soft_wrap=True)
+        console.print(f"  {name}: {shown or 'none'}{' ...' if len(counts) > 5 else ''}", soft_wrap=True)
     labels, named = ("structures", found.structures) if found.structures else ("label ids", found.ids)
     console.print(
         f"  {labels} (cases): {', '.join(f'{i} ({n})' for i, n in named) or 'none'}", soft_wrap=True

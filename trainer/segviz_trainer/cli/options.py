@@ -91,14 +91,14 @@ def formats_of(text: str, images: Sequence[Path]) -> tuple["Format", ...]:
     known = {each.value: each for each in Format}
     for name in text.split(","):
         if name not in known:
-            raise Refusal(f"--format {text}: {name!r} is not one of {', '.join(known)}.")
+            raise Refusal(f"--format {text}: {name!r} is not one of {', '.join(known)}. Write some of these.")
     formats = tuple(dict.fromkeys(known[name] for name in text.split(",")))
     belongs = [each for each in formats if each is not Format.NIFTI]
     for image in images:
         if belongs and not image.is_dir():
             raise Refusal(
-                f"{image}: is not a folder with a DICOM series, whose patient and study a result as "
-                f"{belongs[0]} belongs to. Name the series, or write --format nifti."
+                f"{image}: is not a folder with a DICOM series, from which {belongs[0]} takes patient and "
+                "study. Name such a folder, or write --format nifti."
             )
     return formats
 
@@ -108,7 +108,10 @@ def tolerances_of(texts: Sequence[str], organs: Collection[str]) -> dict[str, fl
     for name, value in (_pair(text, "--tolerance") for text in texts):
         place = f"--tolerance {name}={value}"
         if name not in organs:
-            raise Refusal(f"{place}: no --organ is named {name!r}, only {', '.join(organs)}.")
+            raise Refusal(
+                f"{place}: no --organ is named {name!r}, only {', '.join(organs)}. "
+                f"Name one of them, or add --organ {name}=ID."
+            )
         if name in tolerances:
             raise Refusal(
                 f"{place}: {name} already has a tolerance, {tolerances[name]:g}. Give each organ only one."

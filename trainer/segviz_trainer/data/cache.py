@@ -58,6 +58,8 @@ class PreparedCase:
     grid: Grid
     native: Grid
     """The grid of the stored file, to bring predictions back to."""
+    content: str
+    """Digest of the stored image, whatever is made of it: the same case in every federation."""
     folder: Path
     warnings: tuple[str, ...] = ()
 
@@ -127,7 +129,8 @@ def prepare_case(
         BadCase: the case cannot be used.
     """
     preprocessing = preprocessing_of(case, preprocessing)
-    place = folder / _key(case, preprocessing, organs)
+    contents = _contents(case)
+    place = folder / _key(case, contents, preprocessing, organs)
     record = _read(place)
     if record is None:
         volumes = preprocess(case, preprocessing, organs, max_mebibytes)
@@ -139,16 +142,19 @@ def prepare_case(
         annotated=annotated(case, organs),
         grid=record.grid,
         native=record.native,
+        content=_content(contents),
         folder=place,
         warnings=record.warnings,
     )
 
 
-def _key(case: Case, preprocessing: Preprocessing, organs: Sequence[str]) -> str:
+def _key(
+    case: Case, contents: Mapping[str, object], preprocessing: Preprocessing, organs: Sequence[str]
+) -> str:
     """Content, not time stamps: a file copied or touched is the same case, one edited in place is not."""
     meaning: Mapping[str, object] = {
         "version": _CODE_VERSION,
-        **_contents(case),
+        **contents,
         "preprocessing": preprocessing,
         "classes": {organ: [1 + organs.index(organ), *sorted(ids)] for organ, ids in case.organs.items()},
         "background": sorted(case.background),
@@ -163,6 +169,12 @@ def _contents(case: Case) -> dict[str, object]:
     # With their names, which decide what counts as damaged.
     files = {file.relative_to(case.image).as_posix(): _file_digest(file) for file in case.files()}
     return {"files": files, "structures": case.structures}
+
+
+def _content(contents: Mapping[str, object]) -> str:
+    """A corrected label does not make another patient of it, where the label is a file of its own."""
+    known = contents.get("image", contents)
+    return hashlib.sha256(msgspec.json.encode(known, order="deterministic")).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

@@ -109,6 +109,9 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
             fix = "Remove one of the two entries" if same else "Rename or remove one of the two files"
             raise BadDataSet(f"{field}.path", after.image, what, fix)
     cut = data_set.cases
+    if cut and cut.rotate_by and listed:
+        first = cut.rotate_by % len(listed)
+        listed = listed[first:] + listed[:first]
     chosen = listed[cut.start : cut.stop] if cut else listed
     if not chosen:
         raise BadDataSet(
@@ -127,7 +130,7 @@ def _find_cases(root: Path, data_set: DataSet, field: str) -> tuple[Case, ...]:
                     f"{field}.path",
                     file,
                     f"case {found.id!r} has no such file",
-                    f"Add it, or leave the case out with {field}.cases (on the command line, --cases)",
+                    "Add it, or leave the case out by the range in cases (on the command line, --cases)",
                 )
     return tuple(
         Case(

@@ -16,7 +16,7 @@ from segviz_trainer.metrics.agreement import agreement
 from segviz_trainer.metrics.tolerances import tolerance_of
 from segviz_trainer.models.predict import MAX_MEBIBYTES
 from segviz_trainer.models.trained import Model
-from segviz_trainer.process.errors import BadCases
+from segviz_trainer.process.errors import BadCases, BadDataSet
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,13 @@ def assess(
     def preparing(done: int, total: int, case: str) -> None:
         report(f"preparing {case}", done, total)
 
-    found = find_cases(root, data_set, str(root))
     try:
+        found = find_cases(root, data_set, "dataSets[0]")
         prepared = prepare(
             found, model.preprocessing, organs, MAX_MEBIBYTES, cache, OnBadCase.REFUSE, preparing
         ).cases
+    except BadDataSet as error:
+        raise error.by_hand() from error
     except BadCases as error:
         raise error.advising("Fix them, or leave them out with --cases.") from error
     rows = []

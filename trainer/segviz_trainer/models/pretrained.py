@@ -181,5 +181,5 @@ def find_prefix(store: Store) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise Refusal("no federation has started in this store. Start it first, or check --store.")
+        raise Refusal("no federation has started in this store. Start it first, or name another --store.")
     raise Refusal(f"{len(found)} federations are in this store. Choose one: --prefix {found[0]}, …")

@@ -19,6 +19,7 @@ from segviz_trainer.objectives.conditional_distillation import (
     ConditionalDistillation,
     distillation_weight,
 )
+from segviz_trainer.objectives.head_loss import HEAD_LOSSES
 from segviz_trainer.objectives.marginal import Marginal
 from segviz_trainer.objectives.marginal_exclusion import MarginalExclusion
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
@@ -54,7 +55,9 @@ def _distillation(setting: Setting) -> Loss:
 
 
 _OBJECTIVES: Mapping[Objective, Callable[[Setting], Loss]] = {
-    Objective.PER_ORGAN_HEAD: lambda setting: PerOrganHead(setting.site_organs),
+    Objective.PER_ORGAN_HEAD: lambda setting: PerOrganHead(
+        setting.site_organs, HEAD_LOSSES[setting.spec.training.loss]
+    ),
     Objective.MARGINAL: lambda setting: Marginal(setting.site_organs, setting.organs),
     Objective.MARGINAL_EXCLUSION: lambda setting: MarginalExclusion(setting.site_organs, setting.organs),
     Objective.CONDITIONAL_DISTILLATION: _distillation,

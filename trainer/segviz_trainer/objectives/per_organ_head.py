@@ -1,16 +1,17 @@
-"""The paper's: Dice loss of each annotated organ's own 2-channel softmax, averaged over the organs."""
+"""The paper's: the loss of each annotated organ's own 2-channel softmax, averaged over the organs."""
 
 import torch
 from torch import Tensor
 
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import Features, SegNet
-from segviz_trainer.objectives.soft_dice import soft_dice
+from segviz_trainer.objectives.head_loss import OfLogits, dice
 
 
 class PerOrganHead:
-    def __init__(self, site_organs: tuple[str, ...]) -> None:
+    def __init__(self, site_organs: tuple[str, ...], of_logits: OfLogits = dice) -> None:
         self.organs = site_organs
+        self.of_logits = of_logits
 
     def __call__(self, model: SegNet, batch: Batch) -> Tensor:
         features = model.features(batch.image)
@@ -24,7 +25,7 @@ class PerOrganHead:
             inside = (batch.label[rows] == index + 1).float()
             known = None if batch.known is None else batch.known[rows]
             truth = torch.cat([1 - inside, inside], dim=1)
-            losses.append(soft_dice(torch.softmax(logits.float(), dim=1), truth, known))
+            losses.append(self.of_logits(logits, truth, known))
         return torch.stack(losses).mean()
 
 

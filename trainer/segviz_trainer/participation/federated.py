@@ -13,7 +13,7 @@ from segviz_exchange.contract import codec, keys
 from segviz_exchange.contract.codec import Array, TensorFile
 from segviz_exchange.contract.numbers import START_TOLERANCE, farthest
 from segviz_exchange.contract.records import Control, Round
-from segviz_exchange.contract.sharing import shared_by
+from segviz_exchange.contract.sharing import PARAMETER, shared_by
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.segnet import SegNet
@@ -75,6 +75,15 @@ class FederatedModel:
         known = self._first | self._global(record)
         state = self.net.state_dict()
         return {name: known.get(name, np.zeros(tuple(state[name].shape), np.float32)) for name in names}
+
+    def round_model(self, record: Round) -> dict[str, Array]:
+        """What a round's global model holds of this network."""
+        return self._global(record)
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Tensors that are no BatchNorm's."""
+        return frozenset(name for name, group in self.groups.items() if group.kind == PARAMETER)
 
     @property
     def variances(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from segviz_exchange.contract.ledger import commit, find
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Final, Outcome, Round, Variant, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.contract.spec import FederationSpec, FineTuning
+from segviz_exchange.contract.spec import FederationSpec, FineTuning, Schedule
 from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease
@@ -45,6 +45,8 @@ def _variants(me: Participant, spec: FederationSpec, round_: int) -> dict[Varian
 def fine_tune(me: Participant, spec: FederationSpec, tuning: FineTuning, round_: int) -> None:
     """Train the heads of round `round_` with the representation frozen, its BatchNorm in eval mode (+FT)."""
     me.model.net.representation.requires_grad_(False)
+    # The warm-up is for weights from a seed.
+    falling = Schedule(spec.training.schedule.name)
     run = EpochRun(
         trainer=me.build_trainer(spec, round_),
         cases=me.data.train,
@@ -52,7 +54,7 @@ def fine_tune(me: Participant, spec: FederationSpec, tuning: FineTuning, round_:
         round=spec.rounds + 1,  # random numbers that no round has used
         attempt=1,
         epochs=tuning.epochs,
-        rate=lambda epoch: learning_rate(tuning.learning_rate, epoch, tuning.epochs),
+        rate=lambda epoch: learning_rate(tuning.learning_rate, epoch, tuning.epochs, falling),
         moments={},
         stop=me.stop,
         on_progress=lambda at, epoch: me.report(Phase.FINE_TUNING, replace(at, round=round_), epoch),

@@ -19,13 +19,15 @@ from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
 from segviz_trainer.objectives.by_name import Setting, build_loss
 from segviz_trainer.participation.federated import FederatedModel
+from segviz_trainer.privacy.account import Account
 from segviz_trainer.privacy.updates import PrivateUpdates
 from segviz_trainer.process.heartbeat import Heartbeat
 from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.process.site import Site
 from segviz_trainer.training.checkpoint import Checkpoints, Position
 from segviz_trainer.training.epochs import EpochSoFar
-from segviz_trainer.training.trainer import Trainer, build_optimizer
+from segviz_trainer.training.optimizer import build_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,12 @@ class Participant:
     def private_updates(self) -> PrivateUpdates | None:
         """None where the site neither clips nor adds noise."""
         policy, folder = self.site.spec.privacy, self.site.state / "privacy"
-        return None if policy is None else PrivateUpdates(policy, folder, self.store, self.alias)
+        if policy is None:
+            return None
+        cases = (*self.data.train, *self.data.validation, *self.data.test)
+        contents = frozenset(case.content for case in cases)
+        account = Account(self.site.account, self.site.federation, self.alias, contents)
+        return PrivateUpdates(policy, folder, account, self.store, self.alias, self.stop)
 
     @property
     def tells_loss(self) -> bool:
@@ -146,7 +153,7 @@ class Participant:
         return Trainer(
             model=self.model.net,
             parameters=parameters,
-            optimizer=build_optimizer(parameters),
+            optimizer=build_optimizer(parameters, spec.training.optimizer),
             loss=build_loss(Setting(spec, self.site.organs, self.organs, round_, self.model.net)),
             device=self.device,
             site=self.alias,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from segviz_exchange.contract import codec, keys
-from segviz_exchange.contract.choices import AlgorithmName, OptimizerState, Start
+from segviz_exchange.contract import codec, keys, thin
+from segviz_exchange.contract.choices import AlgorithmName, OptimizerState, Start, UpdatePrecision
 from segviz_exchange.contract.closing import MAX_ATTEMPTS
 from segviz_exchange.contract.ledger import newest
 from segviz_exchange.contract.progress import Phase
@@ -29,6 +29,7 @@ from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.limits import hold_to_limits
 from segviz_trainer.participation.outcome import conclude
 from segviz_trainer.participation.participant import Participant
+from segviz_trainer.participation.thin_updates import ThinUpdates
 from segviz_trainer.process.heartbeat import check_lease
 from segviz_trainer.scoring.cases import score, summary
 from segviz_trainer.training.checkpoint import Checkpoint, Position
@@ -181,19 +182,28 @@ class RoundLoop:
         return True
 
     def _leaving(self, latest: Round, attempt: int, control: Control) -> tuple[_Blob, Spent | None]:
-        """A file of the tensors that are shared, clipped and noisy where the site wants that."""
-        me = self.me
+        """A file of the tensors that are shared: clipped and noisy where the site wants that, then thin."""
+        me, spent, release = self.me, None, (latest.round + 1, attempt)
         names = me.model.shared_names(control)
         if me.private_updates is None or not names:
-            return self._written(me.model.shared_state(control), {}), None
-        path, spent = me.private_updates.protect(
-            (latest.round + 1, attempt),
-            trained=lambda: me.model.shared_state(control),
-            public=lambda: me.model.public_state(latest, names),
-            variances=me.model.variances,
-        )
-        with path.open("rb") as file:
-            return _Blob(path, hashlib.file_digest(file, "sha256").hexdigest()), spent
+            blob = self._written(me.model.shared_state(control), {})
+        else:
+            path, spent = me.private_updates.protect(
+                release,
+                trained=lambda: me.model.shared_state(control),
+                public=lambda: me.model.public_state(latest, names),
+                variances=me.model.variances,
+            )
+            with path.open("rb") as file:
+                blob = _Blob(path, hashlib.file_digest(file, "sha256").hexdigest())
+        precision = control.spec.update_precision
+        if precision is not UpdatePrecision.FLOAT32:
+            updates = ThinUpdates(precision, me.site.state / "left-over", self._rejections)
+            base = thin.Base(latest.blob, me.model.round_model(latest))
+            values = codec.open_tensors(blob.path).read_all()
+            digest = updates.write(self._upload_file, release, values, me.model.parameters, base)
+            blob = _Blob(self._upload_file, digest)
+        return blob, spent
 
     def _next_attempt(self, round_: int) -> int | None:
         """The attempt that is asked for, or none: delivered already, or rejected too often."""
@@ -229,6 +239,7 @@ class RoundLoop:
                 spec.training.learning_rate,
                 latest.round * spec.local_epochs + epoch,
                 spec.rounds * spec.local_epochs,
+                spec.training.schedule,
             ),
             moments=base.optimizer if base is not None and keep_moments else {},
             stop=me.stop,

@@ -1,41 +1,25 @@
-"""Gaussian noise that only the holder of a secret can compute, and can compute again.
+"""Gaussian noise that nobody can compute: the operating system's randomness, and never the same twice."""
 
-SHAKE-256 turns the secret and a position into as many bits as are needed (a generator such as numpy's could
-be guessed from its output), Box and Muller turn those into normal numbers.
-"""
-
-import hashlib
 import os
-import secrets
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-_SECRET_BYTES = 32
 _WORD_BYTES = 8
 
 
-def gaussian(secret: bytes, position: str, count: int) -> NDArray[np.float64]:
-    """Standard normal numbers, the same for the same secret and position, unrelated for any other."""
-    pairs = -(-count // 2)
-    stream = hashlib.shake_256(secret + position.encode()).digest(2 * pairs * _WORD_BYTES)
-    words = np.frombuffer(stream, "<u8").reshape(2, pairs)
-    # 53 bits and a half: never 0, whose logarithm is none, and never 1.
-    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    radius, angle = np.sqrt(-2 * np.log(uniform[0])), 2 * np.pi * uniform[1]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+def gaussian(count: int, randomness: Callable[[int], bytes] = os.urandom) -> NDArray[np.float64]:
+    """Standard normal numbers, independent of each other and of all that was drawn before.
 
+    Each is the normal quantile of a number of its own, so no two share any randomness.
 
-def noise_secret(path: Path) -> bytes:
-    """The site's own, made once. It never leaves its disk, and no manifest's seed is in it."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    return path.read_bytes()
+    Args:
+        randomness: gives as many random bytes as it is asked for. A test puts known ones here.
+    """
+    words = np.frombuffer(randomness(count * _WORD_BYTES), "<u8")
+    # 52 bits and a half, as a float64 holds them: neither 0 nor 1, whose quantiles are infinite.
+    uniform = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    drawn: NDArray[np.float64] = ndtri(uniform)
+    return drawn

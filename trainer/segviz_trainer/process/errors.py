@@ -25,6 +25,10 @@ class BadDataSet(Refusal):
     def outside(self) -> str:
         return f"{self.field}: the data set cannot be used. {_SEE_LOG}"
 
+    def by_hand(self) -> Refusal:
+        """The same where a person named the folder on the command line, and there is no field."""
+        return Refusal(f"{self.path}: {self.reason}. {self.hint}.")
+
 
 class BadCase(Refusal):
     """One case cannot be used: `reason` says what is wrong with the file, `hint` what to do about it."""

@@ -16,7 +16,8 @@ from segviz_trainer.study.tables import Table
 class Comparison:
     """In one table: the best federated method beside the best that shares nothing.
 
-    Both are chosen alike, by the Dice that is shown, averaged over organs.
+    Both are chosen alike, by the Dice that is shown, averaged over organs; the federated one is the method
+    under test where the manifest names it.
     """
 
     table: str
@@ -56,7 +57,8 @@ def compare_with_alone(results: Results, tables: Sequence[Table]) -> Iterator[Co
             }
             for method, cells in table.rows
         }
-        ours, theirs = _best(means, federated, table), _best(means, alone, table)
+        ours = _best(means, federated, table, results.under_test)
+        theirs = _best(means, alone, table)
         if ours is not None and theirs is not None:
             yield Comparison(
                 table=table.name,
@@ -68,12 +70,14 @@ def compare_with_alone(results: Results, tables: Sequence[Table]) -> Iterator[Co
             )
 
 
-def _best(means: dict[str, dict[str, float]], rows: set[str], table: Table) -> str | None:
-    """Of methods with all organs: over fewer, a mean would be of something else."""
+def _best(
+    means: dict[str, dict[str, float]], rows: set[str], table: Table, named: str | None = None
+) -> str | None:
+    """Of methods with all organs, or of the one `named`: over fewer, a mean would be of something else."""
     complete = [
         method
         for method, organs in means.items()
-        if method.removesuffix("+FT") in rows and len(organs) == len(table.organs)
+        if method.removesuffix("+FT") in rows and named in (None, method) and len(organs) == len(table.organs)
     ]
     return max(complete, key=lambda method: fmean(means[method].values()), default=None)
 

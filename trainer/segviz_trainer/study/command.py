@@ -15,6 +15,7 @@ from segviz_trainer.study import page
 from segviz_trainer.study.answer import answer
 from segviz_trainer.study.figures import draw
 from segviz_trainer.study.files import write_files, write_whole
+from segviz_trainer.study.gains import Gain, gain_text, gains, shown
 from segviz_trainer.study.reading import read_results
 from segviz_trainer.study.redrawn import columns_of, worst
 from segviz_trainer.study.results import DICE, Results
@@ -39,25 +40,28 @@ def write_report(index_file: Path, console: Console) -> None:
     if not results.methods:
         raise Refusal(f"{index_file}: no row has a result yet. Run `segviz study` to the end first.")
     tables = build_tables(results)
-    written = write_files(results, tables, folder)
+    found = gains(results)
+    written = write_files(results, tables, found, folder)
     columns = columns_of(results, tables, index.rows, folder, worst(index.worst_cases))
     pictures = draw(columns, results.organs, folder, console)
-    write_whole(folder / REPORT, page.render(results, tables, pictures, with_images=True).encode())
-    shareable = page.render(results, tables, with_images=False)
+    write_whole(folder / REPORT, page.render(results, tables, found, pictures, with_images=True).encode())
+    shareable = page.render(results, tables, found, with_images=False)
     write_whole(folder / REPORT_WITHOUT_IMAGES, shareable.encode())
-    _tell(results, tables, console)
+    _tell(results, tables, found, console)
     others = ", ".join(each.name for each in (folder / REPORT_WITHOUT_IMAGES, *written))
     console.print(f"In {folder}: {others}", soft_wrap=True, highlight=False)
     console.print(f"Report, with pictures: {folder / REPORT}", soft_wrap=True, highlight=False)
 
 
-def _tell(results: Results, tables: Sequence[Table], console: Console) -> None:
+def _tell(results: Results, tables: Sequence[Table], found: Sequence[Gain], console: Console) -> None:
     """The answer, then the numbers behind it."""
     if said := answer(results, tables):
         console.print(f"{said}\n", style="bold", highlight=False, markup=False)
     for table in tables:
         if table.metric is DICE:
             console.print(_printed(table))
+    for gain in shown(results, tables, found):
+        console.print(gain_text(gain), highlight=False, markup=False, soft_wrap=True)
     if results.central is None:
         return
     for each in standings(results, tuple(tables)):

@@ -10,7 +10,9 @@ from markupsafe import Markup
 from segviz_trainer.pages import charts
 from segviz_trainer.pages.environment import build_environment
 from segviz_trainer.study.answer import answer
+from segviz_trainer.study.certainty import certainty
 from segviz_trainer.study.figures import NO_PICTURES, Pictures
+from segviz_trainer.study.gains import Gain, shown
 from segviz_trainer.study.results import DICE, IN_FEDERATION, Results
 from segviz_trainer.study.standing import standings
 from segviz_trainer.study.tables import BASELINE, BEST, CENTRAL, MARKS, Table, text
@@ -23,10 +25,16 @@ class Chart:
 
 
 def render(
-    results: Results, tables: Sequence[Table], pictures: Pictures = NO_PICTURES, *, with_images: bool
+    results: Results,
+    tables: Sequence[Table],
+    found: Sequence[Gain],
+    pictures: Pictures = NO_PICTURES,
+    *,
+    with_images: bool,
 ) -> str:
     """`with_images` says whether slices may be in it; without them it may be sent on."""
-    styles = {cost.row: charts.series_style(index) for index, cost in enumerate(results.costs)}
+    rows = dict.fromkeys(cost.row for cost in results.costs)
+    styles = {row: charts.series_style(index) for index, row in enumerate(rows)}
     return (
         environment()
         .get_template("study.html.j2")
@@ -35,6 +43,8 @@ def render(
             tables=tables,
             answer=answer(results, tables),
             standings=standings(results, tuple(tables)),
+            gains=shown(results, tables, found),
+            sure=certainty(results, tables),
             tests=[test for table in tables for test in table.tests],
             boxes=boxes(results, tables),
             curves=_curves(results, styles),

@@ -122,23 +122,26 @@ def columns_of(
     results: Results, tables: Sequence[Table], runs: Iterable[RunHere], folder: Path, pick: Pick
 ) -> tuple[Column, ...]:
     """What is to be drawn. `runs` are those behind the results, by name; `folder` is their index's."""
-    methods = {run.name + variant.suffix: (run, variant) for run in runs for variant in Variant}
+    methods = {(run.name + variant.suffix, run.fold): (run, variant) for run in runs for variant in Variant}
     columns = []
     for table in (each for each in tables if each.metric is DICE):
         for organ in table.organs:
             best = table.best(organ)
             if best is None:
                 continue
-            run, variant = methods[best]
             cases = [
                 each
                 for each in results.cases
                 if (each.table, each.organ, each.method) == (table.name, organ, best)
-                and each.site in run.sites
+                and (best, each.fold) in methods  # of kept scores there is no model here
+                and each.site in methods[best, each.fold][0].sites
             ]
-            if picked := pick(sorted(cases, key=lambda each: each.values[DICE.name])) if cases else ():
+            picked = pick(sorted(cases, key=lambda each: each.values[DICE.name])) if cases else ()
+            for fold in dict.fromkeys(case.fold for _, case in picked):
+                run, variant = methods[best, fold]
                 exported = find(run.open_store(folder), keys.exported(variant), Exported)
-                columns.append(Column(table.name, organ, best, run, exported, tuple(picked)))
+                chosen = tuple(each for each in picked if each[1].fold == fold)
+                columns.append(Column(table.name, organ, best, run, exported, chosen))
     return tuple(columns)
 
 
@@ -218,12 +221,12 @@ def _site(alias: str, site: SiteHere, folder: Path) -> Site:
 
 def _find(case: ScoredCase, site: Site) -> Case:
     """The case behind an id: this is done at the site, which knows the salt."""
-    salt = salt_of(site)
+    salt, id_ = salt_of(site), case.case.rpartition("/")[2]  # after its fold
     for number, data_set in enumerate(site.spec.data_sets):
         if case.organ not in data_set.annotated:
             continue
         for found in find_cases(site.data_root, data_set, f"spec.dataSets[{number}]"):
-            if salted(case_name(found), salt) == case.case:
+            if salted(case_name(found), salt) == id_:
                 return found
     raise Refusal(
         f"{site.data_root}: no case of {case.site} has the id {case.case}, under which "

@@ -41,6 +41,8 @@ class ScoredCase:
     values: Mapping[str, float]
     """By metric."""
     missed: bool
+    fold: int | None = None
+    """Where the study rotates its cases."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Summary:
             return self.dice.mean, self.dice.sd
         if self.surface is None:
             return None
-        return getattr(self.surface, metric.field), getattr(self.surface, f"{metric.field}_sd")
+        mean = getattr(self.surface, metric.field)
+        # Older records lack a metric that came later.
+        return None if mean is None else (mean, getattr(self.surface, f"{metric.field}_sd"))
 
 
 @dataclass(frozen=True)
@@ -92,17 +96,20 @@ class Cost:
     objective: str
     """Empty where the algorithm brings its own."""
     rounds: int
-    chosen_round: int
+    chosen_round: int | None
+    """None, as below, where only scores were kept."""
     sites: int
     training_seconds: float
     """Summed over sites and rounds."""
     fine_tuning_epochs: int
-    wall_seconds: float
+    wall_seconds: float | None
     """From the first record to the last, pauses included."""
-    uploaded_bytes: int
-    downloaded_bytes: int
-    model_bytes: int
+    uploaded_bytes: int | None
+    downloaded_bytes: int | None
+    model_bytes: int | None
     """The exported model's."""
+    fold: int | None = None
+    """Where the study rotates its cases: each fold has a cost of its own."""
 
 
 @dataclass
@@ -117,8 +124,17 @@ class Results:
     costs: list[Cost] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     """Rows without a result yet."""
+    folds: tuple[int, ...] = ()
+    """Those that the tables hold, where the study rotates its cases."""
+    planned_folds: int | None = None
+    code: str | None = None
+    """Digest of the code behind all kept scores."""
     baseline: str | None = None
     central: str | None = None
+    under_test: str | None = None
+    """The one federated method that the manifest names ahead of its scores."""
+    owners: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    """By row and organ: the sites that annotate it and took part."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -137,11 +153,13 @@ class Results:
             and all(each.moments(metric) is not None for each in summaries)
         )
 
-    def values(self, table: str, method: str, organ: str, metric: Metric) -> dict[str, float]:
-        """By case; empty where a site keeps its rows."""
+    def values(
+        self, table: str, method: str, organ: str, metric: Metric, site: str | None = None
+    ) -> dict[str, float]:
+        """By case, of one site or of all; empty where a site keeps its rows."""
         found: dict[str, float] = {}
         for case in self.cases:
-            if (case.table, case.method, case.organ) == (table, method, organ):
+            if (case.table, case.method, case.organ) == (table, method, organ) and site in (None, case.site):
                 # Two sites may call a data set and a case in it the same, under one salt.
                 name = case.case if case.case not in found else f"{case.site}/{case.case}"
                 found[name] = case.values[metric.name]
@@ -166,17 +184,25 @@ class Results:
             count += each.surface.misses
         return count
 
-    def add(self, table: str, method: str, site: str, outcome: VariantOutcome) -> None:
+    def add(
+        self, table: str, method: str, site: str, outcome: VariantOutcome, fold: int | None = None
+    ) -> None:
         for organ, dice in sorted(outcome.test.items()):
             if organ not in self.organs:
                 self.organs.append(organ)
             rows = [each for each in outcome.cases if each.organ == organ]
             if not rows:
                 self.summaries.append(Summary(table, method, site, organ, dice, outcome.surface.get(organ)))
-            self.cases += [
-                ScoredCase(table, method, site, organ, each.case, dict(_values(each)), is_missed(each))
-                for each in rows
-            ]
+            for each in rows:
+                self.add_case(table, method, site, each, fold)
+
+    def add_case(self, table: str, method: str, site: str, score: CaseScore, fold: int | None) -> None:
+        if score.organ not in self.organs:
+            self.organs.append(score.organ)
+        # A site may test a case in two folds: two models, and two values.
+        case = score.case if fold is None or table != IN_FEDERATION else f"{fold}/{score.case}"
+        values = dict(_values(score))
+        self.cases.append(ScoredCase(table, method, site, score.organ, case, values, is_missed(score), fold))
 
 
 def _values(score: CaseScore) -> Iterator[tuple[str, float]]:

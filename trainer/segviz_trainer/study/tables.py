@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segviz_exchange.process.errors import Refusal
+from segviz_trainer.study.intervals import Interval, interval_of
 from segviz_trainer.study.results import DICE, IN_FEDERATION, METRICS, Metric, Results
 from segviz_trainer.study.statistics import ALPHA, Paired, compare, holm
 
@@ -21,6 +22,8 @@ class Cell:
     cases: int
     misses: int | None
     """Cases of which nothing was found; None where a site does not say."""
+    interval: Interval | None = None
+    """Of the mean; None of one case, and where a site keeps its rows."""
     best: bool = False
     marks: tuple["Mark", ...] = ()
 
@@ -133,7 +136,8 @@ def _cell(results: Results, table: str, method: str, organ: str, metric: Metric)
     values = list(results.values(table, method, organ, metric).values())
     # Summaries and rows alike: n, mean and SD are all that a mean and an SD need. A row is one of itself.
     parts = [(1, value, 0.0) for value in values]
-    for each in results.hidden(table, method, organ):
+    hidden = results.hidden(table, method, organ)
+    for each in hidden:
         moments = each.moments(metric)
         assert moments is not None, "a table is made of metrics that all its summaries have"
         parts.append((each.dice.cases, *moments))
@@ -142,7 +146,8 @@ def _cell(results: Results, table: str, method: str, organ: str, metric: Metric)
         return None
     mean = math.fsum(cases * part for cases, part, _ in parts) / count
     spread = math.fsum(cases * (sd**2 + (part - mean) ** 2) for cases, part, sd in parts)
-    return Cell(mean, math.sqrt(spread / count), count, results.misses(table, method, organ))
+    interval = None if hidden else interval_of(values)
+    return Cell(mean, math.sqrt(spread / count), count, results.misses(table, method, organ), interval)
 
 
 def _best(cells: dict[tuple[str, str], Cell], methods: list[str], organ: str, metric: Metric) -> str | None:
@@ -218,5 +223,4 @@ def _marked(
 ) -> Cell | None:
     if cell is None:
         return None
-    marked = marks.get((method, organ), ())
-    return Cell(cell.mean, cell.sd, cell.cases, cell.misses, best[organ] == method, marked)
+    return replace(cell, best=best[organ] == method, marks=marks.get((method, organ), ()))

@@ -1,4 +1,4 @@
-"""A site's private state between two steps, on its own disk: model, Adam's moments, and where training is.
+"""A site's private state between two steps, on its own disk: model, moments, and where training is.
 
 Safetensors, never a pickle. A file is complete or absent, so a process may die at any moment; training goes
 on from the newest one and gives the bits of an uninterrupted run, because learning rate and random numbers
@@ -35,7 +35,7 @@ class Checkpoint:
     position: Position
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
-    """`exp_avg/<parameter>`, `exp_avg_sq/<parameter>`, `step/<parameter>`."""
+    """Adam's `exp_avg/<parameter>`, `exp_avg_sq/<parameter>`, `step/<parameter>`, or SGD's momentum."""
     loss: float
     """Mean loss of the last complete epoch."""
     loss_sum: float

@@ -15,7 +15,8 @@ from segviz_trainer.batches.sampling import Batch, steps_per_epoch
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.tensors import load, snapshot
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
-from segviz_trainer.training.trainer import Trainer, optimizer_state, restore_optimizer
+from segviz_trainer.training.optimizer import optimizer_state, restore_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class EpochRun:
     rate: Callable[[int], float]
     """Learning rate of an epoch of this run, counted from 0."""
     moments: Mapping[str, Tensor]
-    """Adam's state at the start; empty for a fresh optimizer."""
+    """The optimizer's state at the start; empty for a fresh one."""
     stop: Stop
     on_progress: Callable[[Position, EpochSoFar], object]
 

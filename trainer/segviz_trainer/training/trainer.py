@@ -1,11 +1,12 @@
-"""Local training: Adam and one visible loop."""
+"""Local training: one visible loop."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.optimizer import Optimizer
 
 from segviz_trainer.batches.prefetch import Prefetch
 from segviz_trainer.batches.sampling import Batch, batch_makers
@@ -18,42 +19,14 @@ from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.training.checkpoint import Position
 
 
-def build_optimizer(parameters: Mapping[str, Tensor]) -> torch.optim.Adam:
-    """Adam over named parameters; its groups' learning rate is set at every epoch."""
-    return torch.optim.Adam(parameters.values(), fused=True)
-
-
-def optimizer_state(optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        f"{key}/{name}": value.detach().clone()
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state[parameter].items()
-    }
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor], saved: Mapping[str, Tensor]
-) -> None:
-    """Put saved moments back, in each parameter's own memory layout: fused Adam walks them together."""
-    for name, parameter in parameters.items():
-        if f"step/{name}" not in saved:
-            continue
-        optimizer.state[parameter] = {
-            # A copy: Adam counts in place, and `saved` may be started from again.
-            "step": saved[f"step/{name}"].to(parameter.device, copy=True),
-            "exp_avg": torch.empty_like(parameter).copy_(saved[f"exp_avg/{name}"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(saved[f"exp_avg_sq/{name}"]),
-        }
-
-
 @dataclass
 class Trainer:
     """A model under local training, and everything that its epochs depend on."""
 
     model: SegNet
     parameters: Mapping[str, Tensor]
-    """What Adam moves; the rest is frozen."""
-    optimizer: torch.optim.Adam
+    """What the optimizer moves; the rest is frozen."""
+    optimizer: Optimizer
     loss: Loss
     device: Device
     site: str
@@ -119,6 +92,9 @@ class Trainer:
             loss = loss + proximal_term(self.model, self.anchor, self.proximal_mu)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        longest = self.device.training.max_gradient_norm
+        if longest is not None:
+            clip_grad_norm_(list(self.parameters.values()), longest)
         self.optimizer.step()
         return loss.detach()
 

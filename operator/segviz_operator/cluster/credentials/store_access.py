@@ -7,13 +7,14 @@ from minio.credentials.providers import StaticProvider
 
 from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.site_spec import SiteSpec
-from segviz_exchange.contract.spec import StoreSpec
+from segviz_exchange.contract.spec import SecretRef, StoreSpec, StsSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import S3Store
 from segviz_exchange.stores.store import Store
 from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, READER, Access, site_access
 from segviz_operator.access.sts import Sts, credentials_of_secret
+from segviz_operator.access.web_identity import WebIdentity
 from segviz_operator.cluster.api.client import CONFIG_MAPS, SECRETS, Cluster, Forbidden, Object
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.plan.workload import WorkloadRole
@@ -22,6 +23,9 @@ SECRET_NOT_FOUND = "SecretNotFound"
 """A Secret or ConfigMap that a manifest names is not there, or the operator may not read it."""
 SECRET_INVALID = "SecretInvalid"
 """A Secret or ConfigMap that a manifest names does not hold what it should."""
+
+NO_IDENTITY = "NoIdentity"
+"""A federation wants credentials from the operator's own identity, and it has none."""
 
 LOOK_SECONDS = 300.0
 """How long a Secret that a person keeps is not read again, unless the store refuses what it held."""
@@ -46,12 +50,21 @@ class Granted:
 class StoreAccess:
     subject: Subject
     spec: StoreSpec
-    parent: Credentials
+    source: Credentials | WebIdentity
+    """From which all others descend: a user's keys, or the operator's own identity."""
     ca_pem: str | None
 
     @property
-    def _mints(self) -> bool:
-        return self.spec.credentials is CredentialSource.ASSUME_ROLE
+    def token_service(self) -> Sts | WebIdentity | None:
+        """None where a store gives no temporary credentials."""
+        if isinstance(self.source, WebIdentity):
+            return self.source
+        if self.spec.credentials is not CredentialSource.ASSUME_ROLE:
+            return None
+        asked = self.spec.sts or StsSpec()
+        endpoint = asked.endpoint or self.spec.endpoint
+        role = {} if asked.role_arn is None else {"role_arn": asked.role_arn}
+        return Sts(endpoint, self.source, self.spec.region, self.ca_pem, **role)
 
     def open(self, now: datetime) -> tuple[Store, datetime]:
         """The federation's prefix with the operator's own rights, and when to open it anew."""
@@ -73,7 +86,7 @@ class StoreAccess:
     def for_site(
         self, cluster: Cluster, alias: str, namespace: str, site: SiteSpec, evaluates: bool, now: datetime
     ) -> Granted:
-        if self._mints:
+        if self.token_service is not None:
             return self._grant(site_access(alias, reads_export=evaluates), alias, now)
         if site.store_secret_ref is None:
             raise NoCredentials(
@@ -81,23 +94,36 @@ class StoreAccess:
                 "its SegVizSite lacks spec.storeSecretRef, which credentials: ExistingSecrets needs. "
                 "Its owner can add it, with keys for the site's own prefix",
             )
-        return self._unending(read_secret(cluster, namespace, site.store_secret_ref.name), now)
+        return self._unending(read_secret(cluster, namespace, site.store_secret_ref), now)
 
     def _grant(self, access: Access, session: str, now: datetime) -> Granted:
-        if not self._mints:
-            return self._unending(self.parent, now)
-        sts = Sts(self.spec.endpoint, self.parent, self.spec.region, self.ca_pem)
+        service = self.token_service
+        if service is None:
+            assert isinstance(self.source, Credentials), "an identity of its own mints"
+            return self._unending(self.source, now)
         seconds = self.spec.credential_seconds
-        minted = sts.mint(access, self.spec.bucket, self.subject.prefix, seconds, f"segviz-{session}")
+        minted = service.mint(access, self.spec.bucket, self.subject.prefix, seconds, f"segviz-{session}")
         return Granted(minted, now + timedelta(seconds=seconds / 2))
 
     def _unending(self, credentials: Credentials, now: datetime) -> Granted:
         return Granted(credentials, now + timedelta(seconds=LOOK_SECONDS))
 
 
-def read_access(cluster: Cluster, subject: Subject, spec: StoreSpec) -> StoreAccess:
-    """Raises NoCredentials."""
-    parent = read_secret(cluster, subject.namespace, spec.secret_ref.name)
+def read_access(
+    cluster: Cluster, subject: Subject, spec: StoreSpec, identity: WebIdentity | None = None
+) -> StoreAccess:
+    """Args:
+        identity: the operator's own, if it has one; a person has none.
+
+    Raises NoCredentials.
+    """
+    source = identity if spec.secret_ref is None else read_secret(cluster, subject.namespace, spec.secret_ref)
+    if source is None:
+        raise NoCredentials(
+            NO_IDENTITY,
+            "spec.store.credentials is WebIdentity, and the operator has no identity of its own. "
+            "Set webIdentity in the values of its chart, or name a Secret in spec.store.secretRef",
+        )
     ca_pem = None
     if spec.ca_bundle is not None:
         name, key = spec.ca_bundle.config_map_key_ref.name, spec.ca_bundle.config_map_key_ref.key
@@ -109,13 +135,13 @@ def read_access(cluster: Cluster, subject: Subject, spec: StoreSpec) -> StoreAcc
                 f"ConfigMap {subject.namespace}/{name} has no key {key} (spec.store.caBundle). "
                 "Put the CA's certificates there in PEM form, or name the right key",
             )
-    return StoreAccess(subject, spec, parent, ca_pem)
+    return StoreAccess(subject, spec, source, ca_pem)
 
 
-def read_secret(cluster: Cluster, namespace: str, name: str) -> Credentials:
-    found = _read(cluster, "Secret", namespace, name)
+def read_secret(cluster: Cluster, namespace: str, ref: SecretRef) -> Credentials:
+    found = _read(cluster, "Secret", namespace, ref.name)
     try:
-        return credentials_of_secret(found.get("data") or {}, f"Secret {namespace}/{name}")
+        return credentials_of_secret(found.get("data") or {}, f"Secret {namespace}/{ref.name}", ref.entries)
     except Refusal as error:
         raise NoCredentials(SECRET_INVALID, str(error)) from error
 

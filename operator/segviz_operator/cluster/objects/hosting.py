@@ -6,7 +6,7 @@ import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.cluster.api.names import SPEC_DIGEST, Subject
-from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner
+from segviz_operator.cluster.objects.pod import SITE_FILE, STORE_FOLDER, Mount, Owner, secret_mode
 from segviz_operator.manifests.digest import digest
 from segviz_operator.plan.command_line import SiteFolders, proxy_environment
 
@@ -52,7 +52,9 @@ class Host:
         proxy = self.spec.proxy
         if proxy is None or proxy.secret_ref is None:
             return ()
-        source = {"secret": {"secretName": proxy.secret_ref.name, "defaultMode": 0o440}}
+        source = {
+            "secret": {"secretName": proxy.secret_ref.name, "defaultMode": secret_mode(self.spec.trainer)}
+        }
         return (Mount("proxy", PROXY_FOLDER, source, read_only=True),)
 
     def _data(self) -> dict[str, object]:

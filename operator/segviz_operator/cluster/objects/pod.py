@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from segviz_exchange.contract.choices import UserAssignment
 from segviz_exchange.contract.site_spec import PodMetadata, TrainerPod
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.process.exits import Exit
@@ -149,7 +150,7 @@ def build_pod(draft: Draft) -> Json:
         Mount(
             "store",
             STORE_FOLDER,
-            {"secret": {"secretName": _secret(draft), "defaultMode": 0o440}},
+            {"secret": {"secretName": _secret(draft), "defaultMode": secret_mode(pod)}},
             read_only=True,
         ),
         Mount(
@@ -171,19 +172,31 @@ def build_pod(draft: Draft) -> Json:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-            **({"supplementalGroups": list(pod.supplemental_groups)} if pod.supplemental_groups else {}),
-        },
+        "securityContext": _security(pod),
         "containers": [_container(draft, mounts)],
         "volumes": [{"name": mount.name, **mount.source} for mount in mounts],
         **{name: value for name, value in optional.items() if value},
     }
+
+
+def _security(pod: TrainerPod) -> Json:
+    """Without ids where the cluster gives them: OpenShift's restricted-v2 refuses any but its own."""
+    ids = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
+    return {
+        "runAsNonRoot": True,
+        **(ids if _has_own_user(pod) else {}),
+        "seccompProfile": {"type": "RuntimeDefault"},
+        **({"supplementalGroups": list(pod.supplemental_groups)} if pod.supplemental_groups else {}),
+    }
+
+
+def secret_mode(pod: TrainerPod) -> int:
+    """For its group, which may be none that the process has where the cluster gives the ids."""
+    return 0o440 if _has_own_user(pod) else 0o444
+
+
+def _has_own_user(pod: TrainerPod) -> bool:
+    return pod.user_assignment is UserAssignment.FIXED
 
 
 def _container(draft: Draft, mounts: tuple[Mount, ...]) -> Json:

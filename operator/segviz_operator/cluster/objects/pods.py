@@ -30,10 +30,12 @@ class Waiting:
     """PodMissing or PodStuck, where that has lasted too long; else empty."""
 
 
-def end_of(pods: Iterable[Mapping[str, Any]]) -> End | None:
+def end_of(pods: Iterable[Mapping[str, Any]], container: str) -> End | None:
+    """How the newest Pod's container of that name ended: a service mesh's beside it ends as it likes."""
     for pod in sorted(pods, key=lambda each: each["metadata"]["creationTimestamp"], reverse=True):
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            if ended := (container.get("state") or {}).get("terminated"):
+        for each in (pod.get("status") or {}).get("containerStatuses") or ():
+            ended = (each.get("state") or {}).get("terminated")
+            if ended and each.get("name") == container:
                 said = last_words(ended.get("message") or "")
                 reason = ended.get("reason", "")
                 message = said or ("" if reason in ("Error", "Completed") else reason)
@@ -50,7 +52,9 @@ def waiting_reason(pods: Iterable[Mapping[str, Any]]) -> str:
     """Why a Pod does not run yet; empty where it merely starts."""
     for pod in pods:
         status = pod.get("status") or {}
-        for container in status.get("containerStatuses") or ():
+        # A service mesh's sidecar is an init container that stays; ours waits for it.
+        containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+        for container in containers:
             waiting = (container.get("state") or {}).get("waiting") or {}
             if (reason := waiting.get("reason", "")) not in ("", "ContainerCreating", "PodInitializing"):
                 return shortened(f"{reason}: {waiting.get('message', '')}".rstrip(": "))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.stores.store import Store
+from segviz_operator.access.web_identity import WebIdentity
 from segviz_operator.cluster.api.client import (
     SECRETS,
     Cluster,
@@ -36,6 +37,8 @@ class Memory:
     measured: Callable[[Store], Store]
     """The same store, its requests counted."""
     clock: Callable[[], float] = time.monotonic
+    identity: WebIdentity | None = None
+    """The operator's own, for stores that take it."""
     secrets: dict[tuple[str, str], tuple[SecretSeen, float]] = field(default_factory=dict)
     """By namespace and name, with the time of the look."""
     forgotten: set[str] = field(default_factory=set)
@@ -61,7 +64,7 @@ class Memory:
         """Raises NoCredentials."""
         now = self.clock()
         if self._access is None or now >= self._access_until or self._access.spec != spec:
-            access = read_access(cluster, self.subject, spec)
+            access = read_access(cluster, self.subject, spec, self.identity)
             if access != self._access:
                 self._store = None
             self._access, self._access_until = access, now + LOOK_SECONDS
@@ -120,7 +123,7 @@ class Memory:
         """How an ended Job's Pod ended; read once, for it changes no more."""
         if job.uid not in self._ends:
             try:
-                found = end_of(pods_of(cluster, job))
+                found = end_of(pods_of(cluster, job), job.role.lower())
             except (Forbidden, Missing):
                 return None
             if found is None:

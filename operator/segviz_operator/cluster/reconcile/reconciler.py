@@ -79,7 +79,8 @@ class Reconciler:
 
     def _reconcile(self, seen: Seen, subject: Subject) -> Done:
         metadata = seen.raw["metadata"]
-        memory = self._memories.setdefault(subject.uid, Memory(subject, self._metrics.measured))
+        fresh = Memory(subject, self._metrics.measured, identity=self._settings.identity)
+        memory = self._memories.setdefault(subject.uid, fresh)
         before: Mapping[str, Any] = seen.raw.get("status") or {}
         federation, unreadable = _parse(seen.raw)
         if "deletionTimestamp" in metadata:

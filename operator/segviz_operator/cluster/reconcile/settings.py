@@ -6,6 +6,7 @@ from datetime import timedelta
 import msgspec
 
 from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_operator.access.web_identity import WebIdentity
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,3 +23,5 @@ class Settings:
     """How often the bucket of a federation at work is read."""
     stuck_after: timedelta = timedelta(seconds=120)
     """How long a Pod may be missing or not run before its federation is Degraded for it."""
+    identity: WebIdentity | None = None
+    """The operator's own, for federations with credentials: WebIdentity."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.spec import SecretKeys
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.folder import FolderStore
 from segviz_operator.access.handover import hand_over, is_due, newest_remote
 from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, policy, site_access
-from segviz_operator.access.sts import _error_of, credentials_of_secret
+from segviz_operator.access.sts import _host, credentials_of_secret, error_of
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = Credentials("key", "secret", "token", NOON + timedelta(hours=1))
@@ -40,7 +41,20 @@ ANSWERS = {
 
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
 def test_of_a_refusal_no_more_than_the_code_is_told(answer: bytes, said: str | None) -> None:
-    assert _error_of(answer) == said
+    assert error_of(answer) == said
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("https://store.example:443", "store.example"),
+        ("https://store.example", "store.example"),
+        ("http://[fd00::9]:9000", "[fd00::9]:9000"),
+        ("http://[fd00::9]:80", "[fd00::9]"),
+    ],
+)
+def test_the_host_that_is_signed_is_the_one_that_is_sent(endpoint: str, host: str) -> None:
+    assert _host(endpoint) == host
 
 
 def encoded(**values: str) -> dict[str, str]:
@@ -49,6 +63,14 @@ def encoded(**values: str) -> dict[str, str]:
 
 def test_a_secret_holds_two_keys() -> None:
     assert credentials_of_secret(encoded(accessKey="a", secretKey="b\n"), "x") == Credentials("a", "b")
+
+
+def test_a_secret_of_somebody_else_may_name_them_otherwise() -> None:
+    rook = SecretKeys("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    data = encoded(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", accessKey="c", secretKey="d")
+    assert credentials_of_secret(data, "x", rook) == Credentials("a", "b")
+    with pytest.raises(Refusal, match=r"has no AWS_ACCESS_KEY_ID.*secretRef\.keys"):
+        credentials_of_secret(encoded(accessKey="a", secretKey="b"), "x", rook)
 
 
 @pytest.mark.parametrize(

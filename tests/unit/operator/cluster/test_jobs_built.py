@@ -15,6 +15,7 @@ from segviz_exchange.contract.site_spec import (
     ClaimSource,
     FederationRef,
     PodMetadata,
+    ProxySecretRef,
     Resources,
     SiteProxy,
     SiteSpec,
@@ -42,10 +43,10 @@ STORE = s.StoreSpec(
     "https://minio.example:9000",
     "segviz",
     "eu-central-1",
-    s.ObjectRef("bucket"),
     choices.CredentialSource.ASSUME_ROLE,
     3600,
     s.Retention(rounds=2),
+    s.SecretRef("bucket"),
     s.CABundle(s.KeyRef("ca", "ca.crt")),
 )
 SETTINGS = TrainerPod(choices.ImagePullPolicy.IF_NOT_PRESENT, "registry.example/aggregator@sha256:0")
@@ -117,6 +118,16 @@ def test_every_pod_meets_pod_security_restricted(build):
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= allowed
 
 
+def test_ids_may_be_the_clusters_to_give():
+    by_cluster = msgspec.structs.replace(POD, user_assignment=choices.UserAssignment.BY_CLUSTER)
+    pod = pod_of(trainer(trainer=by_cluster))
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    (store,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "store"]
+    assert store["defaultMode"] == 0o444
+    (store,) = [volume["secret"] for volume in pod_of(trainer())["volumes"] if volume["name"] == "store"]
+    assert store["defaultMode"] == 0o440
+
+
 @pytest.mark.parametrize("build", JOBS.values(), ids=JOBS)
 def test_what_a_pod_writes_beside_its_volumes_is_bounded(build):
     scratch = [each["emptyDir"] for each in pod_of(build())["volumes"] if "emptyDir" in each]
@@ -133,7 +144,7 @@ def test_kubernetes_repeats_nothing_and_gives_no_token(build):
 
 
 def test_the_sites_proxy_reaches_its_pods_with_its_secret():
-    proxy = SiteProxy("http://proxy.example:3128", s.ObjectRef("the-proxy"))
+    proxy = SiteProxy("http://proxy.example:3128", ProxySecretRef("the-proxy"))
     pod = pod_of(trainer(proxy=proxy))
     (container,) = pod["containers"]
     environment = {each["name"]: each["value"] for each in container["env"]}

@@ -45,7 +45,8 @@ def pod(**status: Any) -> dict[str, Any]:
 
 def ended(code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
     terminated = {"exitCode": code, "message": message, "reason": reason}
-    return pod(containerStatuses=[{"state": {"terminated": terminated}}])
+    mesh = {"name": "istio-proxy", "state": {"terminated": {"exitCode": 0, "message": "bye"}}}
+    return pod(containerStatuses=[mesh, {"name": "trainer", "state": {"terminated": terminated}}])
 
 
 def waits(reason: str, message: str = "") -> dict[str, Any]:
@@ -113,13 +114,20 @@ ENDS = {
 
 @pytest.mark.parametrize(("found", "expected"), ENDS.values(), ids=ENDS)
 def test_how_a_pod_ended(found: dict[str, Any], expected: End):
-    assert end_of([found]) == expected
+    assert end_of([found], "trainer") == expected
 
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no GPU"}
 WAITING = {
     "its image": (waits("ImagePullBackOff", "no such image"), "ImagePullBackOff: no such image"),
     "a node": (pod(conditions=[UNSCHEDULABLE]), "Unschedulable: no GPU"),
+    "a sidecar": (
+        pod(
+            initContainerStatuses=[{"state": {"waiting": {"reason": "ErrImagePull", "message": "no proxy"}}}],
+            containerStatuses=[{"state": {"waiting": {"reason": "PodInitializing"}}}],
+        ),
+        "ErrImagePull: no proxy",
+    ),
     "nothing": (waits("ContainerCreating"), ""),
 }
 

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from segviz_exchange.contract.choices import CredentialSource
-from segviz_exchange.contract.spec import ObjectRef, Retention, StoreSpec
+from segviz_exchange.contract.spec import Retention, SecretRef, StoreSpec, StsSpec
 from segviz_exchange.stores.folder import FolderStore
+from segviz_operator.access.sts import Sts
+from segviz_operator.access.web_identity import WebIdentity
 from segviz_operator.cluster.api.client import PODS, Forbidden, Kind
 from segviz_operator.cluster.api.names import EXPIRES_AT, SITE, Subject
 from segviz_operator.cluster.credentials.store_access import LOOK_SECONDS, NoCredentials
@@ -27,7 +29,7 @@ STORE = StoreSpec(
     endpoint="http://minio:9000",
     bucket="segviz",
     region="us-east-1",
-    secret_ref=ObjectRef("bucket"),
+    secret_ref=SecretRef("bucket"),
     credentials=CredentialSource.EXISTING_SECRETS,
     credential_seconds=3600,
     retention=Retention(),
@@ -117,6 +119,31 @@ def test_the_key_of_the_store_is_looked_at_now_and_then(memory: Memory, server: 
         assert server.asked["secrets"] == asked
 
 
+def test_an_identity_of_the_operators_own_needs_no_secret(memory: Memory, server: Objects, tmp_path: Path):
+    own = msgspec.structs.replace(STORE, credentials=CredentialSource.WEB_IDENTITY, secret_ref=None)
+    with pytest.raises(NoCredentials, match="Set webIdentity") as error:
+        memory.access(server, own)
+    assert error.value.reason == "NoIdentity"
+    identity = WebIdentity("https://sts.example", tmp_path / "token", "arn:aws:iam::1:role/segviz")
+    assert Memory(SUBJECT, lambda store: store, identity=identity).access(server, own).source is identity
+    assert server.asked["secrets"] == 0
+
+
+def test_a_token_service_and_a_role_of_its_own_are_asked(memory: Memory, server: Objects):
+    aws = msgspec.structs.replace(
+        STORE,
+        credentials=CredentialSource.ASSUME_ROLE,
+        sts=StsSpec("https://sts.eu-central-1.amazonaws.com", "arn:aws:iam::123456789012:role/segviz"),
+    )
+    sts = memory.access(server, aws).token_service
+    assert isinstance(sts, Sts)
+    assert sts.endpoint == "https://sts.eu-central-1.amazonaws.com"
+    assert sts.role_arn == "arn:aws:iam::123456789012:role/segviz"
+    minio = msgspec.structs.replace(aws, sts=None)
+    assert memory.access(server, minio).token_service == Sts(minio.endpoint, sts.parent, minio.region)
+    assert memory.access(server, STORE).token_service is None
+
+
 Change = Callable[[Memory, Objects], None]
 
 
@@ -194,7 +221,7 @@ def job(**changes: Any) -> JobSeen:
 
 def pod(**state: Any) -> dict[str, Any]:
     metadata = {"creationTimestamp": "2026-11-24T12:00:00Z"}
-    return {"metadata": metadata, "status": {"containerStatuses": [{"state": state}]}}
+    return {"metadata": metadata, "status": {"containerStatuses": [{"name": "trainer", "state": state}]}}
 
 
 def test_how_a_pod_ended_is_read_until_it_is_known_and_then_no_more(memory: Memory, server: Objects):

@@ -33,6 +33,11 @@ def test_every_role_has_its_command_line(role: Role) -> None:
     assert command_line(role, RECORDS, folders) == tuple(expected.split())
 
 
+def test_a_site_may_keep_what_is_for_all_its_federations_elsewhere() -> None:
+    told = command_line(Role.TRAINER, RECORDS, SiteFolders("basel", "/site.json", "/data", "/state", "/home"))
+    assert told == (*LINES[Role.TRAINER][1].split(), "--home", "/home")
+
+
 @pytest.mark.parametrize("role", Role)
 def test_only_those_that_look_for_news_are_told_how_often(role: Role) -> None:
     folders, expected = LINES[role]

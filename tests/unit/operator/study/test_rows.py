@@ -121,6 +121,25 @@ def test_references_must_be_rows() -> None:
     assert 'spec.central "zzz" is not a row of this study. The rows are Local, FedBN.' in said
 
 
+FEDERATED = ({"name": "Local", "spec": {"algorithm": {"name": "Local"}}}, {"name": "FedBN"})
+
+
+def test_what_is_under_test_is_named_ahead() -> None:
+    tuned = {"name": "tuned", "spec": {"fineTuning": {"epochs": 1}}}
+    for named in ("FedBN", "tuned", "tuned+FT"):
+        study = _study(*FEDERATED, tuned, underTest=named)
+        assert (study.spec.under_test, len(expand(study, _manifests()))) == (named, 3)
+
+
+def test_what_is_under_test_is_a_federated_row_of_the_study() -> None:
+    said = _complaint(*FEDERATED, underTest="FedBM")
+    assert 'spec.underTest "FedBM" is not a method of this study. Did you mean FedBN?' in said
+    said = _complaint(*FEDERATED, underTest="FedBN+FT")
+    assert 'spec.underTest "FedBN+FT" is not a method of this study.' in said, "it has no fineTuning"
+    said = _complaint(*FEDERATED, underTest="Local")
+    assert 'spec.underTest "Local" is a row with algorithm Local, which shares nothing.' in said
+
+
 def test_names_that_would_share_a_folder_are_told_apart() -> None:
     said = _complaint({"name": "Fed AVG"}, {"name": "fed-avg"})
     assert "spec.rows[1].name" in said

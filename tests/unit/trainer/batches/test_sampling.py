@@ -99,6 +99,16 @@ def test_half_of_the_crops_are_centred_on_an_organ(cases: tuple[PreparedCase, ..
     assert centred == pytest.approx(0.5, abs=0.07)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_so_many_crops_are_centred_on_an_organ(cases: tuple[PreparedCase, ...], share: float) -> None:
+    many = training(
+        crops_per_volume=300, patch=(3, 3, 3), augmentation=Augmentation.NONE, foreground_share=share
+    )
+    (batch,) = epoch_batches(cases[:1], many, 0, "basel", 0, 0)
+    centred = float((batch.label[:, 0, 1, 1, 1] == 2).float().mean())
+    assert centred == pytest.approx(share, abs=0.07)
+
+
 def test_without_augmentation_a_crop_is_a_part_of_the_volume(cases: tuple[PreparedCase, ...]) -> None:
     (batch,) = epoch_batches(cases[:1], training(augmentation=Augmentation.NONE), 0, "basel", 0, 0)
     image, label = cases[0].mapped_image()[0], cases[0].mapped_label()[0]

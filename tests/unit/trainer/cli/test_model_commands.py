@@ -125,7 +125,7 @@ def test_an_image_without_a_patient_has_no_dicom_result(tmp_path: Path) -> None:
         predict, "no-model", tmp_path / "ct.nii.gz", "-o", tmp_path / "out", "--format", "nifti,rtstruct"
     )
     assert said.startswith(f"{tmp_path / 'ct.nii.gz'}: is not a folder with a DICOM series")
-    assert said.endswith("Name the series, or write --format nifti.")
+    assert said.endswith("Name such a folder, or write --format nifti.")
     assert not (tmp_path / "out").exists()
 
 

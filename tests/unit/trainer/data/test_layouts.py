@@ -89,6 +89,8 @@ def test_a_list_names_its_files(tmp_path: Path) -> None:
         (CaseRange(start=1, stop=3), ["c1", "c2"]),
         (CaseRange(stop=-1), ["c0", "c1", "c2"]),
         (CaseRange(start=3), ["c3"]),
+        (CaseRange(start=0, stop=2, rotate_by=3), ["c3", "c0"]),
+        (CaseRange(start=-1, rotate_by=9), ["c0"]),
     ],
 )
 def test_a_range_cuts_the_sorted_ids_as_a_slice(cut: CaseRange, expected: list[str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, nn
 
 from builders.rig import algorithm, small_federation
-from segviz_exchange.contract.choices import AlgorithmName, Norm, Objective
+from segviz_exchange.contract.choices import AlgorithmName, HeadLoss, Norm, Objective
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_exchange.contract.spec import Distillation, Model
 from segviz_trainer.batches.sampling import Batch
@@ -25,6 +25,7 @@ from segviz_trainer.objectives.conditional_distillation import (
     distillation_loss,
     distillation_weight,
 )
+from segviz_trainer.objectives.head_loss import dice_cross_entropy
 from segviz_trainer.objectives.marginal import Marginal, marginal_loss
 from segviz_trainer.objectives.marginal_exclusion import MarginalExclusion, exclusion_loss
 from segviz_trainer.objectives.partial_labels import merge_unannotated
@@ -544,6 +545,51 @@ def test_per_organ_head_looks_at_known_voxels_of_each_organs_own_cases(net: SegN
             of_rows.append(soft_dice(p * here, np.stack([~inside, inside]) * here))
         expected.append(np.mean(of_rows))
     assert float(loss.detach()) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def slow_dice_cross_entropy(logits: np.ndarray, inside: np.ndarray, known: np.ndarray) -> float:
+    """Of one case, voxel by voxel: `logits` (2, X, Y, Z), `inside` and `known` (X, Y, Z)."""
+    p = softmax(logits.astype(np.float64))
+    entropy = 0.0
+    for voxel in np.ndindex(inside.shape):
+        entropy -= known[voxel] * math.log(p[(int(inside[voxel]), *voxel)])
+    return soft_dice(p * known, np.stack([~inside, inside]) * known) + entropy / known.sum()
+
+
+@pytest.mark.parametrize("known", [None, "half"], ids=["all known", "half known"])
+@pytest.mark.parametrize("scale", [1.0, 30.0], ids=["plain", "sure"])
+def test_dice_and_cross_entropy_of_a_head_is_its_formula(scale: float, known: str | None) -> None:
+    logits, label = scale * random(1, 2, SIDE, SIDE, SIDE), labels(1)
+    mask = None if known is None else half_known()
+    inside = (label == 1).float()
+    loss = dice_cross_entropy(logits, torch.cat([1 - inside, inside], dim=1), mask)
+    counted = np.ones((SIDE, SIDE, SIDE)) if mask is None else mask[0, 0].double().numpy()
+    expected = slow_dice_cross_entropy(logits[0].numpy(), label[0, 0].numpy() == 1, counted)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_of_dice_and_cross_entropy_is_right() -> None:
+    inside = (labels(1)[:, :, :2, :2, :2] == 1).double()
+    truth = torch.cat([1 - inside, inside], dim=1)
+    known = half_known()[:, :, :2, :2, 1:3].double()
+    logits = random(1, 2, 2, 2, 2).double().requires_grad_()
+    # The loss computes in float32, whatever it is given: hence the wide step and the tolerance.
+    assert torch.autograd.gradcheck(
+        lambda given: dice_cross_entropy(given, truth, known).double(), logits, eps=1e-2, atol=1e-3, rtol=1e-2
+    )
+
+
+def test_a_manifest_chooses_the_loss_of_a_head(net: SegNet) -> None:
+    image, label = random(1, 1, SIDE, SIDE, SIDE), labels(2)
+    seen, losses = batch(image, label, {0, 1}), {}
+    for loss in HeadLoss:
+        federation = small_federation()
+        training = msgspec.structs.replace(federation.training, loss=loss)
+        federation = msgspec.structs.replace(federation, training=training)
+        built = build_loss(Setting(federation, ("liver", "spleen"), ("liver", "spleen"), 0, net))
+        losses[loss] = float(built(net, seen).detach())
+    assert losses[HeadLoss.DICE] == float(PerOrganHead(("liver", "spleen"))(net, seen).detach())
+    assert losses[HeadLoss.DICE_CROSS_ENTROPY] > losses[HeadLoss.DICE] + 0.1
 
 
 def gradients(module: nn.Module) -> Iterator[Tensor | None]:

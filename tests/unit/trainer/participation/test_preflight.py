@@ -178,7 +178,7 @@ def test_a_line_too_slow_for_the_deadline_is_told(
     )
     store = Slow(tmp_path / "bucket")
     store.on_put = lambda: clock.__setitem__(0, clock[0] + 1e6)
-    control = control_of(participation=Participation(10.0, 1, "1m"))
+    control = control_of(participation=Participation(10.0, 1, 60))
     severity, message = findings(store, site, control)["Bandwidth"]
     assert severity is Severity.WARNING
     assert "more than half of participation.roundTimeoutSeconds" in message

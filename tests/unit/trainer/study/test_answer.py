@@ -71,6 +71,17 @@ def test_without_a_row_that_shares_nothing_there_is_no_answer() -> None:
     assert said(results(*cases, algorithms=("FedBN", "CentralMarginal"))) == ""
 
 
+def test_the_method_that_the_manifest_names_is_the_one_that_is_told_of() -> None:
+    found = results(
+        *(each for organ in ("liver", "spleen") for each in scored("Local", organ, *ALONE)),
+        *(each for organ in ("liver", "spleen") for each in scored("FedBN", organ, *ALONE)),
+        *(each for organ in ("liver", "spleen") for each in scored("FedBN+FT", organ, *TOGETHER)),
+    )
+    found.under_test = "FedBN"
+    assert "beats alone on 0 of 2 organs" in said(found)
+    assert "(FedBN against Local)" in said(found)
+
+
 def test_one_case_is_told_to_be_too_few() -> None:
     found = results(
         *(each for organ in ("liver", "spleen") for each in scored("Local", organ, 0.5)),

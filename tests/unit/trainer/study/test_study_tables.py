@@ -14,6 +14,7 @@ from segviz_trainer.pages import charts
 from segviz_trainer.study import page
 from segviz_trainer.study.figures import NO_PICTURES, Pictures
 from segviz_trainer.study.files import write_files
+from segviz_trainer.study.gains import gains
 from segviz_trainer.study.redrawn import Redrawn
 from segviz_trainer.study.results import IN_FEDERATION, Cost, Overlap, Point, Results, ScoredCase, Summary
 from segviz_trainer.study.standing import standings
@@ -185,6 +186,16 @@ def test_sites_that_all_keep_their_rows_have_every_metric() -> None:
     assert [table.metric.name for table in build_tables(results)] == ["Dice", "HD95", "NSD"]
 
 
+def test_a_metric_that_an_older_record_lacks_has_no_table() -> None:
+    surface = Surface(hd95=5.0, hd95_sd=2.0, nsd=None, nsd_sd=None, misses=0)
+    hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2), surface)
+    found = [with_surfaces(each, 2.0, 0.9) for each in cases("FedBN", "liver", (0.9, 0.7))]
+    assert [table.metric.name for table in build_tables(build(*found, summaries=[hidden]))] == [
+        "Dice",
+        "HD95",
+    ]
+
+
 def test_a_metric_that_a_site_does_not_tell_has_no_table() -> None:
     """Over the other sites alone it would stand beside a Dice over all."""
     hidden = Summary(IN_FEDERATION, "FedBN", "bern", "liver", Dice(0.5, 0.1, 2))
@@ -212,9 +223,10 @@ def test_the_standing_of_the_best_federated_method() -> None:
 
 def test_files_hold_every_digit(tmp_path: Path) -> None:
     results = build()
-    write_files(results, build_tables(results), tmp_path)
+    write_files(results, build_tables(results), gains(results), tmp_path)
     rows = list(csv.DictReader((tmp_path / "tables.csv").open(encoding="utf-8")))
     assert float(rows[0]["sd"]) == np.std(LOCAL)
+    assert float(rows[0]["low"]) < np.mean(LOCAL) < float(rows[0]["high"])
     per_case = list(csv.DictReader((tmp_path / "cases.csv").open(encoding="utf-8")))
     assert len(per_case) == len(results.cases)
     assert per_case[0] == {
@@ -270,7 +282,7 @@ def rendered(results: Results, *, pictures: bool = True) -> str:
         if pictures
         else NO_PICTURES
     )
-    return page.render(results, build_tables(results), shown, with_images=pictures)
+    return page.render(results, build_tables(results), gains(results), shown, with_images=pictures)
 
 
 def redrawn(case: ScoredCase) -> Redrawn:

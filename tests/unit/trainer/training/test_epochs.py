@@ -15,7 +15,8 @@ from segviz_trainer.network.segnet import build
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
 from segviz_trainer.training.epochs import EpochRun
-from segviz_trainer.training.trainer import Trainer, build_optimizer
+from segviz_trainer.training.optimizer import build_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 SHAPE = (16, 16, 16)
 STEPS = 2
@@ -34,9 +35,8 @@ def build_trainer() -> Trainer:
     device = Device.choose(federation.training).settle()
     net = device.move(build(federation, ORGANS))
     parameters = dict(sorted(net.named_parameters()))
-    return Trainer(
-        net, parameters, build_optimizer(parameters), PerOrganHead(ORGANS), device, "basel", seed=1
-    )
+    optimizer = build_optimizer(parameters, federation.training.optimizer)
+    return Trainer(net, parameters, optimizer, PerOrganHead(ORGANS), device, "basel", seed=1)
 
 
 def run_of(

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segviz_exchange.contract.choices import ScheduleName
+from segviz_exchange.contract.spec import Schedule
 from segviz_trainer.training.learning_rate import learning_rate
 
 
@@ -41,3 +43,23 @@ def test_five_epochs_by_hand() -> None:
     side = 0.99 * math.sqrt(0.5) / 2
     expected = [1.0, 0.505 + side, 0.505, 0.505 - side, 0.01]
     assert [learning_rate(1.0, epoch, 5) for epoch in range(5)] == pytest.approx(expected)
+
+
+def test_poly_by_hand() -> None:
+    """(1 - k/4) to the power of 0.9."""
+    poly = Schedule(ScheduleName.POLY)
+    expected = [1.0, 0.7718, 0.5359, 0.2872]
+    assert [learning_rate(1.0, epoch, 4, poly) for epoch in range(4)] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ScheduleName)
+def test_a_warm_up_rises_in_equal_steps_and_then_the_curve_begins(name: ScheduleName) -> None:
+    warm = Schedule(name, warmup_epochs=3)
+    rates = [learning_rate(1.0, epoch, 10, warm) for epoch in range(10)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[3:] == [learning_rate(1.0, epoch, 7, Schedule(name)) for epoch in range(7)]
+
+
+@pytest.mark.parametrize("name", ScheduleName)
+def test_no_epoch_trains_at_nothing(name: ScheduleName) -> None:
+    assert all(learning_rate(1e-2, epoch, 9, Schedule(name, 2)) > 0 for epoch in range(9))

@@ -1,6 +1,8 @@
 """Local training goes on where it was, bit for bit."""
 
 import itertools
+import math
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,25 +13,36 @@ from torch import Tensor
 
 from builders.rig import small_federation
 from builders.volumes import ORGANS, prepared_cases
-from segviz_exchange.contract.choices import Augmentation, MemoryFormat, Norm, Precision
-from segviz_exchange.contract.spec import Model, Training
+from segviz_exchange.contract.choices import (
+    Augmentation,
+    HeadLoss,
+    MemoryFormat,
+    Norm,
+    OptimizerName,
+    Precision,
+)
+from segviz_exchange.contract.spec import Model, Optimizer, Training
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.segnet import build
 from segviz_trainer.network.tensors import load, snapshot
+from segviz_trainer.objectives.head_loss import HEAD_LOSSES
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
-from segviz_trainer.training.trainer import (
-    Trainer,
-    build_optimizer,
-    optimizer_state,
-    restore_optimizer,
-)
+from segviz_trainer.training.optimizer import build_optimizer, optimizer_state, restore_optimizer
+from segviz_trainer.training.trainer import Trainer
 
 SHAPE = (16, 16, 16)
 LAYOUTS = list(itertools.product(Precision, MemoryFormat))
 IDS = [f"{precision}, {layout}" for precision, layout in LAYOUTS]
+OPTIMIZERS = (
+    Optimizer(OptimizerName.SGD),
+    Optimizer(OptimizerName.SGD, momentum=0.0),
+    Optimizer(OptimizerName.ADAM_W),
+)
+RECIPE = {"loss": HeadLoss.DICE_CROSS_ENTROPY, "max_gradient_norm": 0.1, "foreground_share": 1 / 3}
+"""What a manifest can turn on."""
 
 
 # --- going on -------------------------------------------------------------------------------------------
@@ -40,17 +53,21 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
     return prepared_cases(tmp_path_factory.mktemp("cases"), SHAPE, 6)
 
 
-def build_trainer(precision: Precision, layout: MemoryFormat) -> Trainer:
+def build_trainer(precision: Precision, layout: MemoryFormat, **recipe: object) -> Trainer:
     """Another process's, as far as torch goes."""
     federation = small_federation(model=Model((4, 8, 8), (2, 2), 1, Norm.BATCH, 1))
     training: Training = msgspec.structs.replace(
-        federation.training, precision=precision, memory_format=layout, augmentation=Augmentation.DEFAULT
+        federation.training,
+        precision=precision,
+        memory_format=layout,
+        **({"augmentation": Augmentation.DEFAULT} | recipe),
     )
     device = Device.choose(training).settle()
     net = device.move(build(federation, ORGANS))
     parameters = dict(sorted(net.named_parameters()))
-    loss = PerOrganHead(ORGANS)
-    return Trainer(net, parameters, build_optimizer(parameters), loss, device, "basel", seed=1)
+    loss = PerOrganHead(ORGANS, HEAD_LOSSES[training.loss])
+    optimizer = build_optimizer(parameters, training.optimizer)
+    return Trainer(net, parameters, optimizer, loss, device, "basel", seed=1)
 
 
 def train(trainer: Trainer, cases: tuple[PreparedCase, ...], first_step: int = 0, last_step: int = 3) -> None:
@@ -74,22 +91,39 @@ def through_disk(trainer: Trainer, folder: Path) -> Checkpoint:
     return checkpoints.of(1, 1)
 
 
-@pytest.mark.parametrize(("precision", "layout"), LAYOUTS, ids=IDS)
-def test_two_steps_a_restart_and_a_third_are_three_steps(
-    tmp_path: Path, cases: tuple[PreparedCase, ...], precision: Precision, layout: MemoryFormat
+def goes_on_bit_for_bit(
+    folder: Path, cases: tuple[PreparedCase, ...], build_one: Callable[[], Trainer]
 ) -> None:
-    unbroken = build_trainer(precision, layout)
+    """Two steps, a restart and a third are three steps."""
+    unbroken = build_one()
     train(unbroken, cases)
-    first = build_trainer(precision, layout)
+    first = build_one()
     train(first, cases, last_step=2)
-    held = through_disk(first, tmp_path)
-    second = build_trainer(precision, layout)
+    held = through_disk(first, folder)
+    second = build_one()
     load(second.model, held.model)
     restore_optimizer(second.optimizer, second.parameters, held.optimizer)
     train(second, cases, first_step=2)
     expected, reached = state_of(unbroken), state_of(second)
     assert expected.keys() == reached.keys()
     assert not [name for name in expected if not torch.equal(expected[name], reached[name])]
+
+
+@pytest.mark.parametrize(("precision", "layout"), LAYOUTS, ids=IDS)
+def test_two_steps_a_restart_and_a_third_are_three_steps(
+    tmp_path: Path, cases: tuple[PreparedCase, ...], precision: Precision, layout: MemoryFormat
+) -> None:
+    goes_on_bit_for_bit(tmp_path, cases, lambda: build_trainer(precision, layout))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: f"{each.name} {each.momentum}")
+def test_a_restart_changes_no_bit_with_the_whole_recipe_on(
+    tmp_path: Path, cases: tuple[PreparedCase, ...], optimizer: Optimizer
+) -> None:
+    recipe = {**RECIPE, "optimizer": optimizer}
+    goes_on_bit_for_bit(
+        tmp_path, cases, lambda: build_trainer(Precision.FP32, MemoryFormat.CHANNELS_LAST_3D, **recipe)
+    )
 
 
 @pytest.mark.parametrize("layout", MemoryFormat)
@@ -170,3 +204,26 @@ def test_the_proximal_term_takes_part_in_the_steps(cases: tuple[PreparedCase, ..
         )
         losses.append(seen[0])
     assert losses[1] - losses[0] == pytest.approx(trainer.parameters[name].numel(), rel=1e-5)
+
+
+def test_a_gradient_longer_than_its_bound_is_scaled_to_it(cases: tuple[PreparedCase, ...]) -> None:
+    gradients = []
+    for longest in (None, 1e-3):
+        trainer = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS, max_gradient_norm=longest)
+        train(trainer, cases, last_step=1)
+        given = {name: value.grad for name, value in trainer.parameters.items()}
+        gradients.append({name: grad.clone() for name, grad in given.items() if grad is not None})
+    plain, clipped = gradients
+    length = math.sqrt(sum(float(value.double().pow(2).sum()) for value in plain.values()))
+    assert length > 1e-2
+    for name, value in plain.items():
+        torch.testing.assert_close(clipped[name], value * (1e-3 / length), rtol=1e-4, atol=1e-9)
+
+
+def test_a_gradient_shorter_than_its_bound_is_left_alone(cases: tuple[PreparedCase, ...]) -> None:
+    states = []
+    for longest in (None, 1e6):
+        trainer = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS, max_gradient_norm=longest)
+        train(trainer, cases, last_step=1)
+        states.append(snapshot(trainer.model))
+    assert not [name for name in states[0] if not torch.equal(states[0][name], states[1][name])]
