@@ -80,6 +80,10 @@ simulate: export OMP_NUM_THREADS := 1
 simulate: .venv/installed ## Simulate whole federations over a bad store for MINUTES (30), or the one of a SEED
 	PYTHONPATH=tests $(PYTHON) -m simulator $(if $(SEED),--seed $(SEED),--minutes $(or $(MINUTES),30))
 
+.PHONY: gpu
+gpu: .venv/installed ## Run what needs a GPU (without one every test says so)
+	$(RUN)/pytest -m gpu tests/integration/test_gpu.py
+
 .PHONY: lint
 lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in the charts, links in the docs
 	$(RUN)/ruff check .
@@ -115,6 +119,7 @@ bench: .flwr/installed .nvflare/installed .surface/installed ## Measure beside p
 	$(PYTHON) bench/train.py
 	$(PYTHON) bench/metrics.py --surface-distance-python .surface/bin/python
 	$(PYTHON) bench/metrics_page.py
+	$(PYTHON) bench/signing.py
 
 CLUSTER := PYTHONPATH=tools $(PYTHON) -m cluster
 

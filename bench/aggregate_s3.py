@@ -23,7 +23,8 @@ from round import minio
 
 from segviz_aggregator.algorithms.mean import mean
 from segviz_aggregator.merge import merged_chunks
-from segviz_aggregator.scratch import DOWNLOADS, Pin, Scratch
+from segviz_aggregator.participants import DOWNLOADS
+from segviz_aggregator.scratch import Scratch
 from segviz_exchange.contract.codec import write_tensors
 from segviz_exchange.process.ahead import side_by_side
 from segviz_exchange.stores.opening import open_store
@@ -44,18 +45,18 @@ def main() -> None:
         folder = Path(name)
         with minio(folder / "minio") as url:
             store = open_store(url)
-            pins = list(uploaded(store, folder, max(options.sites or [4]), options.mebibytes))
+            digests = list(uploaded(store, folder, max(options.sites or [4]), options.mebibytes))
             for sites in sorted(options.sites or [4]):
-                print(row(store, pins[:sites], folder, options.repeats))
+                print(row(store, digests[:sites], folder, options.repeats))
     print(f"\n{os.cpu_count()} cores, shared with MinIO; load {os.getloadavg()[0]:.1f}.")
 
 
-def uploaded(store: Store, folder: Path, count: int, mebibytes: float) -> Iterator[Pin]:
+def uploaded(store: Store, folder: Path, count: int, mebibytes: float) -> Iterator[str]:
     for path in write_updates(folder, count, int(mebibytes * (1 << 20))):
-        pin = Pin(path.name, digest_of(path))
-        store.upload(pin.key, path)
+        digest = digest_of(path)
+        store.upload(digest, path)
         path.unlink()
-        yield pin
+        yield digest
 
 
 def digest_of(path: Path) -> str:
@@ -63,15 +64,15 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def row(store: Store, pins: list[Pin], folder: Path, repeats: int) -> str:
+def row(store: Store, digests: list[str], folder: Path, repeats: int) -> str:
     gets, ours, merges, size_bytes = [], [], [], 0
     for turn in range(repeats + 1):
         began = time.perf_counter()
         size_bytes = sum(
-            side_by_side([partial(read, store, pin.key) for pin in pins], workers=DOWNLOADS, name="get")
+            side_by_side([partial(read, store, digest) for digest in digests], workers=DOWNLOADS, name="get")
         )
         got = time.perf_counter()
-        merging = merge(store, pins, folder)
+        merging = merge(store, digests, folder)
         done = time.perf_counter()
         if turn:  # the first warms up
             gets.append(got - began)
@@ -79,7 +80,7 @@ def row(store: Store, pins: list[Pin], folder: Path, repeats: int) -> str:
             merges.append(merging)
     ratios = [mine / plain for mine, plain in zip(ours, gets, strict=True)]
     return (
-        f"| {len(pins)} | {size_bytes / 1e9 / statistics.median(gets):.2f} "
+        f"| {len(digests)} | {size_bytes / 1e9 / statistics.median(gets):.2f} "
         f"| {size_bytes / 1e9 / statistics.median(ours):.2f} "
         f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) "
         f"| {statistics.median(merges):.2f} |"
@@ -91,10 +92,11 @@ def read(store: Store, key: str) -> int:
         return sum(len(chunk) for chunk in read_chunks(stream))
 
 
-def merge(store: Store, pins: list[Pin], folder: Path) -> float:
+def merge(store: Store, digests: list[str], folder: Path) -> float:
     """Returns the seconds after the last update has come."""
     scratch = Scratch(folder / "scratch")
-    files = scratch.fetch_all(store, pins)
+    fetches = (partial(scratch.fetch, store, digest, digest) for digest in digests)
+    files = list(side_by_side(fetches, workers=DOWNLOADS, name="fetching"))
     began = time.perf_counter()
     infos = files[0].infos
     sources = {name: [(file, 1) for file in files] for name in infos}

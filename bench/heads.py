@@ -23,6 +23,7 @@ from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.manifest import load
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.dataset import load_evaluation_data
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
@@ -127,7 +128,7 @@ def average(one: SegNet, other: SegNet) -> float:
 def show(trainers: dict[str, Trainer], external: Site, cases: tuple[PreparedCase, ...]) -> str:
     dice: dict[str, Dice] = {}
     for alias, trainer in trainers.items():
-        predictor = Predictor(trainer.model, (alias,), trainer.device, overlap=0.5)
+        predictor = Predictor(trainer.model, (alias,), trainer.device, InferenceOptions(overlap=0.5))
         dice |= summary(score(predictor, cases, external.organs, (alias,)))
     return "/".join(f"{dice[organ].mean:.2f}" for organ in sorted(dice))
 

@@ -38,7 +38,7 @@ ORGANS = ("liver", "spleen", "pancreas", "kidneys")
 CHANNELS = (8, 16, 32, 64)
 STRIDES = (2, 2, 2)
 """The phantom's model."""
-READY_SECONDS = 60.0
+READY_SECONDS = 240.0
 COLUMNS = (
     "4 sites, one model, no training",
     "seconds a round, median",
@@ -127,7 +127,8 @@ def ours(label: str, url: str, folder: Path, options: argparse.Namespace) -> Mea
             )
             for role in ("aggregator", *SITES)
         ]
-        asked = [finished(each) for each in workers]
+        until_all_have_ended([process for process, _ in workers])
+        asked = [requests_of(each) for each in workers]
     return Measured(label, seconds_of_rounds(store), sum(asked) / (options.rounds + 1))
 
 
@@ -155,9 +156,17 @@ def start(words: Sequence[str], errors: IO[str], **environment: str) -> subproce
     )
 
 
-def finished(running: tuple[subprocess.Popen[str], Path]) -> float:
-    """How many requests that process made."""
-    process, log = running
+def until_all_have_ended(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Or one has failed, which the others would wait for in vain."""
+    while any(process.poll() is None for process in processes) and not any(p.returncode for p in processes):
+        time.sleep(0.2)
+
+
+def requests_of(ended: tuple[subprocess.Popen[str], Path]) -> float:
+    """How many requests that process made. One that still runs when another has failed is not asked."""
+    process, log = ended
+    if process.poll() is None:
+        return 0.0
     said, _ = process.communicate()
     if process.returncode:
         sys.exit(f"{log.stem} ended with {process.returncode}:\n{log.read_text(encoding='utf-8')[-2000:]}")

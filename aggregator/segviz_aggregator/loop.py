@@ -16,23 +16,24 @@ from segviz_aggregator.commit import commit_closing, commit_failure, commit_fina
 from segviz_aggregator.heartbeat import Heartbeat
 from segviz_aggregator.merge import find_sources, merge_round, metadata_of
 from segviz_aggregator.models import GlobalModel, GlobalModels
+from segviz_aggregator.participants import gather
 from segviz_aggregator.pulse import Pulse
 from segviz_aggregator.scores import read_scores
-from segviz_aggregator.scratch import Blob, Pin, Scratch
+from segviz_aggregator.scratch import Blob, Scratch
 from segviz_aggregator.selection import choose_final
 from segviz_aggregator.situation import Observer, Situation
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import Start
-from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round
-from segviz_exchange.contract.codec import TensorFile, open_tensors
+from segviz_exchange.contract.closing import Fail, RoundRecords, Wait, close_round, needed_sites
+from segviz_exchange.contract.codec import MAX_HEADER_BYTES, TensorFile, open_tensors
 from segviz_exchange.contract.progress import Phase
-from segviz_exchange.contract.records import Closing, Control, Failure, Round
+from segviz_exchange.contract.records import Closing, Control, Failure, Participant, Round
 from segviz_exchange.contract.sharing import PARAMETER
 from segviz_exchange.process import logs
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.process.waiting import Waiting
-from segviz_exchange.stores.store import Corrupt, NotFound, Store
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, NotFound, Store
 
 
 class Step(Enum):
@@ -123,27 +124,29 @@ class Aggregator:
         self._heartbeat.beat(Phase.MERGING, closing.round, f"merging {sites}")
         try:
             if situation.previous is None:
-                record = self._commit_initial(closing)
+                record = self._commit_initial(situation, closing)
             else:
-                record = self._commit_merged(closing, situation.previous)
+                record = self._commit_merged(situation, closing, situation.previous)
         except (Corrupt, NotFound) as error:
             return self._fail(situation, error)
         self._scratch.keep_only({digest for digest in (record.blob, record.state) if digest})
         return Step.MOVED
 
-    def _commit_initial(self, closing: Closing) -> Round:
+    def _commit_initial(self, situation: Situation, closing: Closing) -> Round:
         """Round 0 is the model that most participants offered, byte for byte."""
         control = self._observer.control(closing.control)
+        closing, _ = self._gather(situation, closing, MAX_BLOB_BYTES)
         chosen = agree(
             [self._collector.offer(each.site, each.blob, control) for each in closing.participants]
         )
         model = Blob(chosen.chosen.file.path, chosen.chosen.digest)
         return commit_round(self._store, self._ledger, closing, model)
 
-    def _commit_merged(self, closing: Closing, previous: Round) -> Round:
+    def _commit_merged(self, situation: Situation, closing: Closing, previous: Round) -> Round:
         model = self._models.load(previous)
-        files = self._updates(closing, model)
         control = self._observer.control(closing.control)
+        largest = MAX_HEADER_BYTES + model.schema.extended(control).size_bytes
+        closing, files = self._gather(situation, closing, model, largest)
         size_bytes = sum(file.path.stat().st_size for file in files.values())
         with self._pulse.merging(size_bytes):
             digest = merge_round(control, closing, model.schema, files, model.file, self._scratch.merging)
@@ -188,13 +191,16 @@ class Aggregator:
         key = keys.global_blob(previous.state)
         return self._scratch.fetch(self._store, key, previous.state, previous.state_bytes)
 
-    def _updates(self, closing: Closing, model: GlobalModel) -> dict[str, TensorFile]:
-        """By alias, whole. They are here already, unless an earlier self has closed the round."""
-        pins = [Pin(keys.site_blob(each.site, each.blob), each.blob) for each in closing.participants]
-        sites = [each.site for each in closing.participants]
-        fetched = self._scratch.fetch_all(self._store, pins)
-        whole = [self._scratch.whole(file, model.file, model.digest) for file in fetched]
-        return dict(zip(sites, whole, strict=True))
+    def _gather(
+        self, situation: Situation, closing: Closing, model: GlobalModel, largest: int
+    ) -> tuple[Closing, Mapping[str, TensorFile]]:
+        def fetch(each: Participant) -> TensorFile:
+            key = keys.site_blob(each.site, each.blob)
+            update = self._scratch.fetch(self._store, key, each.blob, largest)
+            return self._scratch.whole(update, model.file, model.digest)
+
+        control = self._observer.control(closing.control)
+        return gather(closing, needed_sites(control, situation.joined), self._ledger, fetch)
 
     def _fail(self, situation: Situation, error: Corrupt | NotFound) -> Step:
         """A blob that a committed record pins is gone or changed. Nobody but its writer can bring it back."""

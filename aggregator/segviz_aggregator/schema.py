@@ -23,6 +23,11 @@ class Schema:
     def heads(self) -> tuple[str, ...]:
         return tuple(sorted({group.block for group in self.groups.values()} - {REPRESENTATION}))
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all its tensors."""
+        return sum(info.size_bytes for info in self.infos.values())
+
     def shared_by(self, site: str, control: Control) -> dict[str, TensorInfo]:
         """What that site uploads in a round, by name, sorted."""
         return {name: self.infos[name] for name in sharing.shared_by(site, self.groups, control)}

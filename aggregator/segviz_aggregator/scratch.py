@@ -1,32 +1,21 @@
 """Local copies of blobs, each verified once, as it came. Disposable: all of it can be fetched again."""
 
 import re
-from collections.abc import Collection, Sequence
-from functools import partial
+import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from segviz_exchange.contract import thin
 from segviz_exchange.contract.choices import UpdatePrecision
 from segviz_exchange.contract.codec import TensorFile, open_tensors
-from segviz_exchange.process.ahead import side_by_side
 from segviz_exchange.stores.store import MAX_BLOB_BYTES, Store, download
 
 _OURS = re.compile(r"[0-9a-f]{64}(\..*\.partial|\.whole)?|merging|stepping|state")
 
-DOWNLOADS = 4
-"""At once: a store's answers are hashed and written beside each other."""
-
 
 class Blob(NamedTuple):
     path: Path
-    digest: str
-
-
-class Pin(NamedTuple):
-    """A blob in the store that a record names."""
-
-    key: str
     digest: str
 
 
@@ -70,11 +59,6 @@ class Scratch:
             self._files[digest] = file
         return file
 
-    def fetch_all(self, store: Store, pins: Sequence[Pin]) -> list[TensorFile]:
-        """As `fetch`, several at once; the first of the faulty ones raises."""
-        fetches = (partial(self.fetch, store, pin.key, pin.digest) for pin in pins)
-        return list(side_by_side(fetches, workers=DOWNLOADS, name="fetching"))
-
     def whole(self, file: TensorFile, base: TensorFile, against: str) -> TensorFile:
         """An update with all its values, whether it came so or as changes against `base`.
 
@@ -85,9 +69,10 @@ class Scratch:
             return file
         digest = file.path.name
         if digest not in self._whole:
-            target = self._folder / f"{digest}.whole"
-            thin.decode(file, base, against, target)
-            self._whole[digest] = open_tensors(target)
+            # Its own name, as another thread may be at the same update.
+            partial = self._folder / f"{digest}.{secrets.token_hex(8)}.partial"
+            thin.decode(file, base, against, partial)
+            self._whole[digest] = open_tensors(partial.replace(self._folder / f"{digest}.whole"))
         return self._whole[digest]
 
     def keep_only(self, digests: Collection[str]) -> None:

@@ -59,6 +59,12 @@ log = logging.getLogger("segviz_operator")
     help="So long a Pod may be missing or not run before its federation is Degraded for it.",
 )
 @click.option(
+    "--silent-after-seconds",
+    default=300.0,
+    type=click.FloatRange(min=1),
+    help="So old heartbeats must be before a federation goes on with another one's records (store.adoptUid).",
+)
+@click.option(
     "--liveness", default="http://0.0.0.0:8080/healthz", help="Where the probe asks; empty for none."
 )
 @click.option(
@@ -92,6 +98,7 @@ def main(
     pull_secrets: tuple[str, ...],
     poll_seconds: float,
     stuck_after_seconds: float,
+    silent_after_seconds: float,
     liveness: str,
     pod_address: str,
     metrics_port: int,
@@ -132,7 +139,13 @@ def main(
         Pages({"/": StatusPage(metrics.federations.watched)}, page_port, hosts=own_hosts())
     liveness = liveness_at(liveness, pod_address)
     identity = WebIdentity(sts_endpoint, token_file, role_arn) if sts_endpoint else None
-    settings = Settings(images, poll_seconds, timedelta(seconds=stuck_after_seconds), identity)
+    settings = Settings(
+        images,
+        poll_seconds,
+        timedelta(seconds=stuck_after_seconds),
+        timedelta(seconds=silent_after_seconds),
+        identity,
+    )
     reconciler = Reconciler(cluster, settings, metrics)
 
     def watch(there: tuple[str, ...], stop: threading.Event | None) -> None:

@@ -93,6 +93,7 @@ TRAINER = {
     },
     "supplementalGroups": [4711, 2147483647],
     "userAssignment": "ByCluster",
+    "idleRelease": {"afterSeconds": 600},
 }
 
 MISTAKES: dict[str, Mistake] = {
@@ -143,6 +144,9 @@ MISTAKES: dict[str, Mistake] = {
         {"spec.store": {**STORE, "sts": {"roleArn": "segviz-and-some-more"}}},
         "spec.store.sts.roleArn",
         "segviz-and-some-more",
+    ),
+    "a release at once": site(
+        {"spec.trainer.idleRelease": {"afterSeconds": 0}}, "spec.trainer.idleRelease.afterSeconds", "0"
     ),
     "ids of nobody": site({"spec.trainer.userAssignment": "Root"}, "spec.trainer.userAssignment", "Root"),
     "a quantity that is none": site(
@@ -444,6 +448,70 @@ MISTAKES: dict[str, Mistake] = {
     "more than every crop": federation(
         {"spec.training.foregroundShare": 1.5}, "spec.training.foregroundShare", "Give at most 1."
     ),
+    "transforms that nobody asks for": federation(
+        {"spec.training.transforms": {"noise": {}}},
+        "spec.training.transforms",
+        "augmentation Custom needs transforms",
+        "leave them out",
+    ),
+    "Custom without transforms": federation(
+        {"spec.training.augmentation": "Custom"}, "spec.training.transforms", "Add them"
+    ),
+    "a range upside down": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"gamma": {"range": [1.5, 0.7]}}}},
+        "spec.training.transforms.gamma.range",
+        "Write the lower first.",
+    ),
+    "mirroring along nothing": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {}}}},
+        "spec.training.transforms.mirroring.axes",
+        "is missing",
+    ),
+    "an axis twice": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["A", "A"]}}}},
+        "spec.training.transforms.mirroring.axes[1]",
+        "Write it once.",
+    ),
+    "an axis that there is not": federation(
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["L"]}}}},
+        "spec.training.transforms.mirroring.axes[0]",
+        "Choose one of R, A, S.",
+    ),
+    "residual units where there are none": federation(
+        {"spec.model": {"preset": "PlainUNet", "residualUnits": 3}},
+        "spec.model.residualUnits",
+        "belongs to preset ResidualUNet",
+        "Leave it out",
+    ),
+    "blocks where there are none": federation(
+        {"spec.model.encoderBlocks": [1, 3, 4, 6, 6]},
+        "spec.model.encoderBlocks",
+        "belongs to preset ResidualEncoder",
+    ),
+    "blocks for too few levels": federation(
+        {"spec.model": {"preset": "ResidualEncoder", "encoderBlocks": [1, 3]}},
+        "spec.model.encoderBlocks",
+        "one number for each of channels",
+    ),
+    "deep supervision of one level": federation(
+        {"spec.model": {"channels": [4, 8], "strides": [2], "deepSupervision": True}},
+        "spec.model.deepSupervision",
+        "needs a decoder of two levels",
+    ),
+    "a network that there is not": federation(
+        {"spec.model.preset": "PlainUnet"}, "spec.model.preset", "Did you mean PlainUNet?"
+    ),
+    "mirrored windows for a model that never saw one": federation(
+        {"spec.evaluation.mirroring": True},
+        "spec.evaluation.mirroring",
+        "never seen a mirrored image",
+        "Leave mirroring out",
+    ),
+    "a component twice": federation(
+        {"spec.evaluation": {"largestComponent": ["liver", "liver"]}},
+        "spec.evaluation.largestComponent[1]",
+        "Write it once.",
+    ),
     "fine-tuning without epochs": federation(
         {"spec.fineTuning": {}}, "spec.fineTuning.epochs", "is missing. Add it: Epochs of fine-tuning."
     ),
@@ -625,6 +693,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "the shortest federation": build_federation(),
     "the shortest site": build_site(),
+    "exact arithmetic on a GPU": changed(
+        build_federation(), {"spec.training.tf32": "Disabled", "spec.training.determinism": "Strict"}
+    ),
     "updates in eight bits": changed(build_federation(), {"spec.updates": {"precision": "Int8Delta"}}),
     "updates that say nothing": changed(build_federation(), {"spec.updates": {}}),
     "native spacing": changed(build_federation(), {"spec.preprocessing.spacing": "Native"}),
@@ -681,6 +752,40 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "spec.training.schedule": {"name": "Poly", "warmupEpochs": 5},
             "spec.training.maxGradientNorm": 12,
             "spec.training.foregroundShare": 0.33,
+        },
+    ),
+    "every transform": changed(
+        build_federation(),
+        {
+            "spec.training.augmentation": "Custom",
+            "spec.training.transforms": {
+                "rotation": {"probability": 0.2, "degrees": [30, 30, 30]},
+                "scaling": {"range": [0.7, 1.4]},
+                "mirroring": {"axes": ["S", "A"]},
+            }
+            | {
+                name: {}
+                for name in (
+                    *("noise", "blur", "brightness", "contrast"),
+                    *("lowResolution", "gamma", "invertedGamma"),
+                )
+            },
+        },
+    ),
+    "nnU-Net's network": changed(
+        build_federation(),
+        {"spec.algorithm.name": "FedAvg"}
+        | {"spec.model": {"preset": "PlainUNet", "norm": "Instance", "deepSupervision": True}},
+    ),
+    "a residual encoder": changed(
+        build_federation(),
+        {"spec.model": {"preset": "ResidualEncoder", "encoderBlocks": [1, 3, 4, 6, 6]}},
+    ),
+    "how the finished model predicts": changed(
+        build_federation(),
+        {
+            "spec.evaluation": {"mirroring": True, "largestComponent": ["liver"]},
+            "spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["A"]}}},
         },
     ),
     "a pretrained start": changed(build_federation(), {"spec.model.start": "Pretrained"}),

@@ -236,7 +236,7 @@ SITE: dict[str, Values] = {
     "any cluster": {
         **_SITE,
         **ANY_CLUSTER,
-        "trainer": {"userAssignment": "ByCluster"},
+        "trainer": {"userAssignment": "ByCluster", "idleRelease": {"afterSeconds": 600}},
         "serviceAccount": {"annotations": {"note": "x"}},
     },
     "no policies": {**_SITE, "networkPolicy": {"enabled": False}},

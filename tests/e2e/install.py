@@ -41,6 +41,7 @@ NAMES = (
     "watched",
     "joined",
     "released",
+    "broken",
 )
 """Of the federations that every site allows. One that is not here is foreign."""
 OTHER_COORDINATOR = "oncology"

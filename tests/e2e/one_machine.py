@@ -15,7 +15,7 @@ _DIGESTS = """
 import json, pathlib
 bucket = pathlib.Path('/data/run/bucket')
 def blobs(pattern, key):
-    records = (json.loads(path.read_text()) for path in bucket.glob(f'**/{pattern}/*.json'))
+    records = (json.loads(path.read_text().splitlines()[0]) for path in bucket.glob(f'**/{pattern}/*.json'))
     return {str(record[key]): record['blob'] for record in records}
 print(json.dumps({'rounds': blobs('global/rounds', 'round'), 'exported': blobs('export', 'variant')}))
 """

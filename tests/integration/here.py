@@ -12,6 +12,7 @@ import yaml
 
 from segviz_exchange.contract.codec import open_tensors
 from segviz_exchange.contract.records import Round
+from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.store import Store
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.progress.facts import FederationRecords
@@ -89,6 +90,12 @@ class Here:
         identity = self.workdir.identity()
         assert identity is not None
         return identity.open_store()
+
+    def store_of(self, alias: str) -> Store:
+        """As that site reads and signs."""
+        identity = self.workdir.identity()
+        assert identity is not None
+        return open_store(identity.store, keys=self.workdir.keys("", alias)).scoped(identity.prefix)
 
     def records(self) -> FederationRecords | None:
         return Observer(self.store).read() if self.workdir.identity() else None

@@ -112,6 +112,15 @@ class Rig:
             SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
         )
 
+    def give_keys_as(self, secret: str, **names: str) -> None:
+        """The store's keys again, in a Secret whose entries have other names."""
+        values = {"accessKey": self.minio.access_key, "secretKey": self.minio.secret_key}
+        data = {names[key]: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+        metadata = {"name": secret, "namespace": self.tag}
+        self.cluster.apply(
+            SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+        )
+
     def give_site(self, alias: str, federations: tuple[str, ...] = ("abdomen",), **spec: Any) -> None:
         namespace = f"{self.tag}-{alias}"
         data_set = {"name": "ct", "path": ".", "layout": "MSD", "organs": {ORGANS[alias]: [1]}}
@@ -188,7 +197,7 @@ class Rig:
     def subject(self, name: str = "abdomen") -> Subject:
         found = self.federation(name)
         assert found is not None
-        return Subject(self.tag, name, found["metadata"]["uid"])
+        return Subject.of(found)
 
     def store(self, name: str = "abdomen") -> Store:
         return self.minio.store(self.bucket).scoped(self.subject(name).prefix)

@@ -121,6 +121,6 @@ def test_a_federation_on_dicom_is_the_one_on_nifti(data: Path, tmp_path: Path) -
         )
         assert done.returncode == 0, done.stdout + done.stderr
         rounds = sorted((workdir / "bucket").rglob("global/rounds/*.json"))
-        blobs[kind] = [json.loads(each.read_bytes())["blob"] for each in rounds]
+        blobs[kind] = [json.loads(each.read_bytes().splitlines()[0])["blob"] for each in rounds]
     assert len(blobs["nifti"]) == 3
     assert blobs["dicom"] == blobs["nifti"]

@@ -227,7 +227,7 @@ def test_failure_only_panels_fill_and_alerts_fire_when_it_fails(here: Here, tmp_
         *("bern", (newest.newest_round or 0) + 1, 1, 1, 1, "0" * 64, 1, 1, None, 1.0),
         environment=Environment("none", "cpu", "FP32", "Contiguous", 1),
     )
-    here.store.create(keys.update(bad.site, bad.round, bad.attempt), encode(bad))
+    here.store_of("bern").create(keys.update(bad.site, bad.round, bad.attempt), encode(bad))
     here.wait(lambda records: records.sites["bern"].rejections)
     here.behave("bern", refuse="these are no labels")
     child_of(runner, "bern").kill()

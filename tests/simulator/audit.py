@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 
 import numpy as np
+from msgspec.structs import replace
 from safetensors.numpy import load
 
 from segviz_exchange.contract import keys
@@ -18,8 +19,8 @@ from simulator.world import World
 
 
 class Auditor:
-    def __init__(self, world: World, bucket: Bucket) -> None:
-        self._world, self._bucket = world, bucket
+    def __init__(self, world: World, bucket: Bucket, liar: str | None = None) -> None:
+        self._world, self._bucket, self._liar = world, bucket, liar
         self._blobs: dict[str, bytes] = {}
         """Every blob that was ever there, by digest: records are held to them even when they are gone."""
         bucket.watchers.append(self.watch)
@@ -27,6 +28,9 @@ class Auditor:
     def watch(self, who: str, key: str, data: bytes) -> None:
         if SECRET.encode() in data:
             self._world.break_rule(f"{who} writes a case's name to {key}")
+        if self._liar and key.startswith(f"{keys.SITES}{self._liar}/"):
+            self._blobs.setdefault(hashlib.sha256(data).hexdigest(), data)
+            return
         if "/blobs/" in key or "/release/" in key:
             self._look_at_blob(who, key, data)
             return
@@ -86,16 +90,19 @@ class Auditor:
         if len(names) < control.quorum:
             self._world.break_rule(f"{key}: {names} are fewer than {control.quorum}")
         for each in closing.participants:
-            update = self._record(keys.update(each.site, closing.round, each.attempt), Update)
-            if update is None or update.blob != each.blob:
+            key_of_update = keys.update(each.site, closing.round, each.attempt)
+            update = None if each.site == self._liar else self._record(key_of_update, Update)
+            if each.site != self._liar and (update is None or update.blob != each.blob):
                 self._world.break_rule(f"{key}: {each.site} has delivered nothing of that digest")
 
     def _look_at_round(self, who: str, key: str, data: bytes) -> None:
         record = decode(data, Round, key)
         closing = self._record(keys.closing(record.round), Closing)
-        if closing is None or tuple(each.site for each in closing.participants) != record.participants:
+        if closing is None or not self._follows(record, closing):
             self._world.break_rule(f"{key} is not what was closed")
             return
+        kept = tuple(each for each in closing.participants if each.site in record.participants)
+        closing = replace(closing, participants=kept)
         blob = self._bucket.find(keys.global_blob(record.blob))
         if blob is None:
             self._world.break_rule(f"{key} names a model that is not there")
@@ -103,6 +110,13 @@ class Auditor:
             self._check_merge(key, record, closing, blob)
         elif record.blob not in {each.blob for each in closing.participants}:
             self._world.break_rule(f"{key} is nobody's start")
+
+    def _follows(self, record: Round, closing: Closing) -> bool:
+        """Whom it leaves out of a closing, a rejection names."""
+        left_out = [each for each in closing.participants if each.site not in record.participants]
+        named = [keys.rejection(each.site, record.round, each.attempt) for each in left_out]
+        merged = [each.site for each in closing.participants if each not in left_out]
+        return merged == list(record.participants) and all(self._bucket.find(key) for key in named)
 
     def _check_merge(self, key: str, record: Round, closing: Closing, blob: bytes) -> None:
         """Merged once more, all at once: the same closing gives the same bytes."""
@@ -143,9 +157,8 @@ class Auditor:
 
     def result(self) -> tuple[str, ...]:
         """Digests of what a federation has made."""
-        outcomes = [
-            self._bucket.find(key) or b"" for key in self._bucket.keys(keys.SITES) if "outcome" in key
-        ]
+        honest = [key for key in self._bucket.keys(keys.SITES) if key != keys.outcome(self._liar or "")]
+        outcomes = [self._bucket.get(key) for key in honest if key.endswith("/outcome.json")]
         released = [
             str(variant.release)
             for each in outcomes
@@ -159,6 +172,14 @@ class Auditor:
         for key in self._bucket.keys(keys.global_blob("")):
             if key.removeprefix(keys.global_blob("")) not in named:
                 self._world.break_rule(f"{key} is named by no record")
+
+    def look_for_names(self) -> None:
+        """A liar is in a round, or it is said why not."""
+        for record, closing in zip(self.rounds(), self.closings(), strict=True) if self._liar else ():
+            excluded = {each.site for each in closing.exclusions}
+            rejected = self._bucket.list(keys.rejections(str(self._liar), record.round))
+            if self._liar not in {*record.participants, *excluded} and not rejected:
+                self._world.break_rule(f"round {record.round} does not say why {self._liar} is not in it")
 
     def groups(self) -> dict[str, TensorGroup]:
         first = self._record(keys.round_record(0), Round)

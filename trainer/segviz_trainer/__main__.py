@@ -90,6 +90,7 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
 
     def work(process: SiteProcess) -> Exit:
         from segviz_trainer.data.dataset import load_training_data
+        from segviz_trainer.participation.idle import Idle
         from segviz_trainer.participation.participant import Participant
         from segviz_trainer.participation.rounds import RoundLoop
 
@@ -99,7 +100,7 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
         me = Participant(process.store, process.site, data, process.heartbeat, process.stop, process.pulse)
-        return RoundLoop(me, waiting).run()
+        return RoundLoop(me, waiting, Idle.at(process.site.spec)).run()
 
     run_site(work, **options)
 

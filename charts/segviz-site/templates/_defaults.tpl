@@ -64,6 +64,7 @@
     "podMetadata": {},
     "supplementalGroups": [],
     "terminationGracePeriodSeconds": 120,
+    "idleRelease": {},
     "userAssignment": "Fixed"
   },
   "serviceAccount": {

@@ -74,7 +74,7 @@ spec:
     {{- end }}
     {{- end }}
     {{- /* As JSON, like privacy: annotations are text, whatever they look like. */}}
-    {{- range $key := list "podMetadata" "supplementalGroups" }}
+    {{- range $key := list "podMetadata" "supplementalGroups" "idleRelease" }}
     {{- with index $.Values.trainer $key }}
     {{ $key }}: {{ toJson . }}
     {{- end }}

@@ -33,6 +33,12 @@ class Weights(StrEnum):
     CASES = "Cases"
 
 
+class Preset(StrEnum):
+    RESIDUAL_UNET = "ResidualUNet"
+    PLAIN_UNET = "PlainUNet"
+    RESIDUAL_ENCODER = "ResidualEncoder"
+
+
 class Norm(StrEnum):
     BATCH = "Batch"
     INSTANCE = "Instance"
@@ -48,6 +54,16 @@ class UpdatePrecision(StrEnum):
     """All values, as they are."""
     FLOAT16_DELTA = "Float16Delta"
     INT8_DELTA = "Int8Delta"
+
+
+class Tf32(StrEnum):
+    ALLOWED = "Allowed"
+    DISABLED = "Disabled"
+
+
+class Determinism(StrEnum):
+    STRICT = "Strict"
+    FASTEST = "Fastest"
 
 
 class MemoryFormat(StrEnum):
@@ -68,6 +84,15 @@ class Spacing(StrEnum):
 class Augmentation(StrEnum):
     DEFAULT = "Default"
     NONE = "None"
+    CUSTOM = "Custom"
+
+
+class Axis(StrEnum):
+    """Where a voxel axis of a prepared image points to, in the order of the axes."""
+
+    RIGHT = "R"
+    ANTERIOR = "A"
+    SUPERIOR = "S"
 
 
 class Start(StrEnum):

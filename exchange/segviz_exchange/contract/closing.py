@@ -87,7 +87,7 @@ def close_round(control: Control, records: RoundRecords, now: datetime) -> Wait 
     deadline = deadline_of(control, records.opened, records.suspended)
     if control.suspend:
         return Wait(tuple(missing), deadline)
-    needed = _needed(control, len(expected))
+    needed = needed_sites(control, records.joined)
     if len(delivered) + len(missing) < needed:
         return Fail(QUORUM_LOST, _quorum_message(records.round, needed, known, control))
     overdue = deadline is not None and now >= deadline
@@ -128,11 +128,14 @@ def deadline_of(control: Control, opened: datetime, suspended: timedelta) -> dat
     return opened + timedelta(seconds=timeout) + suspended
 
 
-def _needed(control: Control, expected: int) -> int:
-    """Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver yet.
+def needed_sites(control: Control, joined: Collection[str]) -> int:
+    """How many a round closes with at least.
+
+    Joiners count towards the quorum as far as the others cannot fill it, but cannot deliver yet.
 
     Without this, nobody could join a federation that needs them, and a joiner would weaken one that does not.
     """
+    expected = len(expected_sites(control, joined))
     joining = len(control.active) - expected
     return max(1, control.quorum - min(joining, max(0, control.quorum - expected)))
 

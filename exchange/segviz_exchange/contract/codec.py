@@ -87,7 +87,7 @@ class TensorFile:
 
     def _read_chunk(self, file: RawIOBase, name: str, count: int, dtype: np.dtype[Any]) -> Array:
         chunk = np.empty(count, dtype)
-        view = memoryview(chunk).cast("B")
+        view = chunk.data.cast("B")
         while view:
             read = file.readinto(view)
             if not read:

@@ -7,6 +7,7 @@
 import re
 
 CONTROLS = "control/"
+HOLDERS = "control/holders/"
 GLOBAL = "global/"
 CLOSINGS = "global/closings/"
 ROUNDS = "global/rounds/"
@@ -35,6 +36,10 @@ def federation_of(prefix: str) -> tuple[str, str]:
 
 def control(number: int) -> str:
     return f"{CONTROLS}{number:04d}.json"
+
+
+def holder(number: int) -> str:
+    return f"{HOLDERS}{number:04d}.json"
 
 
 def closing(round_: int) -> str:
@@ -70,6 +75,11 @@ def rejected(key: str) -> tuple[str, int, int]:
     """Site, round and attempt of a rejection's key."""
     site, round_, attempt = key.removeprefix(REJECTIONS).split("/")
     return site, int(round_), int(attempt.removesuffix(".json"))
+
+
+def site(alias: str) -> str:
+    """All that a site may write lies below."""
+    return f"{SITES}{alias}/"
 
 
 def leases(site: str) -> str:

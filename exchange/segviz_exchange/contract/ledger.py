@@ -10,6 +10,8 @@ from segviz_exchange.contract.claims import fault_of_claim
 from segviz_exchange.contract.listing import Listing
 from segviz_exchange.contract.records import Control, Record, Rejection, Round
 from segviz_exchange.process.words import plain
+from segviz_exchange.stores.signed import Forged
+from segviz_exchange.stores.signing import split
 from segviz_exchange.stores.store import (
     MAX_OBJECT_BYTES,
     AlreadyExists,
@@ -46,7 +48,7 @@ def encode(record: Record) -> bytes:
 
 def decode(data: bytes, kind: type[AnyRecord], key: str) -> AnyRecord:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(split(data)[0], type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
 
@@ -70,6 +72,8 @@ def read(store: Store, key: str, kind: type[AnyRecord]) -> AnyRecord:
         data = store.get(key)
     except TooLarge as error:
         raise InvalidRecord(f"{key}: not a {kind.__name__} record: {error}") from error
+    except Forged as error:
+        raise InvalidRecord(str(error)) from error
     except StoreError as error:
         # Neither away nor forbidden, and it is listed: such as encrypted with a key that only its writer has.
         if type(error) is StoreError and key.startswith(keys.SITES):

@@ -89,6 +89,13 @@ class Control(Record, frozen=True):
         return self.spec.shared_head
 
 
+class Holder(Record, frozen=True):
+    """Which federation goes on with these records, where it is not the one that they were begun by."""
+
+    number: int
+    uid: Word
+
+
 class Lease(Record, frozen=True):
     """Which incarnation of a site may write; a higher number ends the lower ones."""
 

@@ -101,6 +101,12 @@ class PodMetadata(Part, frozen=True):
     annotations: dict[str, str] | None = None
 
 
+class IdleRelease(Part, frozen=True):
+    """When a trainer that waits for others gives back what its Pod holds, its GPU above all."""
+
+    after_seconds: int
+
+
 class TrainerPod(Part, frozen=True):
     """What the site says of the Pod that runs there."""
 
@@ -119,6 +125,8 @@ class TrainerPod(Part, frozen=True):
     supplemental_groups: tuple[int, ...] = ()
     termination_grace_period_seconds: int = 120
     """From the request to stop until the process is killed: a step of the training, and its checkpoint."""
+    idle_release: IdleRelease | None = None
+    """Never, where it is left out."""
     user_assignment: UserAssignment = UserAssignment.FIXED
     """Whose ids the process and its volumes have: SegViz's own, or those that the cluster gives."""
 

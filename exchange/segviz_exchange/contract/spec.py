@@ -12,8 +12,10 @@ import msgspec
 from segviz_exchange.contract.choices import (
     AlgorithmName,
     Augmentation,
+    Axis,
     CredentialSource,
     DeletionPolicy,
+    Determinism,
     EvaluationNorm,
     HeadLoss,
     Intensity,
@@ -23,11 +25,13 @@ from segviz_exchange.contract.choices import (
     OptimizerName,
     OptimizerState,
     Precision,
+    Preset,
     RetentionPolicy,
     ScheduleName,
     Selection,
     Spacing,
     Start,
+    Tf32,
     UpdatePrecision,
     Weights,
 )
@@ -91,6 +95,11 @@ class Model(Part, frozen=True):
     """How many of the network's top decoder levels belong to a head; 1 is the paper's (two layers)."""
     start: Start = Start.SEEDED
     """Whether round 0 is the seeded model, or one that `segviz init` brings."""
+    preset: Preset = Preset.RESIDUAL_UNET
+    encoder_blocks: tuple[int, ...] | None = None
+    """Residual blocks of each level, for ResidualEncoder only, which has one where it is left out."""
+    deep_supervision: bool = False
+    """Whether the loss also looks at the decoder's levels of half and a quarter of the resolution."""
 
 
 class IntensityScaling(Part, frozen=True):
@@ -129,6 +138,44 @@ class Schedule(Part, frozen=True):
     """Epochs of the whole federation in which the learning rate rises before it falls."""
 
 
+class Rotation(Part, frozen=True):
+    probability: float | None = None
+    degrees: tuple[float, float, float] | None = None
+    """The farthest to either side, about R, A and S."""
+
+
+class Varied(Part, frozen=True):
+    """A transform by a number from a range; what is left out is the trainer's (batches/augment.py)."""
+
+    probability: float | None = None
+    range: tuple[float, float] | None = None
+
+
+class Mirroring(Part, frozen=True):
+    axes: tuple[Axis, ...]
+
+
+class Transforms(Part, frozen=True):
+    """Each of a patch, by chance; none where it is left out."""
+
+    rotation: Rotation | None = None
+    scaling: Varied | None = None
+    noise: Varied | None = None
+    blur: Varied | None = None
+    brightness: Varied | None = None
+    contrast: Varied | None = None
+    low_resolution: Varied | None = None
+    gamma: Varied | None = None
+    inverted_gamma: Varied | None = None
+    mirroring: Mirroring | None = None
+
+    @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        """Indices of the voxel axes, whatever the order they are written in."""
+        asked = self.mirroring.axes if self.mirroring else ()
+        return tuple(index for index, axis in enumerate(Axis) if axis in asked)
+
+
 class Training(Part, frozen=True):
     patch: tuple[int, int, int]
     crops_per_volume: int
@@ -148,6 +195,12 @@ class Training(Part, frozen=True):
     """L2 norm that the gradient of all parameters is scaled down to; not at all, where it is left out."""
     foreground_share: float = 0.5
     """Of the crops, those whose centre is a voxel of an organ."""
+    transforms: Transforms | None = None
+    """For augmentation Custom only."""
+    tf32: Tf32 | None = None
+    """Of FP32 arithmetic on a GPU; torch's own choice where it is left out."""
+    determinism: Determinism | None = None
+    """On a GPU; where it is left out, what has no deterministic way is told of and computed all the same."""
 
 
 class FineTuning(Part, frozen=True):
@@ -161,6 +214,10 @@ class Evaluation(Part, frozen=True):
     overlap: float
     tolerance_millimetres: dict[str, float] | None = None
     """By organ: how far off a surface may lie and still count for NSD; the trainer knows the usual ones."""
+    mirroring: bool = False
+    """Whether the finished model also looks at each window mirrored along the axes that training mirrors."""
+    largest_component: tuple[str, ...] = ()
+    """Organs of which the largest connected component alone stays."""
 
 
 class SecretKeys(Part, frozen=True):
@@ -222,6 +279,8 @@ class StoreSpec(Part, frozen=True):
     """None with WebIdentity alone."""
     ca_bundle: CABundle | None = None
     sts: StsSpec | None = None
+    adopt_uid: str | None = None
+    """Of the federation whose records this one goes on with."""
 
     @property
     def url(self) -> str:

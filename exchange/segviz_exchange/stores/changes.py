@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from segviz_exchange.process.waiting import Alarm, Silence, Sleeper
 from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.signed import SignedStore
 from segviz_exchange.stores.store import Store
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def alarm_of(store: Store, folders: Sequence[str], news: Callable[[str], bool], 
         folders: prefixes that end with a slash; "" is the whole store.
         news: whether a change of this key concerns whoever waits. New folders count as keys.
     """
+    if isinstance(store, SignedStore):
+        store = store.inner
     if not isinstance(store, FolderStore):
         return Silence(sleeper)
     return FolderAlarm(store.root, folders, news, sleeper)

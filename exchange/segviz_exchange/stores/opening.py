@@ -1,24 +1,42 @@
 """A store by its URL: a folder or an S3 bucket."""
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import CredentialsFile
 from segviz_exchange.stores.folder import FolderStore
+from segviz_exchange.stores.keyring import Keyring
 from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.signed import SignedStore
 from segviz_exchange.stores.store import Store
+
+KEYS = "SEGVIZ_KEYS"
 
 
 def open_store(
-    url: str, *, credentials: Path | None = None, ca: Path | None = None, region: str | None = None
+    url: str,
+    *,
+    credentials: Path | None = None,
+    ca: Path | None = None,
+    region: str | None = None,
+    keys: Path | None = None,
 ) -> Store:
     """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
 
     S3 credentials come from the file `credentials`, else from the one that SEGVIZ_STORE_CREDENTIALS names
     (both are read again whenever they change), else from AWS_* in the environment or an AWS credentials file.
-    `ca`, else SEGVIZ_STORE_CA, names a CA bundle.
+    `ca`, else SEGVIZ_STORE_CA, names a CA bundle. `keys`, else
+    SEGVIZ_KEYS, names this party's folder of keys, where the records are signed.
     """
+    store = _open(url, credentials, ca, region)
+    if folder := keys or os.environ.get(KEYS):
+        return SignedStore(store, Keyring(Path(folder)))
+    return store
+
+
+def _open(url: str, credentials: Path | None, ca: Path | None, region: str | None) -> Store:
     scheme = urlsplit(url).scheme
     if scheme in ("s3", "s3+http"):
         provider = None if credentials is None else CredentialsFile(credentials)

@@ -17,6 +17,8 @@ from minio.credentials.providers import (
     Provider,
 )
 from minio.helpers import check_bucket_name
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import CredentialsFile
@@ -26,6 +28,8 @@ from segviz_exchange.stores.store import StoreError, check_key
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
 CONNECTIONS = 32
+PIECE_BYTES = 1 << 16
+"""Of a body: at CONNECT_SECONDS for each, a line of 0.1 Mbit/s is wide enough."""
 
 
 def parse_url(url: str) -> tuple[SplitResult, str, str]:
@@ -118,13 +122,33 @@ def build_connections(
     }
     way = proxy_to(address, proxy)
     if way is None:
-        return urllib3.PoolManager(**settings)
+        connections = urllib3.PoolManager(**settings)
+        connections.pool_classes_by_scheme = {**connections.pool_classes_by_scheme, "http": _PlainPool}
+        return connections
     if way.ca_pem is not None:
         # Beside the store's own: whether this proxy opens TLS shows in the certificate alone.
         settings["ca_cert_data"] = "\n".join(filter(None, (settings.get("ca_cert_data"), way.ca_pem)))
     return urllib3.ProxyManager(
         way.url, proxy_headers=way.headers(), proxy_ssl_context=way.own_trust(), **settings
     )
+
+
+class _PlainConnection(HTTPConnection):
+    """Sends a body in pieces: a plain socket must take all it is given within the time for connecting.
+
+    A thin line does not take a part of an upload so fast. A socket with TLS has that time for each record.
+    """
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - as urllib3 has it
+        pieces = [data]
+        if isinstance(data, bytes):
+            pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+        for piece in pieces:
+            super().send(piece)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
 
 
 def _trust(ca_pem: str | None, ca_file: Path | None) -> dict[str, Any]:

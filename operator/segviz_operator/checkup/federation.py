@@ -47,6 +47,15 @@ def check_federation(
         yield from check_site(cluster, account, where, (federation.key,))
 
 
+def _check_preflight(status: Object) -> Iterator[Finding]:
+    """What each trainer found amiss with its own machine: its clock, its disk, its GPU."""
+    for site in status.get("sites", ()):
+        for found in site.get("preflight", ()):
+            if found["severity"] != "Info":
+                verdict = bad if found["severity"] == "Error" else unknown
+                yield verdict(f"site {site['alias']}: {found['check']}: {found['message']}", "")
+
+
 def _check_status(raw: Object, federation: Federation) -> Iterator[Finding]:
     metadata, status = raw["metadata"], raw.get("status", {})
     if "deletionTimestamp" in metadata and FINALIZER in metadata.get("finalizers", ()):
@@ -68,6 +77,7 @@ def _check_status(raw: Object, federation: Federation) -> Iterator[Finding]:
             yield verdict(
                 f"{federation} is {kind}={found['status']}, {found['reason']}: {found['message']}", ""
             )
+    yield from _check_preflight(status)
     if conditions.get("Accepted", {}).get("status") == "True":
         yield good(
             f"{federation} is accepted; phase {status.get('phase')}, round {status.get('currentRound', 0)}"

@@ -32,7 +32,7 @@ def check_store(cluster: Cluster, federation: Federation) -> Iterator[Finding]:
             "Add it: kubectl explain svf.spec.store",
         )
         return
-    subject = Subject(federation.namespace, federation.name, federation.raw["metadata"]["uid"])
+    subject = Subject.of(federation.raw)
     if spec.secret_ref is None:
         yield unknown(
             f"cannot check the store of {federation}: it takes the operator's own identity",

@@ -19,6 +19,7 @@ from segviz_operator.local.volumes import parse_volumes
 from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.acceptance import accept
+from segviz_operator.manifests.advice import advice
 from segviz_operator.manifests.manifest import Federation, Manifests, Study, read
 from segviz_operator.manifests.problem import InvalidManifest
 from segviz_operator.study.rows import expand
@@ -51,6 +52,8 @@ def validate(context: click.Context, files: tuple[Path, ...]) -> None:
         problems += unfit
         if not unfit:
             click.echo(f"{federation}: ok{_reservation(reading.manifests)}")
+            if note := advice(federation.spec):
+                click.echo(f"{federation}: note: {note}", err=True)
     for study in reading.manifests.studies:
         unfit = () if reading.problems else _unfit_study(study, reading.manifests)
         problems += [problem for problem in unfit if problem not in problems]

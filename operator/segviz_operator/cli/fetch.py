@@ -17,6 +17,7 @@ from segviz_exchange.contract.study import INDEX as STUDY
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import encode_credentials
 from segviz_exchange.stores.store import StoreError
+from segviz_operator.local.signing import environment_of_readers
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.manifest import Federation, from_server
 from segviz_operator.plan.command_line import Records, store_environment
@@ -84,7 +85,8 @@ def _from_workdir(workdir: WorkDir, output: Path, *, with_images: bool) -> int:
         )
     here = with_images and workdir.run_index.is_file()
     images = ("--run", str(workdir.run_index)) if here else ()
-    return _write(Records(identity.store, identity.prefix), output, images, {})
+    keys = environment_of_readers(identity)
+    return _write(Records(identity.store, identity.prefix), output, images, keys)
 
 
 def _from_cluster(namespace: str, name: str, output: Path, store: str | None) -> int:
@@ -95,7 +97,7 @@ def _from_cluster(namespace: str, name: str, output: Path, store: str | None) ->
 
     cluster = Cluster(connect())
     raw = dict(read_federation(cluster, namespace, name))
-    subject = Subject(namespace, name, raw["metadata"]["uid"])
+    subject = Subject.of(raw)
     if store is not None:
         return _write(Records(store, subject.prefix), output, (), {})
     federation = from_server(raw)

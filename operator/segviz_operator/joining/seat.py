@@ -95,7 +95,7 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
     # One folder may serve several federations, or one made again.
     own, home = state.resolve() / invitation.prefix, state.resolve() / _HOME
     try:
-        for folder in (own, home, joinfile):
+        for folder in (own, home):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         seat = Seat(invitation, site, data.resolve(), own, home, joinfile)

@@ -20,6 +20,7 @@ from segviz_operator.local.invitations import Invitations
 from segviz_operator.local.opening import OpenRun, open_run
 from segviz_operator.local.programs import Programs, command
 from segviz_operator.local.report_files import write_index
+from segviz_operator.local.signing import keys_of, share_keys
 from segviz_operator.local.watching import Watching
 from segviz_operator.local.wishes import Request, Wishes, next_wishes
 from segviz_operator.local.workdir import WorkDir
@@ -210,6 +211,7 @@ class LocalBody:
         threads = self._wishes.accepted.federation.spec.training.threads
         environment = {"PYTHONUNBUFFERED": "1", **threads_environment(threads)}
         environment |= self._watching.environment(action.role, action.site)
+        environment |= keys_of(self._identity, self._workdir, action.site)
         place = None if action.site is None else self._wishes.place(action.site)
         words = command(
             self._programs, self._workdir, self._identity, action.role, place, self._request.poll_seconds
@@ -237,6 +239,7 @@ class LocalBody:
         self._desired = replace(desired_of(wishes.accepted), retried=self._desired.retried)
         self._identity = self._identity.accepting(wishes.accepted)
         self._workdir.remember(self._identity)
+        share_keys(self._identity, self._workdir)
         write_index(self._identity, wishes, self._workdir)
         self._view.say("the edited manifest is now in use")
         self._tell_withdrawn(sorted(news))

@@ -14,6 +14,11 @@ from segviz_exchange.stores.store import Store
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.past import KnownSite, Past
 
+KEYS = "keys"
+"""The folder of those keys, beside the run's own bucket."""
+COORDINATOR = "coordinator"
+"""Its part of the keys."""
+
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """federation.json"""
@@ -27,6 +32,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     """The federation's manifest as it was last accepted: what an edit is compared with."""
     sites: dict[str, KnownSite] = {}
     """Every site that was ever accepted, by alias, to the same end."""
+    keys: str | None = None
+    """Folder of the keys that its records are signed with; none where an earlier version has begun it."""
 
     @property
     def key(self) -> str:
@@ -42,7 +49,13 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         return frozenset(alias for alias, site in self.sites.items() if site.spec.suspend)
 
     def open_store(self) -> Store:
-        return open_store(self.store).scoped(self.prefix)
+        """As the coordinator, who is whoever runs it."""
+        return open_store(self.store, keys=self.own_keys).scoped(self.prefix)
+
+    @property
+    def own_keys(self) -> Path | None:
+        """The coordinator's."""
+        return None if self.keys is None else Path(self.keys) / COORDINATOR
 
     def accepting(self, accepted: Accepted) -> "Identity":
         """The same, with what was accepted just now."""
@@ -67,7 +80,9 @@ def claim(
         place = str(bucket) if store is None else _absolute(store)
         files = tuple(str(path.resolve()) for path in manifests)
         uid = secrets.token_hex(4)
-        return Identity(federation.namespace, federation.name, uid, place, files, {}).accepting(accepted)
+        kept = str(bucket.parent / KEYS)
+        fresh = Identity(federation.namespace, federation.name, uid, place, files, {}, keys=kept)
+        return fresh.accepting(accepted)
     if known.key != federation.key:
         raise Refusal(
             f"{bucket.parent}: holds the federation {known.key}, not {federation.key}. "

@@ -8,6 +8,7 @@ from segviz_exchange.stores.probe import probe
 from segviz_exchange.stores.store import Store, StoreError
 from segviz_operator.local.files import Edits
 from segviz_operator.local.identity import Identity, claim
+from segviz_operator.local.signing import share_keys
 from segviz_operator.local.wishes import Request, Wishes, first_wishes, next_wishes
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.desired import desired_of
@@ -56,12 +57,14 @@ def open_run(request: Request, workdir: WorkDir, metrics: OperatorMetrics) -> Op
     if known is None:
         wishes = first_wishes(request, own)
         identity = claim(None, wishes.accepted, files, request.store, own)
+        share_keys(identity, workdir)
         bucket = _open_bucket(identity, own, metrics)
     else:
         # What has been delivered decides what the manifests may still say.
         bucket = _open_bucket(known, own, metrics)
         wishes = next_wishes(request, known, bucket.records)
         identity = claim(known, wishes.accepted, files, request.store, own)
+        share_keys(identity, workdir)
     return OpenRun(request, workdir, identity, wishes, bucket, edits)
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from segviz_exchange.contract.run import RunHere, SiteHere
 from segviz_operator.local.identity import Identity
+from segviz_operator.local.signing import environment_of_readers
 from segviz_operator.local.wishes import Wishes
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.machine.writing import write_whole
@@ -41,4 +42,6 @@ def write_index(identity: Identity, wishes: Wishes, workdir: WorkDir) -> None:
 def write_page(workdir: WorkDir) -> int:
     """The exit code of whoever writes it; what it says goes to this process's output."""
     words = (sys.executable, "-m", "segviz_trainer", "report", "--run", str(workdir.run_index))
-    return subprocess.run(words, check=False).returncode
+    identity = workdir.identity()
+    keys = {} if identity is None else environment_of_readers(identity)
+    return subprocess.run(words, check=False, env={**os.environ, **keys}).returncode

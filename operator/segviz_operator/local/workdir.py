@@ -7,6 +7,7 @@ logs/<role>-<site>.log
 models/<variant>/    the exported models
 join/<site>.json     what to send to a remote site: it holds credentials
 report.json, report.csv
+keys/<role>/         keys of coordinator and aggregator, which sign their records; a site's lie in its state
 federation.json      which federation this is
 targets.json         where Prometheus finds its metrics, while it runs with --metrics-port
 lock                 held by the one runner
@@ -25,7 +26,7 @@ import msgspec
 from segviz_exchange.contract.run import INDEX
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
-from segviz_operator.local.identity import Identity
+from segviz_operator.local.identity import KEYS, Identity
 from segviz_operator.machine.writing import PRIVATE, write_whole
 
 # `segviz status` holds the lock for an instant to see whether somebody else does.
@@ -53,6 +54,10 @@ class WorkDir:
     def state(self, site: str) -> Path:
         return self.root / "state" / site
 
+    def keys(self, role: str, site: str | None) -> Path:
+        """Where a role's keys are, a site's on its own disk."""
+        return self.root / KEYS / role if site is None else self.state(site) / KEYS
+
     def scratch(self, role: str) -> Path:
         return self.root / "scratch" / role
 
@@ -75,12 +80,17 @@ class WorkDir:
                 f"{self._identity}: not a run of this version of segviz: {malformation(error)}. "
                 "Choose another --workdir."
             ) from error
-        own = identity.store == _OWN_BUCKET
-        return msgspec.structs.replace(identity, store=str(self.bucket)) if own else identity
+        return msgspec.structs.replace(
+            identity,
+            store=str(self.bucket) if identity.store == _OWN_BUCKET else identity.store,
+            keys=None if identity.keys is None else str(self.root / KEYS),
+        )
 
     def remember(self, identity: Identity) -> None:
         if identity.store == str(self.bucket):
             identity = msgspec.structs.replace(identity, store=_OWN_BUCKET)
+        if identity.keys is not None:
+            identity = msgspec.structs.replace(identity, keys=KEYS)
         write_whole(self._identity, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
 
     @contextmanager

@@ -8,6 +8,7 @@ from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.case import Case, Entry
 from segviz_operator.manifests.consenting import not_consented
 from segviz_operator.manifests.manifest import Federation, Site
+from segviz_operator.manifests.organs import component_of_nothing, side_mirrored
 from segviz_operator.manifests.past import Past
 from segviz_operator.manifests.problem import InvalidManifest, Problem, nearest
 
@@ -275,6 +276,8 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     no_site_stays,
     pooled_data_required,
     window_not_allowed,
+    side_mirrored,
+    component_of_nothing,
 )
 
 

@@ -20,7 +20,7 @@ from segviz_operator.plan.workload import Workload, WorkloadRole
 
 MAX_FAILURES = 6
 """Failures in a row without progress after which a role is given up."""
-UNCOUNTED_EXITS = (Exit.STOPPED, Exit.SUPERSEDED)
+UNCOUNTED_EXITS = (Exit.STOPPED, Exit.SUPERSEDED, Exit.IDLE)
 """Ends that are no fault of the workload: it starts again at once."""
 
 
@@ -63,6 +63,8 @@ class Observed:
     exports: frozenset[str] = frozenset()
     refusals: Mapping[str, int] = field(default_factory=dict)
     """How often each site was left out by a control since it is a member, by alias."""
+    rests: frozenset[str] = frozenset()
+    """Sites that have delivered all that is asked of them now, and wait for others."""
     externals: frozenset[str] = frozenset()
     refused_externals: frozenset[str] = frozenset()
     """The same of external scores: nobody waits for these any more."""
@@ -271,6 +273,8 @@ def _next_attempt(
         return CreateWorkload(role, site, attempt=1, milestone=_milestone(role, site, observed))
     if last.running or given_up(last, observed):
         return None
+    if last.exit_code == Exit.IDLE and site in observed.rests:
+        return None  # it has given back what it held until there is work
     wait = wait_after(last, observed, backoff)
     if wait and last.finished_at is not None and now < last.finished_at + wait:
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from segviz_exchange.contract import keys
+from segviz_exchange.contract.closing import MAX_ATTEMPTS
 from segviz_exchange.contract.progress import Phase, Preflight, Progress
 from segviz_exchange.contract.records import (
     Closing,
@@ -13,6 +14,7 @@ from segviz_exchange.contract.records import (
     ExternalScores,
     Failure,
     Final,
+    Holder,
     Outcome,
     Rejection,
     Round,
@@ -90,6 +92,8 @@ class FederationRecords:
     joined: frozenset[str] = frozenset()
     """Sites that were active when the newest round closed, and so may be in the open one."""
 
+    holder: Holder | None = None
+    """Who goes on with the records; nobody but who began them, where there is none."""
     refusals: Mapping[str, int] = field(default_factory=dict)
     """How often each site was left out by a control since it is a member, by alias."""
 
@@ -117,12 +121,26 @@ class FederationRecords:
             outcomes=frozenset(alias for alias, site in self.sites.items() if site.outcome),
             refused_outcomes=self._refused(keys.outcome),
             refusals=self.refusals,
+            rests=frozenset(alias for alias, site in self.sites.items() if self._rests(site)),
             refused_externals=frozenset(self._refused(keys.external_scores)),
             exports=frozenset(self.exports),
             externals=frozenset(alias for alias, site in self.sites.items() if site.external),
             failures=self.failures,
             milestones={alias: self._epochs_seen(site) for alias, site in self.sites.items()},
         )
+
+    def _rests(self, site: SiteFacts) -> bool:
+        """Whether a site has delivered for the open round, or its last scores, and nothing asks for more."""
+        newest = -1 if self.newest_round is None else self.newest_round
+        if self.final is not None or site.newest_update is None:
+            return False
+        if self.control is not None and newest == self.control.spec.rounds:
+            return newest in site.scores
+        delivery = site.deliveries.get(site.newest_update)
+        if site.newest_update <= newest or delivery is None:
+            return False
+        refused = sum(1 for each in site.rejections if each.round == site.newest_update)
+        return refused < delivery.update.attempt or refused >= MAX_ATTEMPTS
 
     def _refused(self, key: Callable[[str], str]) -> dict[str, str]:
         """Why a site's last word is not one, by alias: nobody can write another in its place."""

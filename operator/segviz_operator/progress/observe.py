@@ -31,6 +31,7 @@ from segviz_exchange.contract.records import (
     ExternalScores,
     Failure,
     Final,
+    Holder,
     Outcome,
     Record,
     Rejection,
@@ -38,7 +39,6 @@ from segviz_exchange.contract.records import (
     RoundScores,
     Update,
     Variant,
-    VariantOutcome,
 )
 from segviz_exchange.process.words import plain
 from segviz_exchange.stores.store import Entry, NotFound, Store
@@ -80,7 +80,7 @@ def _told(record: Record) -> Record:
     """What is kept of a record: no rows of cases, which nobody here asks for; no text to fool a terminal."""
     match record:
         case Outcome() | ExternalScores():
-            variants = {name: _without_cases(each) for name, each in record.variants.items()}
+            variants = {name: replace(each, cases=()) for name, each in record.variants.items()}
             return replace(record, variants=variants)
         case Preflight():
             findings = (
@@ -89,10 +89,6 @@ def _told(record: Record) -> Record:
             )
             return replace(record, findings=tuple(findings))
     return record
-
-
-def _without_cases(outcome: VariantOutcome) -> VariantOutcome:
-    return replace(outcome, cases=())
 
 
 def _is_numbered(key: str) -> bool:
@@ -167,6 +163,7 @@ class Observer:
                 number: listed[key].modified for number, key in _numbered_keys(listed, keys.CLOSINGS).items()
             },
             joined=self._joined(listed, found_rounds),
+            holder=self._newest(listed, keys.HOLDERS, Holder),
             refusals=_refusals(self._controls(listed, controls.values())),
         )
 

@@ -80,12 +80,15 @@ class Sweeper:
 
 
 def purge(store: Store, limit: int = MAX_DELETES) -> int:
-    """Delete what is below the store's root, at most `limit` objects; returns how many are left."""
+    """Delete what is below the store's root, at most `limit` objects; returns how many are left.
+
+    Whose records they are goes last: who deletes must be found to be the one.
+    """
     try:
         entries = store.list("")
     except Endless as error:
         entries = error.entries  # the rest when these are gone
-    for entry in entries[:limit]:
+    for entry in sorted(entries, key=lambda each: each.key.startswith(keys.HOLDERS))[:limit]:
         store.delete(entry.key)
     return max(0, len(entries) - limit)
 

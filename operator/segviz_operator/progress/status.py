@@ -10,6 +10,7 @@ import msgspec
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.progress import Finding, Phase, Progress
 from segviz_exchange.contract.records import Control, RoundScores, Spent
+from segviz_exchange.process.exits import Exit
 from segviz_operator.plan.phase import IDLE, FederationPhase, SitePhase, phase_of
 from segviz_operator.plan.workload import Workload
 from segviz_operator.progress import pace
@@ -208,6 +209,8 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
         return SitePhase.DONE, ""
     if case.paused:
         return SitePhase.SUSPENDED, "suspended by its owner"
+    if workload is not None and workload.exit_code == Exit.IDLE:
+        return SitePhase.WAITING, "has given back what it held, and starts again when there is work"
     if workload is not None and not workload.running:
         return (SitePhase.FAILED if workload.remote else SitePhase.RESTARTING), workload.message
     if workload is not None and workload.remote and beat is None:

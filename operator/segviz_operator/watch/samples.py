@@ -8,6 +8,7 @@ from statistics import fmean
 from segviz_exchange.contract.choices import CredentialSource
 from segviz_exchange.contract.closing import deadline_of
 from segviz_exchange.contract.records import Control, VariantOutcome
+from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.measures import Measure
 from segviz_operator.plan.phase import FederationPhase, SitePhase
 from segviz_operator.plan.workload import Workload
@@ -112,7 +113,7 @@ def _of_control(watched: Watched, control: Control) -> Iterator[Sample]:
     yield Sample(m.SUSPENDED, (), control.suspend)
     yield Sample(m.QUORUM, (), control.quorum)
     yield from (Sample(m.SITES, (state,), count) for state, count in states.items())
-    if spec.store is not None and spec.store.credentials is CredentialSource.ASSUME_ROLE:
+    if spec.store is not None and spec.store.credentials is not CredentialSource.EXISTING_SECRETS:
         yield Sample(m.CREDENTIALS_LIFETIME, (), spec.store.credential_seconds)
     reasons = {failure.reason for failure in watched.records.failures if failure.control == control.number}
     if status.phase == FederationPhase.FAILED and not reasons:
@@ -278,7 +279,7 @@ def _runs(watched: Watched) -> Iterator[Sample]:
         yield Sample(m.AGGREGATOR_PHASE, (str(beat.progress.phase),), 1)
         yield Sample(m.AGGREGATOR_HEARTBEAT, (), watched.here(beat.modified))
     for each in watched.workloads:
-        failed = each.failures + (not each.running and bool(each.exit_code))
+        failed = each.failures + (not each.running and each.exit_code not in (None, Exit.DONE, Exit.IDLE))
         yield Sample(m.WORKLOAD_FAILURES, (each.site or "", each.role.lower()), failed)
         if each.stuck:
             yield Sample(m.WORKLOAD_STUCK, (each.site or "", each.role.lower(), each.stuck), 1)

@@ -3,9 +3,10 @@
 Every random number is drawn from a generator keyed by (seed, site, round, epoch, attempt) and the case,
 never from a shared stream: a run that starts again at step n sees exactly the batches it would have seen.
 
-The definitions are those of MONAI's RandCropByPosNegLabel, RandAffine, RandScaleIntensity and
-RandShiftIntensity. They are written out because MONAI's chain costs 20 ms for a 48x64x48 crop, more than
-half of a training step; one resampling that crops, pads and turns at once costs a tenth of it.
+The definitions of the default are those of MONAI's RandCropByPosNegLabel, RandAffine, RandScaleIntensity
+and RandShiftIntensity. They are written out because MONAI's chain costs 20 ms for a 48x64x48 crop, more than
+half of a training step; one resampling that crops, pads and turns at once costs a tenth of it. What a
+manifest names one by one is in `augment.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from segviz_exchange.contract.choices import Augmentation
 from segviz_exchange.contract.spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
+from segviz_trainer.batches.augment import draw_affine, draw_flips, vary
+from segviz_trainer.batches.turned_crop import turned_crop
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.labels import IGNORED
 from segviz_trainer.process.chance import build_generator
@@ -119,13 +122,18 @@ def _fill(
     foreground = case.mapped_foreground()
     for row in range(len(image)):
         start = _crop_start(classes, foreground, training, chance)
-        if training.augmentation is Augmentation.NONE or chance.random() >= _AFFINE_PROBABILITY:
-            plain_crop(volume, start, image[row])
-            plain_crop(classes, start, label[row])
+        affine = _draw_affine(training, case.grid.spacing, chance)
+        flips = draw_flips(training.transforms, chance) if training.transforms else ()
+        if affine is None:
+            plain_crop(volume, start, np.flip(image[row], flips))
+            plain_crop(classes, start, np.flip(label[row], flips))
         else:
-            affine = _random_affine(case.grid.spacing, chance)
-            affine_crop(volume, classes, start, affine, image[row], label[row])
-        if training.augmentation is Augmentation.DEFAULT:
+            affine[:, flips] *= -1  # about the crop's middle: mirrored on the way, for nothing
+            cut = turned_crop if affine[2, :2].any() or affine[:2, 2].any() else affine_crop
+            cut(volume, classes, start, affine, image[row], label[row])
+        if training.transforms is not None:
+            vary(image[row], training.transforms, chance)
+        elif training.augmentation is Augmentation.DEFAULT:
             _vary_intensity(image[row], chance)
 
 
@@ -152,6 +160,16 @@ def _crop_start(
         min(max(middle - size // 2, 0), length - size) if length >= size else -((size - length) // 2)
         for middle, size, length in zip(centre, training.patch, classes.shape, strict=True)
     )
+
+
+def _draw_affine(
+    training: Training, spacing: tuple[float, float, float], chance: np.random.Generator
+) -> NDArray[np.float64] | None:
+    if training.transforms is not None:
+        return draw_affine(training.transforms, spacing, training.patch, chance)
+    if training.augmentation is Augmentation.NONE or chance.random() >= _AFFINE_PROBABILITY:
+        return None
+    return _random_affine(spacing, chance)
 
 
 def _random_affine(spacing: tuple[float, float, float], chance: np.random.Generator) -> NDArray[np.float64]:

@@ -83,7 +83,7 @@ def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
 
 _INIT_EXAMPLES = """\b
 Examples:
-  segviz init --from runs/phantom/models/base --store runs/second/bucket
+  segviz init --from runs/phantom/models/base --store runs/second/bucket --keys runs/second/keys/coordinator
   segviz init --from model/ --store s3://minio.example.org/segviz --prefix default/abdomen-1f2e3d4c/
 """
 
@@ -222,7 +222,12 @@ def _print_survey(
 )
 @click.option("--store", "url", required=True, help="Folder or s3://HOST/BUCKET that holds the federation.")
 @click.option("--prefix", help="The federation's prefix in the store; not needed if it is the only one.")
-def init(model: Path, url: str, prefix: str | None) -> None:
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Of the coordinator of a `segviz run`, whose records are signed: WORKDIR/keys/coordinator.",
+)
+def init(model: Path, url: str, prefix: str | None, keys: Path | None) -> None:
     """Start a federation from a trained model.
 
     For a federation with spec.model.start: Pretrained, which waits for this command. It takes the model's
@@ -232,7 +237,7 @@ def init(model: Path, url: str, prefix: str | None) -> None:
     # Here, so that --help answers at once.
     from segviz_trainer.models.pretrained import find_prefix, start_from
 
-    store = open_store(url)
+    store = open_store(url, keys=keys)
     started = start_from(store.scoped(prefix or find_prefix(store)), model)
     click.echo(f"Round 0 is {started.record.blob}: {len(started.taken)} tensors of {model}.")
     if started.seeded:

@@ -1,8 +1,6 @@
 """`segviz predict` and `segviz evaluate`: what one does with a finished model."""
 
-import csv
-import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,6 @@ import click
 from segviz_exchange.contract.choices import Layout
 from segviz_exchange.contract.site_spec import DataSet
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.process.words import for_spreadsheet
 from segviz_trainer.cli.options import (
     background_ids,
     case_range,
@@ -20,16 +17,17 @@ from segviz_trainer.cli.options import (
     check_writable,
     formats_of,
     layout_of,
+    options_of,
     organ_ids,
     structure_names,
     structure_option,
     tolerances_of,
 )
+from segviz_trainer.cli.scores import print_scores, write_csv, write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from segviz_exchange.contract.records import CaseScore
     from segviz_trainer.models.trained import Model
 
 # torch and MONAI take seconds to import, so the commands do it themselves and --help answers at once.
@@ -39,6 +37,7 @@ Examples:
   segviz predict runs/demo/federation/models/tuned ct.nii.gz -o out/
   segviz predict MODEL dicom-series/ more/*.nii.gz -o out/ --probabilities
   segviz predict MODEL ct.nii.gz -o out/ --device cuda
+  segviz predict SEED0 ct.nii.gz -o out/ --with SEED1 --with SEED2 --largest-component liver,spleen
   segviz predict MODEL dicom-series/ -o out/ --format dicom-seg,rtstruct
 """
 
@@ -61,6 +60,26 @@ _threads = click.option(
     "--threads", type=click.IntRange(1, 256), help="Number of CPU threads.  [default: as in training]"
 )
 _model = click.argument("model", type=click.Path(path_type=Path))
+_others = click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    help="Another model of the same recipe, such as that of another seed: the mean of all is taken; may be "
+    "repeated.",
+)
+_mirroring = click.option(
+    "--mirroring/--no-mirroring",
+    default=None,
+    help="Also look at mirrored windows, along the axes that training mirrored.  [default: as the manifest]",
+)
+_largest = click.option(
+    "--largest-component",
+    "largest",
+    metavar="ORGAN[,ORGAN]|none",
+    help="Organs of which the largest connected component alone stays.  [default: as in the manifest]",
+)
 
 
 @click.command(epilog=_PREDICT_EXAMPLES)
@@ -80,6 +99,9 @@ _model = click.argument("model", type=click.Path(path_type=Path))
     metavar="NAME[,NAME]",
     help="nifti, dicom-seg, rtstruct, or several of them; the last two need a DICOM series.",
 )
+@_others
+@_mirroring
+@_largest
 @_device
 @_threads
 def predict(
@@ -88,6 +110,9 @@ def predict(
     output: Path,
     probabilities: bool,
     formats: str,
+    others: tuple[Path, ...],
+    mirroring: bool | None,
+    largest: str | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -109,7 +134,7 @@ def predict(
         raise Refusal(f"--format {formats}: probability maps are NIfTI files. Add nifti to it.")
     from segviz_trainer.models.predict import predict_files
 
-    loaded = _open(model, device, threads)
+    loaded = _open(model, device, threads, Asked(others, mirroring, largest))
     with _progress() as progress:
         task = progress.add_task("", total=None)
 
@@ -166,6 +191,9 @@ def predict(
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the summary."
 )
+@_others
+@_mirroring
+@_largest
 @_device
 @_threads
 def evaluate(
@@ -179,6 +207,9 @@ def evaluate(
     tolerance: tuple[str, ...],
     csv_file: Path | None,
     json_file: Path | None,
+    others: tuple[Path, ...],
+    mirroring: bool | None,
+    largest: str | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -204,7 +235,7 @@ def evaluate(
 
     from segviz_trainer.models.assess import assess
 
-    loaded = _open(model, device, threads)
+    loaded = _open(model, device, threads, Asked(others, mirroring, largest))
     with tempfile.TemporaryDirectory(prefix="segviz-evaluate-") as cache, _progress() as progress:
         task = progress.add_task("", total=None)
 
@@ -215,14 +246,23 @@ def evaluate(
     for warning in assessed.warnings:
         click.echo(warning)
     rows = assessed.rows
-    _print(rows)
+    print_scores(rows)
     if csv_file:
-        _write_csv(rows, csv_file)
+        write_csv(rows, csv_file)
     if json_file:
-        _write_json(rows, json_file)
+        write_json(rows, json_file)
 
 
-def _open(folder: Path, device: str, threads: int | None) -> "Model":
+@dataclass(frozen=True)
+class Asked:
+    """How to predict, as typed."""
+
+    others: tuple[Path, ...]
+    mirroring: bool | None
+    largest: str | None
+
+
+def _open(folder: Path, device: str, threads: int | None, asked: Asked) -> "Model":
     import torch
 
     from segviz_trainer.models.trained import Model, TrainedModel
@@ -230,7 +270,10 @@ def _open(folder: Path, device: str, threads: int | None) -> "Model":
     if device == "cuda" and not torch.cuda.is_available():
         raise Refusal("--device cuda: torch finds no GPU here. Use --device cpu.")
     place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return Model(TrainedModel.open(folder), torch.device(place), threads)
+    trained = TrainedModel.open(folder)
+    options = options_of(trained.exported.spec, trained.organs, asked.mirroring, asked.largest)
+    others = [TrainedModel.open(other) for other in asked.others]
+    return Model(trained, torch.device(place), threads, options, others)
 
 
 def _progress() -> "Progress":
@@ -242,45 +285,3 @@ def _progress() -> "Progress":
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
     )
-
-
-def _print(rows: Sequence["CaseScore"]) -> None:
-    from rich.table import Table
-
-    from segviz_exchange.process.console import open_console
-    from segviz_trainer.scoring.cases import summary, surface_summary
-
-    table = Table("organ", "Dice", "HD95, mm", "NSD", "misses", "cases")
-    surfaces = surface_summary(rows)
-    for organ, dice in summary(rows).items():
-        surface = surfaces[organ]
-        table.add_row(
-            organ,
-            f"{dice.mean:.3f} ± {dice.sd:.3f}",
-            f"{surface.hd95:.1f} ± {surface.hd95_sd:.1f}",
-            f"{surface.nsd:.3f} ± {surface.nsd_sd:.3f}",
-            str(surface.misses),
-            str(dice.cases),
-        )
-    open_console().print(table)
-
-
-def _write_csv(rows: Sequence["CaseScore"], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["case", "organ", "dice", "hd95", "nsd", "missed"])
-        cells = ((r.case, r.organ, r.dice, r.hd95, r.nsd, r.missed) for r in rows)
-        writer.writerows(map(for_spreadsheet, row) for row in cells)
-
-
-def _write_json(rows: Sequence["CaseScore"], path: Path) -> None:
-    import msgspec
-
-    from segviz_trainer.scoring.cases import summary, surface_summary
-
-    surfaces = surface_summary(rows)
-    organs = {
-        organ: msgspec.to_builtins(dice) | msgspec.to_builtins(surfaces[organ])
-        for organ, dice in summary(rows).items()
-    }
-    path.write_text(json.dumps(organs, indent=2) + "\n", encoding="utf-8")

@@ -10,9 +10,11 @@ import click
 
 from segviz_exchange.contract.choices import Layout
 from segviz_exchange.contract.site_spec import CaseRange
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
 
 if TYPE_CHECKING:
+    from segviz_trainer.inference.options import InferenceOptions
     from segviz_trainer.models.result_files import Format
 
 cases_option = click.option(
@@ -151,3 +153,26 @@ def layout_of(folder: Path) -> Layout:
             "DICOM. Give --layout, or list its cases in a cases.csv."
         )
     return layout
+
+
+def options_of(
+    spec: FederationSpec, organs: Sequence[str], mirroring: bool | None, largest: str | None
+) -> "InferenceOptions":
+    """The manifest's, but for what was typed. Raises Refusal for what the model cannot do."""
+    from dataclasses import replace
+
+    from segviz_trainer.inference.options import InferenceOptions
+
+    options, transforms = InferenceOptions.of(spec), spec.training.transforms
+    axes = transforms.mirrored_axes if transforms else ()
+    if mirroring and not axes:
+        raise Refusal("--mirroring: the model was trained on no mirrored image. Leave it out.")
+    if mirroring is not None:
+        options = replace(options, mirrored=axes if mirroring else ())
+    if largest is None:
+        return options
+    named = () if largest == "none" else tuple(largest.split(","))
+    for organ in named:
+        if organ not in organs:
+            raise Refusal(f"--largest-component {largest}: {organ!r} is not one of {', '.join(organs)}.")
+    return replace(options, largest=named)

@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.grids import Grid
+from segviz_trainer.inference.components import largest_component
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.windows import Report, SlidingWindows
 from segviz_trainer.metrics.overlap import Mask
 from segviz_trainer.network.device import Device
@@ -23,13 +25,16 @@ from segviz_trainer.network.segnet import SegNet
 class Predictor:
     """A model in eval mode with sliding windows at the training patch (Gaussian weights)."""
 
-    def __init__(self, model: SegNet, organs: tuple[str, ...], device: Device, overlap: float) -> None:
+    def __init__(
+        self, model: SegNet, organs: tuple[str, ...], device: Device, options: InferenceOptions
+    ) -> None:
         self.model = model
         self.organs = organs
         self.device = device
+        self.options = options
         # On a GPU one window at a time leaves most of it idle; on a CPU a batch gains nothing.
         batch = 1 if device.place_at.type == "cpu" else 4
-        self.windows = SlidingWindows(device.training.patch, overlap, batch)
+        self.windows = SlidingWindows(device.training.patch, options.overlap, batch)
 
     def masks(self, case: PreparedCase, organs: tuple[str, ...]) -> dict[str, Mask]:
         """Each asked organ's mask on the case's native grid."""
@@ -43,8 +48,14 @@ class Predictor:
         """
         if self.shared_head:
             winner = probabilities.argmax(axis=0)
-            return {organ: winner == self.channel(organ, organs) for organ in organs}
-        return {organ: probabilities[self.channel(organ, organs)] > 0.5 for organ in organs}
+            masks = {organ: winner == self.channel(organ, organs) for organ in organs}
+        else:
+            masks = {organ: probabilities[self.channel(organ, organs)] > 0.5 for organ in organs}
+        return {organ: self.cleaned(organ, mask) for organ, mask in masks.items()}
+
+    def cleaned(self, organ: str, mask: Mask) -> Mask:
+        """Without what lies apart from the organ, where that is asked for."""
+        return largest_component(mask) if organ in self.options.largest else mask
 
     def channel(self, organ: str, organs: tuple[str, ...]) -> int:
         """Where `probabilities` of `organs` has this one."""
@@ -80,13 +91,22 @@ class Predictor:
         outside = [1.0] + [0.0] * len(self.organs) if self.shared_head else [0.0] * len(organs)
         with torch.inference_mode(), self.device.autocast():
             found = self.windows.body(
-                self.device.place(image), lambda window: self._channels(window, organs), outside, report
+                self.device.place(image), lambda window: self._mirrored(window, organs), outside, report
             )
         return found[0].cpu()
 
     @property
     def shared_head(self) -> bool:
         return SHARED_HEAD in self.model.heads
+
+    def _mirrored(self, patch: Tensor, organs: tuple[str, ...]) -> Tensor:
+        """The mean over the patch and its mirror images, each turned back."""
+        total = self._channels(patch, organs)
+        others = self.options.flips[1:]
+        for axes in others:
+            along = [2 + axis for axis in axes]
+            total = total + self._channels(patch.flip(along), organs).flip(along)
+        return total / (1 + len(others)) if others else total
 
     def _channels(self, patch: Tensor, organs: tuple[str, ...]) -> Tensor:
         features = self.model.features(patch)

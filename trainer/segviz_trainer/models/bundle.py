@@ -209,6 +209,17 @@ def _postprocessing(trained: TrainedModel, script: Probabilities) -> list[Json]:
                 "target_labels": list(targets),
             }
         )
+    largest = trained.exported.spec.evaluation.largest_component
+    if kept := [number for number, organ in enumerate(trained.organs, start=1) if organ in largest]:
+        post.append(
+            {
+                "_target_": "KeepLargestConnectedComponentd",
+                "keys": pred,
+                "applied_labels": kept,
+                "is_onehot": False,
+                "connectivity": 1,
+            }
+        )
     post.append(
         {
             "_target_": "SaveImaged",

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segviz_exchange.contract.choices import Preset
 from segviz_exchange.contract.records import Exported, Outcome, Variant
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.words import plain
 from segviz_trainer.models.exported import WEIGHTS
 
@@ -19,6 +21,13 @@ LIMITS = (
     "to.",
 )
 """What nobody may forget who uses a model."""
+
+
+_NETWORKS = {
+    Preset.RESIDUAL_UNET: "Residual U-Net",
+    Preset.PLAIN_UNET: "U-Net with two convolutions a level",
+    Preset.RESIDUAL_ENCODER: "U-Net with a residual encoder",
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +64,11 @@ def model_card(exported: Exported, sources: Sources) -> str:
         "",
         f"- {spec.algorithm.name}, objective {spec.objective}, seed {spec.seed}; round {exported.round} of "
         f"{spec.rounds}, {spec.local_epochs} local epochs each{tuned}.",
-        f"- Residual U-Net, channels {list(spec.model.channels)}, norm {spec.model.norm}; patch "
-        f"{list(spec.training.patch)}.",
+        f"- {_NETWORKS[spec.model.preset]}, channels {list(spec.model.channels)}, norm {spec.model.norm}; "
+        f"patch {list(spec.training.patch)}.",
         f"- Preprocessing: RAS, spacing {_spacing(spec.preprocessing.target_spacing)}, intensity "
         f"{spec.preprocessing.intensity.method} {_window(spec.preprocessing.intensity.window)}.",
+        f"- Inference: windows that overlap by {spec.evaluation.overlap:g}{_more(spec)}.",
         f"- Weights: `{WEIGHTS}`, sha256 `{exported.blob}`.",
         "",
         "## Scores",
@@ -102,6 +112,14 @@ def _scores(exported: Exported, sources: Sources) -> list[str]:
 def _text(name: str) -> str:
     """A name of a record as words of Markdown: neither HTML nor a link, a picture or a further cell."""
     return re.sub(r"([\\`\[\]|!])", r"\\\1", html.escape(plain(name), quote=False))
+
+
+def _more(spec: FederationSpec) -> str:
+    asked, transforms = spec.evaluation, spec.training.transforms
+    mirrored = transforms.mirroring.axes if asked.mirroring and transforms and transforms.mirroring else ()
+    told = f"; the mean over flips along {', '.join(sorted(mirrored))}" if mirrored else ""
+    largest = ", ".join(map(_text, asked.largest_component))
+    return told + (f"; the largest component alone of {largest}" if largest else "")
 
 
 def _spacing(spacing: tuple[float, float, float] | None) -> str:

@@ -77,8 +77,7 @@ def predict_files(
         for organ, file in files.probabilities.items():
             save(file, found.probabilities[found.organs.index(organ)], prepared.native)
         if files.in_dicom:
-            digest = model.trained.exported.blob
-            more, told = write_dicom(files, source, found.labels, organs, digest)
+            more, told = write_dicom(files, source, found.labels, organs, model.digest)
             written, warnings = written + more, warnings + told
         yield Written(
             image, tuple(written), volumes(found, prepared.native), found.overlap_rate, tuple(warnings)

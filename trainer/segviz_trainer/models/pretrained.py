@@ -25,6 +25,8 @@ from segviz_exchange.contract.sharing import (
     encode_groups,
 )
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.signed import SignedStore
+from segviz_exchange.stores.signing import split
 from segviz_exchange.stores.store import Store
 from segviz_trainer.models.exported import ORGANS, RECORD, WEIGHTS, mean
 from segviz_trainer.models.trained import check_digest
@@ -61,6 +63,11 @@ def start_from(store: Store, model: Path) -> Started:
             "spec.model.start is Seeded: the sites make the initial model themselves. "
             "Set it to Pretrained in a new federation."
         )
+    if not isinstance(store, SignedStore) and _is_signed(store, control):
+        raise Refusal(
+            "the records of this federation are signed, and nobody would start from a model that is not. "
+            "Add --keys WORKDIR/keys/coordinator, from the folder of its `segviz run`."
+        )
     if newest_round(store) is not None:
         raise Refusal("round 0 already exists. Start a new federation for another initial model.")
     path = model / WEIGHTS if model.is_dir() else model
@@ -78,6 +85,10 @@ def start_from(store: Store, model: Path) -> Started:
     record = _commit(store, control, to_arrays(net.state_dict()), groups)
     seeded = sorted(name for name, group in groups.items() if name not in taken and group.kind == PARAMETER)
     return Started(record, tuple(sorted(taken)), tuple(seeded))
+
+
+def _is_signed(store: Store, control: Control) -> bool:
+    return split(store.get(keys.control(control.number)))[1] is not None
 
 
 def _read(path: Path) -> dict[str, Array]:
@@ -156,8 +167,8 @@ def _fitting(
             what = "lacks" if value is None else f"has {value.dtype} {list(value.shape)} as"
             raise Refusal(
                 f"{path}: {what} {name}, which is {state[name].dtype} {list(state[name].shape)} in this "
-                "federation. Give spec.model the channels, strides, residualUnits, norm and headLevels that "
-                "the model was trained with."
+                "federation. Give spec.model the preset, channels, strides, residualUnits, encoderBlocks, "
+                "norm and headLevels that the model was trained with."
             )
     return taken
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_exchange.process.errors import Refusal
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.models.exported import organ_prefix
 from segviz_trainer.models.trained import TrainedModel
 from segviz_trainer.network.segnet import SegNet
@@ -21,17 +22,31 @@ class Probabilities(nn.Module):
     """An image patch (B, 1, X, Y, Z) to probabilities (B, C, X, Y, Z).
 
     With a head per organ, C are the organs; under FedBN each organ has a network with BN of its own. With one
-    head for all, C are background and the organs.
+    head for all, C are background and the organs. It is the mean over `flips`, of which the first is none.
     """
 
-    def __init__(self, nets: Sequence[SegNet], passes: Sequence[tuple[str, ...]], channels: int) -> None:
+    def __init__(
+        self,
+        nets: Sequence[SegNet],
+        passes: Sequence[tuple[str, ...]],
+        channels: int,
+        flips: Sequence[tuple[int, ...]] = ((),),
+    ) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
         self.passes = tuple(passes)
         self.channels = channels
         """Of the head for all organs; 0 where each has its own."""
+        self.flips = tuple(flips)
 
     def forward(self, patch: Tensor) -> Tensor:
+        total = self._seen(patch)
+        for axes in self.flips[1:]:
+            along = [2 + axis for axis in axes]
+            total = total + self._seen(patch.flip(along)).flip(along)
+        return total / len(self.flips) if len(self.flips) > 1 else total
+
+    def _seen(self, patch: Tensor) -> Tensor:
         found = []
         for net, organs in zip(self.nets, self.passes, strict=True):
             assert isinstance(net, SegNet)
@@ -61,7 +76,8 @@ def probabilities_of(trained: TrainedModel) -> Probabilities | None:
             if name in common and not own:
                 parameter.data = common[name].data
     channels = len(trained.exported.all_organs) + 1 if shared else 0
-    return Probabilities(nets, passes, channels).eval()
+    flips = InferenceOptions.of(trained.exported.spec).flips
+    return Probabilities(nets, passes, channels, flips).eval()
 
 
 def write_script(

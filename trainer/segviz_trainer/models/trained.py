@@ -1,7 +1,7 @@
 """A finished model on disk: an exported folder, which is also a MONAI bundle, ready to predict."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segviz_exchange.contract import codec, spec
+from segviz_exchange.contract.choices import Start
 from segviz_exchange.contract.codec import Array, InvalidTensors
 from segviz_exchange.contract.numbers import fault_of
 from segviz_exchange.contract.records import Exported
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Placed, Predictor, to_native
 from segviz_trainer.inference.windows import Report
 from segviz_trainer.metrics.overlap import Mask
@@ -121,10 +123,21 @@ class Prediction:
 
 
 class Model:
-    """A trained model on a device."""
+    """A trained model on a device, alone or with others of its kind, whose probabilities are averaged."""
 
-    def __init__(self, trained: TrainedModel, device: torch.device, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        trained: TrainedModel,
+        device: torch.device,
+        threads: int | None = None,
+        options: InferenceOptions | None = None,
+        others: Sequence[TrainedModel] = (),
+    ) -> None:
+        """Left out, `options` are the manifest's. Raises Refusal for another model that does not fit."""
+        for other in others:
+            check_alike(trained, other)
         self.trained = trained
+        self.members = (trained, *others)
         spec_ = trained.exported.spec
         training = spec_.training
         if threads is not None:
@@ -132,11 +145,18 @@ class Model:
         torch.set_num_threads(training.threads)
         self.device = Device(device, training)
         net = self.device.move(network.build(spec_, trained.exported.all_organs))
-        self.predictor = Predictor(net, trained.exported.all_organs, self.device, spec_.evaluation.overlap)
+        options = options or InferenceOptions.of(spec_)
+        self.predictor = Predictor(net, trained.exported.all_organs, self.device, options)
 
     @property
     def preprocessing(self) -> spec.Preprocessing:
         return self.trained.exported.spec.preprocessing
+
+    @property
+    def digest(self) -> str:
+        """Of the model's file; of several, of their digests in the order they were named."""
+        blobs = [member.exported.blob for member in self.members]
+        return blobs[0] if len(blobs) == 1 else hashlib.sha256("\n".join(blobs).encode()).hexdigest()
 
     def masks(self, image: Tensor, placed: Placed, organs: tuple[str, ...]) -> Iterator[tuple[str, Mask]]:
         """Each organ by its own head's argmax, as tables of scores have it: organs may overlap."""
@@ -161,7 +181,7 @@ class Model:
         return Prediction(
             organs=organs,
             probabilities=probabilities,
-            labels=numbered(masks) if exclusive else resolve(probabilities),
+            labels=numbered(masks) if exclusive else self._cleaned(resolve(probabilities)),
             overlap_rate=float((claims > 1).sum() / max((claims > 0).sum(), 1)),
         )
 
@@ -170,13 +190,59 @@ class Model:
     ) -> Iterator[tuple[tuple[str, ...], NDArray[np.float32]]]:
         passes = [tuple(o for o in chosen if o in organs) for chosen in self.trained.passes]
         passes = [chosen for chosen in passes if chosen]
+        runs = len(passes) * len(self.members)
         for number, chosen in enumerate(passes):
-            load_organ(self.predictor.model, chosen[0], self.trained.tensors)
+            total: Tensor | None = None
+            for index, member in enumerate(self.members):
+                load_organ(self.predictor.model, chosen[0], member.tensors)
 
-            def told(done: int, windows: int, number: int = number) -> None:
-                report(number * windows + done, len(passes) * windows)
+                def told(done: int, windows: int, run: int = number * len(self.members) + index) -> None:
+                    report(run * windows + done, runs * windows)
 
-            yield chosen, to_native(self.predictor.probabilities(image, chosen, told), placed)
+                found = self.predictor.probabilities(image, chosen, told)
+                total = found if total is None else total + found
+            assert total is not None
+            if len(self.members) > 1:
+                total = total / len(self.members)
+            yield chosen, to_native(total, placed)
+
+    def _cleaned(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What lies apart from an organ becomes background, where that is asked for."""
+        for number, organ in enumerate(self.trained.organs, start=1):
+            here = labels == number
+            labels[here & ~self.predictor.cleaned(organ, here)] = 0
+        return labels
+
+
+def check_alike(one: TrainedModel, other: TrainedModel) -> None:
+    """Raises Refusal where two models cannot be averaged: other organs, network, images or norms."""
+    for what, first, second in (
+        ("predicts other organs", one.organs, other.organs),
+        ("has other channels", one.exported.all_organs, other.exported.all_organs),
+        (
+            "has one head for all organs, or a head per organ, where the first has the other",
+            one.exported.spec.shared_head,
+            other.exported.spec.shared_head,
+        ),
+        (
+            "has a BatchNorm for each organ, or one for all, where the first has the other",
+            one.passes,
+            other.passes,
+        ),
+        (
+            "has another network",
+            msgspec.structs.replace(one.exported.spec.model, start=Start.SEEDED),
+            msgspec.structs.replace(other.exported.spec.model, start=Start.SEEDED),
+        ),
+        ("prepares images otherwise", one.exported.spec.preprocessing, other.exported.spec.preprocessing),
+        ("has another patch", one.exported.spec.training.patch, other.exported.spec.training.patch),
+    ):
+        if first != second:
+            names = [each.exported.blob.removeprefix("sha256:")[:12] for each in (other, one)]
+            raise Refusal(
+                f"the model {names[0]}…: {what}, so its probabilities cannot be averaged with those of "
+                f"{names[1]}…. Name models of one recipe, such as those of several seeds."
+            )
 
 
 def numbered(masks: Mask) -> NDArray[np.uint8]:

@@ -26,10 +26,24 @@ class Device:
         """Make torch compute so, in this whole process."""
         torch.set_num_threads(self.training.threads)
         # Not use_deterministic_algorithms, which does the same and imports torch's compiler, for seconds.
-        torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
+        torch.set_deterministic_debug_mode(self._determinism)
+        if self.training.tf32 is not None:
+            allowed = self.training.tf32 is choices.Tf32.ALLOWED
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+        if self.place_at.type == "cuda":
+            # Else it chooses among algorithms by timing them, and the bytes are those of the winner.
+            torch.backends.cudnn.benchmark = self.training.determinism is choices.Determinism.FASTEST
         # A debugging aid of that mode: it fills fresh memory with NaN, a tenth of a step (bench/train.py).
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return self
+
+    @property
+    def _determinism(self) -> str:
+        """torch's word for it. A CPU has a deterministic way for all that we ask of it."""
+        if self.place_at.type == "cpu":
+            return "error"
+        modes = {choices.Determinism.STRICT: "error", choices.Determinism.FASTEST: "default", None: "warn"}
+        return modes[self.training.determinism]
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -1,20 +1,20 @@
 """The network: one shared representation and a head per organ, or one head for all of them.
 
-MONAI's UNet, taken apart at the levels of its decoder: a head is the network's top `headLevels` up-layers
-(one level is the paper's two layers: a transposed convolution and a residual unit), everything else is the
-representation.
+An encoder and decoder, taken apart at the levels of its decoder: a head is the network's top `headLevels`
+up-layers (of the paper's network, one level is its two layers: a transposed convolution and a residual unit),
+everything else is the representation.
 """
 
 import hashlib
 from collections.abc import Iterable
 from math import prod
+from typing import NamedTuple
 
 import torch
-from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segviz_exchange.contract import choices, spec
+from segviz_exchange.contract import spec
 from segviz_exchange.contract.sharing import (
     COUNTER,
     NORM,
@@ -23,8 +23,19 @@ from segviz_exchange.contract.sharing import (
     SHARED_HEAD,
     TensorGroup,
 )
+from segviz_trainer.network.levels import Levels, build_levels
 
-Features = tuple[list[Tensor], Tensor]
+_RESOLUTIONS = 3
+"""That deep supervision looks at, the finest included."""
+
+
+class Features(NamedTuple):
+    """What the heads see of an image."""
+
+    skips: list[Tensor]
+    """Encoder outputs of the head's levels, top first."""
+    decoded: list[Tensor]
+    """Outputs of the decoder's levels below the heads, top first, and of the bottom."""
 
 
 class SegNet(nn.Module):
@@ -32,13 +43,13 @@ class SegNet(nn.Module):
 
     def __init__(self, model: spec.Model, head_channels: dict[str, int], seed: int) -> None:
         super().__init__()
-        downs, bottom, ups = _levels(model, out_channels=2)
+        levels = build_levels(model, out_channels=2)
         self.head_levels = model.head_levels
-        self.representation = Representation(downs, bottom, ups[self.head_levels :])
+        self.representation = Representation(levels, self.head_levels)
         initialise(self.representation, seed, REPRESENTATION)
         self.heads = nn.ModuleDict()
         for name, channels in sorted(head_channels.items()):
-            head = nn.ModuleList(_levels(model, channels)[2][: self.head_levels])
+            head = Head(build_levels(model, channels), model, channels)
             # Every head has a seed of its own. Heads that start equal force look-alike organs into the same
             # features, and the average of two such representations serves neither
             # (docs/explanation/results.md).
@@ -46,23 +57,22 @@ class SegNet(nn.Module):
             self.heads[name] = head
 
     def features(self, image: Tensor) -> Features:
-        """Run the representation.
-
-        Args:
-            image: (B, 1, X, Y, Z).
-
-        Returns:
-            Encoder outputs of the head's levels, top first, and the decoder's output below them.
-        """
+        """Run the representation on an image (B, 1, X, Y, Z)."""
         features: Features = self.representation(image)
         return features
 
     def head(self, name: str, features: Features) -> Tensor:
         """Logits of one head, (B, channels, X, Y, Z)."""
-        skips, hidden = features
-        ups = self.heads[name]
-        assert isinstance(ups, nn.ModuleList)
-        return up(ups, skips, hidden)
+        return self._head(name).climb(features)[0]
+
+    def outputs(self, name: str, features: Features) -> list[Tensor]:
+        """The same, and with deep supervision also logits at half and a quarter of the resolution."""
+        return self._head(name).outputs(features)
+
+    def _head(self, name: str) -> "Head":
+        head = self.heads[name]
+        assert isinstance(head, Head)
+        return head
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Logits of every head, by name."""
@@ -70,14 +80,36 @@ class SegNet(nn.Module):
         return {name: self.head(name, features) for name in self.heads}
 
 
+class Head(nn.Module):
+    """The decoder's top levels for one head, and logits of coarser levels where those are supervised."""
+
+    def __init__(self, levels: Levels, model: spec.Model, channels: int) -> None:
+        super().__init__()
+        self.count = model.head_levels
+        for number, level in enumerate(levels.ups[: self.count]):
+            self.add_module(str(number), level)
+        widths = levels.widths[1:_RESOLUTIONS] if model.deep_supervision else ()
+        self.deep = nn.ModuleList(nn.Conv3d(width, channels, kernel_size=1) for width in widths)
+
+    def climb(self, features: Features) -> list[Tensor]:
+        """Outputs of the decoder's levels, the head's own and those below it, top first."""
+        levels = [self.get_submodule(str(number)) for number in range(self.count)]
+        return climb(levels, features.skips, features.decoded)
+
+    def outputs(self, features: Features) -> list[Tensor]:
+        logits, *below = self.climb(features)
+        # The bottom, which is last, is not asked.
+        return [logits, *(conv(hidden) for conv, hidden in zip(self.deep, below, strict=False))]
+
+
 class Representation(nn.Module):
     """The encoder, and the decoder below the heads."""
 
-    def __init__(self, downs: list[nn.Module], bottom: nn.Module, ups: list[nn.Module]) -> None:
+    def __init__(self, levels: Levels, head_levels: int) -> None:
         super().__init__()
-        self.downs = nn.ModuleList(downs)
-        self.bottom = bottom
-        self.ups = nn.ModuleList(ups)
+        self.downs = nn.ModuleList(levels.downs)
+        self.bottom = levels.bottom
+        self.ups = nn.ModuleList(levels.ups[head_levels:])
 
     def forward(self, image: Tensor) -> Features:
         skips = []
@@ -86,14 +118,17 @@ class Representation(nn.Module):
             hidden = down(hidden)
             skips.append(hidden)
         above = len(skips) - len(self.ups)
-        return skips[:above], up(self.ups, skips[above:], self.bottom(hidden))
+        return Features(skips[:above], climb(list(self.ups), skips[above:], [self.bottom(hidden)]))
 
 
-def up(levels: nn.ModuleList, skips: list[Tensor], hidden: Tensor) -> Tensor:
-    """Climb decoder levels, the lowest first; each sees the encoder's output of its level beside `hidden`."""
+def climb(levels: list[nn.Module], skips: list[Tensor], decoded: list[Tensor]) -> list[Tensor]:
+    """Outputs of decoder levels, top first, above those that are there.
+
+    Each level sees the encoder's output of its own resolution beside what is below it.
+    """
     for level, skip in zip(reversed(levels), reversed(skips), strict=True):
-        hidden = level(torch.cat([skip, hidden], dim=1))
-    return hidden
+        decoded = [level(decoded[0], skip), *decoded]
+    return decoded
 
 
 def build(federation: spec.FederationSpec, organs: Iterable[str]) -> SegNet:
@@ -136,27 +171,3 @@ def _fan_in(layer: nn.Conv3d | nn.ConvTranspose3d) -> float:
     """How many inputs reach one output; a strided transposed convolution spreads each over several."""
     taps = layer.in_channels / layer.groups * prod(layer.kernel_size)
     return taps / prod(layer.stride) if isinstance(layer, nn.ConvTranspose3d) else taps
-
-
-def _levels(model: spec.Model, out_channels: int) -> tuple[list[nn.Module], nn.Module, list[nn.Module]]:
-    """MONAI's nested UNet as flat lists: down-layers and up-layers from the top, and the bottom."""
-    norm: str | tuple[str, dict[str, bool]] = (
-        "batch" if model.norm is choices.Norm.BATCH else ("instance", {"affine": True})
-    )
-    node: Tensor | nn.Module = UNet(
-        spatial_dims=3,
-        in_channels=1,
-        out_channels=out_channels,
-        channels=model.channels,
-        strides=model.strides,
-        num_res_units=model.residual_units,
-        norm=norm,
-    ).model
-    downs: list[nn.Module] = []
-    ups: list[nn.Module] = []
-    while isinstance(node, nn.Sequential) and len(node) == 3 and hasattr(node[1], "submodule"):
-        downs.append(node[0])
-        ups.append(node[2])
-        node = node[1].submodule
-    assert isinstance(node, nn.Module)
-    return downs, node, ups

@@ -10,6 +10,7 @@ from torch import Tensor
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import SegNet
+from segviz_trainer.objectives.deep_supervision import supervised
 from segviz_trainer.objectives.marginal import Marginal
 from segviz_trainer.objectives.soft_dice import soft_dice
 
@@ -37,9 +38,13 @@ class ConditionalDistillation:
     def __call__(self, model: SegNet, batch: Batch) -> Tensor:
         with torch.no_grad():
             taught = self.teacher.head(SHARED_HEAD, self.teacher.features(batch.image))
-        return self.of_logits(model.head(SHARED_HEAD, model.features(batch.image)), taught, batch)
+        outputs = model.outputs(SHARED_HEAD, model.features(batch.image))
+        # The teacher is asked at full resolution alone: its coarser logits are no predictions of anybody's.
+        return supervised(outputs, batch, self.marginal.of_logits) + self.weight * self._taught(
+            outputs[0], taught, batch
+        )
 
-    def of_logits(self, logits: Tensor, taught: Tensor, batch: Batch) -> Tensor:
+    def _taught(self, logits: Tensor, taught: Tensor, batch: Batch) -> Tensor:
         """Both (B, 1 + organs, X, Y, Z)."""
         losses = [
             distillation_loss(
@@ -52,7 +57,7 @@ class ConditionalDistillation:
             )
             for row, annotated in enumerate(batch.annotated)
         ]
-        return self.marginal.of_logits(logits, batch) + self.weight * torch.stack(losses).mean()
+        return torch.stack(losses).mean()
 
 
 def distillation_weight(round_: int, rounds: int) -> float:

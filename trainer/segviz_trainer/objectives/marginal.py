@@ -10,6 +10,7 @@ from torch import Tensor
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import SegNet
+from segviz_trainer.objectives.deep_supervision import supervised
 from segviz_trainer.objectives.partial_labels import Channels, merge_unannotated
 from segviz_trainer.objectives.soft_dice import soft_dice
 
@@ -22,7 +23,8 @@ class Marginal:
         self.channels = Channels(site_organs, organs)
 
     def __call__(self, model: SegNet, batch: Batch) -> Tensor:
-        return self.of_logits(model.head(SHARED_HEAD, model.features(batch.image)), batch)
+        outputs = model.outputs(SHARED_HEAD, model.features(batch.image))
+        return supervised(outputs, batch, self.of_logits)
 
     def of_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         """`logits` (B, 1 + organs, X, Y, Z), whatever network they come from."""

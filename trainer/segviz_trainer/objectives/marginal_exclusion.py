@@ -9,6 +9,7 @@ from torch import Tensor
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.batches.sampling import Batch
 from segviz_trainer.network.segnet import SegNet
+from segviz_trainer.objectives.deep_supervision import supervised
 from segviz_trainer.objectives.marginal import Marginal
 from segviz_trainer.objectives.soft_dice import dice_coefficient
 
@@ -18,7 +19,8 @@ class MarginalExclusion:
         self.marginal = Marginal(site_organs, organs)
 
     def __call__(self, model: SegNet, batch: Batch) -> Tensor:
-        return self.of_logits(model.head(SHARED_HEAD, model.features(batch.image)), batch)
+        outputs = model.outputs(SHARED_HEAD, model.features(batch.image))
+        return supervised(outputs, batch, self.of_logits)
 
     def of_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         probabilities = torch.softmax(logits.float(), dim=1)

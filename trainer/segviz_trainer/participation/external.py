@@ -10,6 +10,7 @@ from segviz_exchange.contract.records import CaseScore, Exported, ExternalScores
 from segviz_exchange.contract.sharing import GROUPS, decode_groups
 from segviz_exchange.stores.store import Store, download
 from segviz_trainer.data.cache import PreparedCase
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.shared_voxels import SharedVoxels
 from segviz_trainer.models.for_external import load_for_external
@@ -46,7 +47,7 @@ class Evaluator:
         tensors, groups = file.read_all(), decode_groups(file.metadata[GROUPS])
         device = Device.choose(exported.spec.training).settle()
         net = device.move(network.build(exported.spec, exported.all_organs))
-        predictor = Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
+        predictor = Predictor(net, exported.all_organs, device, InferenceOptions.of(exported.spec))
         rows: list[CaseScore] = []
         shared = SharedVoxels()
         for organ in sorted(set(exported.organs) & set(self.site.organs)):

@@ -65,7 +65,7 @@ def fine_tune(me: Participant, spec: FederationSpec, tuning: FineTuning, round_:
 def _variant(me: Participant, spec: FederationSpec, own: set[str]) -> VariantOutcome:
     cases = me.data.test
     rows = score(
-        me.predictor,
+        me.final_predictor,
         cases,
         me.site.organs,
         me.site.organs,

@@ -14,6 +14,7 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.store import Store
 from segviz_trainer.data.dataset import SiteData
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
@@ -124,7 +125,14 @@ class Participant:
 
     @cached_property
     def predictor(self) -> Predictor:
-        return Predictor(self.model.net, self.organs, self.device, self.founding.spec.evaluation.overlap)
+        """Of a round: each is scored, and mirroring would cost a forward pass more for every flip."""
+        options = InferenceOptions(self.founding.spec.evaluation.overlap)
+        return Predictor(self.model.net, self.organs, self.device, options)
+
+    @cached_property
+    def final_predictor(self) -> Predictor:
+        options = InferenceOptions.of(self.founding.spec)
+        return Predictor(self.model.net, self.organs, self.device, options)
 
     @cached_property
     def private_updates(self) -> PrivateUpdates | None:

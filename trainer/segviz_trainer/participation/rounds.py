@@ -26,6 +26,7 @@ from segviz_exchange.process.waiting import Waiting
 from segviz_trainer.network import segnet as network
 from segviz_trainer.network.device import Device
 from segviz_trainer.network.tensors import to_arrays
+from segviz_trainer.participation.idle import Idle
 from segviz_trainer.participation.limits import hold_to_limits
 from segviz_trainer.participation.outcome import conclude
 from segviz_trainer.participation.participant import Participant
@@ -54,6 +55,8 @@ class _Blob(NamedTuple):
 class RoundLoop:
     me: Participant
     waiting: Waiting
+    idle: Idle = field(default_factory=Idle)
+    """Since it has delivered all that is asked of it."""
     _entered: int | None = field(default=None, init=False)
     """The round whose global model this process holds, scored."""
     _base: Checkpoint | None = field(default=None, init=False)
@@ -75,7 +78,10 @@ class RoundLoop:
                 return Exit.DONE
             if self._act():
                 self.waiting.moved()
+                self.idle.ends()
                 continue
+            if self.idle.is_over:
+                return Exit.IDLE
             with self.me.stop.interrupting():
                 self.waiting.pause()
 
@@ -101,6 +107,7 @@ class RoundLoop:
             if self._entered != latest.round:
                 self._enter(latest, control)
         if latest.round == control.spec.rounds:
+            self.idle.begins()
             me.heartbeat.beat(Phase.WAITING, round=latest.round, message="for the last scores of all sites")
             return False
         return self._contribute(latest, control)
@@ -114,6 +121,7 @@ class RoundLoop:
             return False
         attempt = self._next_attempt(0)
         if attempt is None:
+            self.idle.begins()
             me.heartbeat.beat(Phase.WAITING, round=0, message="for the initial model")
             return False
         hold_to_limits(me.site.spec, control.spec, me.data.train)
@@ -165,6 +173,7 @@ class RoundLoop:
         me, target = self.me, latest.round + 1
         attempt = self._next_attempt(target)
         if attempt is None:
+            self.idle.begins()
             me.heartbeat.beat(Phase.WAITING, round=target, message="for the round to close")
             return False
         hold_to_limits(me.site.spec, control.spec, me.data.train)
@@ -214,7 +223,9 @@ class RoundLoop:
         return attempt if delivered is None else None
 
     def _rejections(self, round_: int) -> int:
-        return len(self.me.ledger.below(keys.rejections(self.me.alias, round_)))
+        # Read, as whoever can write to the bucket could ask for attempts by their number alone.
+        entries = self.me.ledger.below(keys.rejections(self.me.alias, round_))
+        return len([self.me.ledger.rejection(entry.key) for entry in entries])
 
     def _train(self, latest: Round, attempt: int, control: Control) -> Checkpoint:
         me, spec, target = self.me, control.spec, latest.round + 1

@@ -1,6 +1,6 @@
 """The method card: what was done, in two sentences each."""
 
-from segviz_exchange.contract.choices import AlgorithmName, Norm, Objective
+from segviz_exchange.contract.choices import AlgorithmName, HeadLoss, Norm, Objective
 from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.spec import FederationSpec
 
@@ -43,7 +43,10 @@ def objective_of(spec: FederationSpec) -> str:
     """Central algorithms bring their own."""
     if spec.algorithm.name.is_central:
         return "The algorithm brings its own loss, over one head for all organs. No other objective applies."
-    return OBJECTIVES[spec.objective]
+    told = OBJECTIVES[spec.objective]
+    if spec.training.loss is HeadLoss.DICE_CROSS_ENTROPY:
+        told = told.replace("the Dice loss of", "the Dice loss and the cross-entropy of")
+    return told
 
 
 def sharing(control: Control) -> str:

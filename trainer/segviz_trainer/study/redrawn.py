@@ -25,6 +25,7 @@ from segviz_trainer.data.headers import check_header
 from segviz_trainer.data.layouts import Case, find_cases
 from segviz_trainer.data.opened import opened
 from segviz_trainer.data.preprocess import read_image
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.models.for_external import load_for_external
@@ -208,7 +209,7 @@ def _predictor(exported: Exported, scratch: Path) -> Predictor:
     scratch.mkdir(parents=True, exist_ok=True)
     device = Device.choose(exported.spec.training).settle()
     net = device.move(network.build(exported.spec, exported.all_organs))
-    return Predictor(net, exported.all_organs, device, exported.spec.evaluation.overlap)
+    return Predictor(net, exported.all_organs, device, InferenceOptions.of(exported.spec))
 
 
 def _open(store: Store, exported: Exported, scratch: Path) -> codec.TensorFile:

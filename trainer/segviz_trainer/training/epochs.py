@@ -15,6 +15,7 @@ from segviz_trainer.batches.sampling import Batch, steps_per_epoch
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.tensors import load, snapshot
 from segviz_trainer.training.checkpoint import Checkpoint, Checkpoints, Position
+from segviz_trainer.training.memory import naming_what_to_lower
 from segviz_trainer.training.optimizer import optimizer_state, restore_optimizer
 from segviz_trainer.training.trainer import Trainer
 
@@ -67,10 +68,13 @@ class EpochRun:
 
         Raises:
             Stopped: the process was asked to stop; the step that was running is in the checkpoint.
+            Refusal: a step does not fit into the device's memory.
         """
         reached = self._resume()
         # One stream for all epochs: the next one's first batch is made during this one's last steps.
-        with closing(self.trainer.batches(self.cases, reached.position, self.epochs)) as batches:
+        made = self.trainer.batches(self.cases, reached.position, self.epochs)
+        fits = naming_what_to_lower(self.trainer.device.training)
+        with closing(made) as batches, fits:
             while reached.position.epoch < self.epochs:
                 reached = self._epoch(reached, batches)
                 self.checkpoints.save(reached)

@@ -24,6 +24,8 @@ FAILURES = "segviz.dev/failures"
 MILESTONE = "segviz.dev/milestone"
 SPEC_DIGEST = "segviz.dev/spec-digest"
 """On a Job, of what a site's owner says about its Pod; where it changes, the Pod starts anew."""
+STORE_DIGEST = "segviz.dev/store-digest"
+"""On a Job, of the store's address as its Pod has it; where it changes, the Pod starts anew."""
 CONTENT_DIGEST = "segviz.dev/content-digest"
 """On a Secret, of what it says beside the credentials: the site's manifest and the store's authorities."""
 RENEW_AT = "segviz.dev/renew-at"
@@ -47,11 +49,13 @@ class Subject:
     namespace: str
     name: str
     uid: str
+    adopted: str | None = None
+    """UID of the earlier federation of this name whose records it goes on with."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Subject":
-        metadata = raw["metadata"]
-        return cls(metadata["namespace"], metadata["name"], metadata["uid"])
+        metadata, store = raw["metadata"], (raw.get("spec") or {}).get("store") or {}
+        return cls(metadata["namespace"], metadata["name"], metadata["uid"], store.get("adoptUid"))
 
     @property
     def key(self) -> str:
@@ -60,7 +64,12 @@ class Subject:
     @property
     def prefix(self) -> str:
         """Where its records lie in the bucket."""
-        return keys.federation_prefix(self.namespace, self.name, self.uid)
+        return keys.federation_prefix(self.namespace, self.name, self.records_uid)
+
+    @property
+    def records_uid(self) -> str:
+        """By which its records, and a site's state, are found."""
+        return self.adopted or self.uid
 
     @property
     def labels(self) -> dict[str, str]:

@@ -30,6 +30,10 @@ class Attendance:
     """The same, as their owners describe them."""
     absent: Mapping[str, Absence]
 
+    @property
+    def remote(self) -> frozenset[str]:
+        return frozenset(alias for alias, host in self.hosts.items() if host.spec.remote)
+
     def allows_start(self, federation: Federation) -> bool:
         """Before it has begun, a federation waits until enough of its sites are there.
 

@@ -26,7 +26,7 @@ class Host:
     spec: SiteSpec
 
     def folders(self, subject: Subject) -> SiteFolders:
-        state = f"{STATE_FOLDER}/{subject.uid}"
+        state = f"{STATE_FOLDER}/{subject.records_uid}"
         return SiteFolders(self.alias, f"{STORE_FOLDER}/{SITE_FILE}", DATA_FOLDER, state)
 
     def mounts(self) -> tuple[Mount, ...]:

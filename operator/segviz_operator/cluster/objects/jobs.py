@@ -27,6 +27,7 @@ class JobSeen:
     failures: int
     milestone: int
     spec_digest: str
+    store_digest: str
     started_at: datetime | None
     finished_at: datetime | None
     failed: bool
@@ -71,6 +72,7 @@ def job_seen(job: Mapping[str, Any]) -> JobSeen | None:
         failures=_number(annotations.get(names.FAILURES)),
         milestone=_number(annotations.get(names.MILESTONE)),
         spec_digest=annotations.get(names.SPEC_DIGEST, ""),
+        store_digest=annotations.get(names.STORE_DIGEST, ""),
         started_at=_moment(status.get("startTime")),
         finished_at=_moment(ends[0].get("lastTransitionTime")) if ends else None,
         failed=bool(ends) and ends[0]["type"] == "Failed",

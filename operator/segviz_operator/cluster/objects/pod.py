@@ -12,6 +12,7 @@ from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.process.exits import Exit
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
+from segviz_operator.manifests.digest import digest
 from segviz_operator.plan.command_line import (
     Records,
     RunFolders,
@@ -109,12 +110,18 @@ def build_job(draft: Draft) -> Json:
             "annotations": {
                 names.FAILURES: str(action.failures),
                 names.MILESTONE: str(action.milestone),
+                names.STORE_DIGEST: store_digest(draft.store),
                 **draft.annotations,
             },
             "ownerReferences": [draft.owner.reference()],
         },
         "spec": spec,
     }
+
+
+def store_digest(store: StoreSpec) -> str:
+    """Of what a Pod is told of its store when it begins; keys and CA are files that are read again."""
+    return digest((store.url, store.region, store.ca_bundle is not None))
 
 
 def _pod_metadata(pod: TrainerPod, own: dict[str, str]) -> Json:

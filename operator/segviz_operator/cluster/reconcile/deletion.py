@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import DeletionPolicy
+from segviz_exchange.contract.ledger import newest, read
+from segviz_exchange.contract.records import Holder
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.store import StoreError
 from segviz_operator.cluster.api.client import (
@@ -21,6 +24,7 @@ from segviz_operator.cluster.api.client import (
 from segviz_operator.cluster.api.names import FINALIZER
 from segviz_operator.cluster.credentials.store_access import NoCredentials
 from segviz_operator.cluster.objects.jobs import JobSeen
+from segviz_operator.cluster.reconcile.adoption import is_holder
 from segviz_operator.cluster.reconcile.memory import Memory
 from segviz_operator.cluster.status.events import PREFIX_DELETED, PREFIX_LEFT, Event
 from segviz_operator.manifests.manifest import Federation
@@ -103,6 +107,9 @@ def _purge(cluster: Cluster, memory: Memory, federation: Federation) -> int:
     if federation.spec.store is None:
         return 0
     store, _ = memory.open(memory.access(cluster, federation.spec.store))
+    key = newest(store, keys.HOLDERS)
+    if not is_holder(memory.subject, None if key is None else read(store, key, Holder)):
+        raise Refusal("another federation goes on with these records, or they were never this one's")
     return purge(store)
 
 

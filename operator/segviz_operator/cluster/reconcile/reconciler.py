@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from segviz_exchange.contract.choices import DeletionPolicy
 from segviz_exchange.process import logs
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import (
@@ -28,10 +29,10 @@ from segviz_operator.cluster.membership.known_sites import secrets_of
 from segviz_operator.cluster.membership.provenance import homes_of, own_jobs
 from segviz_operator.cluster.reconcile.deletion import end
 from segviz_operator.cluster.reconcile.memory import Memory
-from segviz_operator.cluster.reconcile.outcome import Outcome
+from segviz_operator.cluster.reconcile.outcome import RESTING_SECONDS, Outcome
 from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.reconcile.settings import Settings
-from segviz_operator.cluster.reconcile.turn import RESTING_SECONDS, FederationTurn
+from segviz_operator.cluster.reconcile.turn import FederationTurn
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.events import About, Event, build_event, events_between
 from segviz_operator.cluster.status.federation_status import Picture, build_federation_status
@@ -81,6 +82,8 @@ class Reconciler:
         metadata = seen.raw["metadata"]
         fresh = Memory(subject, self._metrics.measured, identity=self._settings.identity)
         memory = self._memories.setdefault(subject.uid, fresh)
+        if memory.subject != subject:
+            memory = self._memories[subject.uid] = fresh  # other records than before
         before: Mapping[str, Any] = seen.raw.get("status") or {}
         federation, unreadable = _parse(seen.raw)
         if "deletionTimestamp" in metadata:
@@ -189,7 +192,9 @@ def _seconds_to_live(federation: Federation, status: Mapping[str, Any]) -> float
     ttl = federation.spec.ttl_seconds_after_finished
     if ttl is None:
         return None
-    for type_ in (c.COMPLETE, c.FAILED):
+    # With the federation the bucket's contents would go, and what may be mended with them.
+    kept = (c.FAILED,) if federation.spec.deletion_policy is DeletionPolicy.DELETE else ()
+    for type_ in {c.COMPLETE, c.FAILED} - {*kept}:
         found = c.condition_of(status, type_)
         if found is not None and found["status"] == "True":
             ended = datetime.fromisoformat(found["lastTransitionTime"])

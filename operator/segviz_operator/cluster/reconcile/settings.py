@@ -23,5 +23,7 @@ class Settings:
     """How often the bucket of a federation at work is read."""
     stuck_after: timedelta = timedelta(seconds=120)
     """How long a Pod may be missing or not run before its federation is Degraded for it."""
+    silent_after: timedelta = timedelta(seconds=300)
+    """How old the last heartbeat must be before another federation goes on with the records."""
     identity: WebIdentity | None = None
     """The operator's own, for federations with credentials: WebIdentity."""

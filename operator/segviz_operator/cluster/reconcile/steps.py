@@ -7,6 +7,7 @@ from datetime import datetime
 from segviz_operator.cluster.membership.attendance import Attendance
 from segviz_operator.cluster.objects.hosting import spec_digest
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, superseded
+from segviz_operator.cluster.objects.pod import store_digest
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.desired import desired_of
 from segviz_operator.manifests.problem import InvalidManifest
@@ -104,10 +105,18 @@ def _makes_way(job: JobSeen, situation: Situation) -> bool:
     """Its owner has changed what the Pod is made of; or it has failed, and a person wants another try."""
     if job.deleting or (job.finished_at is not None and not job.failed):
         return False
+    return _has_changed(job, situation) or (situation.wants_retry and job.failed)
+
+
+def _has_changed(job: JobSeen, situation: Situation) -> bool:
+    if situation.accepted is None:
+        return False
     host = None if job.site is None else situation.attendance.hosts.get(job.site)
-    accepted = situation.accepted is not None
-    changed = accepted and host is not None and job.spec_digest != spec_digest(host.spec)
-    return changed or (situation.wants_retry and job.failed)
+    if host is not None and job.spec_digest != spec_digest(host.spec):
+        return True
+    store = situation.accepted.federation.spec.store
+    # A Job of an earlier version says nothing of its store.
+    return bool(store and job.store_digest and job.store_digest != store_digest(store))
 
 
 def _begins_at_site(action: Action) -> bool:

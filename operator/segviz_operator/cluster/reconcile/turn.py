@@ -22,10 +22,17 @@ from segviz_operator.cluster.membership.provenance import homes_of, own_jobs
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.cluster.objects.pods import Waiting
+from segviz_operator.cluster.reconcile.adoption import hold, without_records
 from segviz_operator.cluster.reconcile.invitations import Invitations
 from segviz_operator.cluster.reconcile.jobs import Jobs
 from segviz_operator.cluster.reconcile.memory import Memory
-from segviz_operator.cluster.reconcile.outcome import Bucket, NotBegun, Outcome
+from segviz_operator.cluster.reconcile.outcome import (
+    RESTING_SECONDS,
+    Bucket,
+    NotBegun,
+    Outcome,
+    again_seconds,
+)
 from segviz_operator.cluster.reconcile.secrets import Secrets
 from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.reconcile.settings import Settings
@@ -40,17 +47,14 @@ from segviz_operator.manifests.manifest import Federation
 from segviz_operator.manifests.past import Past
 from segviz_operator.manifests.problem import InvalidManifest
 from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload, WriteControl
-from segviz_operator.plan.phase import FederationPhase
 from segviz_operator.plan.workload import Workload, role_at
 from segviz_operator.progress import retention
 from segviz_operator.progress.facts import FederationRecords
-from segviz_operator.progress.status import FederationStatus, build_status
+from segviz_operator.progress.status import build_status
 from segviz_operator.watch.samples import Watched
 
 log = logging.getLogger(__name__)
 
-RESTING_SECONDS = 60.0
-"""Until a federation that waits for people is looked at again without a reason."""
 CONSENT_SECONDS = 30.0
 """The same where it waits for a consent or a Secret, of which no watch tells."""
 STORE_AWAY_SECONDS = 10.0
@@ -117,6 +121,10 @@ class FederationTurn:
         """Raises NotBegun."""
         records = self._memory.read(bucket.observer, max(self._oldest, self._seen.newer_than))
         begun = records.control is not None
+        subject, silent_after = self._memory.subject, self._settings.silent_after
+        hold(bucket, subject, self._federation.spec, records, self._attendance.remote, silent_after)
+        if not begun and self._status.get("currentRound") is not None:
+            raise without_records(bucket, subject)
         if not begun and not self._attendance.allows_start(self._federation):
             raise NotBegun(*self._attendance.why_not(), CONSENT_SECONDS)
         verdict = self._judge(records)
@@ -258,7 +266,7 @@ class FederationTurn:
         subject, at_work = self._memory.subject, self._expirations(steps.workloads)
         now = datetime.now(UTC)
         watched = Watched(subject.namespace, subject.name, summary, records, now, steps.workloads, at_work)
-        again, sites = self._again(summary, bucket), self._attendance.sites
+        again, sites = again_seconds(summary, bucket, self._settings.poll_seconds), self._attendance.sites
         return Outcome(picture, again, self._resource_version, events, watched, sites)
 
     @property
@@ -286,14 +294,3 @@ class FederationTurn:
         """Credentials matter for as long as somebody uses them."""
         at_work = {each.site or "" for each in workloads if each.running}
         return {alias: end for alias, end in self._memory.expirations().items() if alias in at_work}
-
-    def _again(self, summary: FederationStatus, bucket: Bucket) -> float | None:
-        match summary.phase:
-            case FederationPhase.COMPLETE:
-                # Only what is left to be deleted may still change.
-                left = retention.blobs_in(bucket.observer.entries).updates
-                return RESTING_SECONDS if left and bucket.access.spec.retention.kept_rounds else None
-            case FederationPhase.FAILED | FederationPhase.SUSPENDED:
-                return RESTING_SECONDS
-            case _:
-                return self._settings.poll_seconds

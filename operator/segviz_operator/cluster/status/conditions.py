@@ -17,8 +17,8 @@ SUSPENDED = "Suspended"
 COMPLETE = "Complete"
 FAILED = "Failed"
 
-# Reasons of Accepted are those of acceptance.py, attendance.py and store_access.py, of Degraded those of
-# waiting.py as well, and these.
+# Reasons of Accepted are those of acceptance.py, attendance.py, store_access.py and adoption.py, of Degraded
+# those of waiting.py as well, and these.
 FITS = "Fits"
 """Nothing is wrong with the manifests."""
 STORE_MISSING = "StoreMissing"

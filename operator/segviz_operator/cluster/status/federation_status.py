@@ -15,6 +15,7 @@ from segviz_operator.cluster.membership.attendance import Absence
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.cluster.status.bounds import within_bounds
 from segviz_operator.cluster.status.conditions import Fact, build_conditions
+from segviz_operator.manifests.advice import advice
 from segviz_operator.manifests.schema import FEDERATION
 from segviz_operator.plan.phase import BROKEN, HELD_UP, FederationPhase, SitePhase
 from segviz_operator.progress.facts import FederationRecords
@@ -136,7 +137,7 @@ def _accepted(picture: Picture, before: Mapping[str, Any]) -> Fact:
     if picture.store_trouble is not None and not c.holds(before, c.ACCEPTED):
         # Whether it fits what has gone before is known by the records alone.
         return Fact(c.ACCEPTED, False, *picture.store_trouble)
-    return Fact(c.ACCEPTED, True, c.FITS)
+    return Fact(c.ACCEPTED, True, c.FITS, "" if picture.spec is None else advice(picture.spec))
 
 
 def _degraded(picture: Picture, begun: bool) -> Fact:

@@ -12,10 +12,11 @@ from builders.rig import site_spec
 from builders.snapshots import snapshot
 from segviz_exchange.contract import site_spec as s
 from segviz_exchange.contract.choices import ImagePullPolicy
+from segviz_exchange.contract.spec import SecretRef
 from segviz_operator.cluster.membership.attendance import attend
 from segviz_operator.cluster.objects.hosting import spec_digest
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, workload_of
-from segviz_operator.cluster.objects.pod import Owner
+from segviz_operator.cluster.objects.pod import Owner, store_digest
 from segviz_operator.cluster.objects.pods import Waiting
 from segviz_operator.cluster.reconcile.steps import Situation, Steps, decide_steps
 from segviz_operator.manifests.accepted import Accepted
@@ -27,6 +28,15 @@ from segviz_operator.plan.workload import WorkloadRole
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CONSENT = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "segviz:consent:radiology:abdomen", "rb")
 POD = s.TrainerPod(ImagePullPolicy.IF_NOT_PRESENT, image="registry.example/trainer")
+STORE = {
+    "endpoint": "https://minio.example:9000",
+    "bucket": "segviz",
+    "region": "us-east-1",
+    "secretRef": {"name": "bucket"},
+    "credentials": "AssumeRole",
+    "credentialSeconds": 3600,
+    "retention": {},
+}
 ORGANS = {"basel": "liver", "bern": "spleen"}
 REFUSED = InvalidManifest([Problem("SegVizFederation radiology/abdomen", "spec", "is wrong", "Mend it.")])
 
@@ -50,6 +60,7 @@ def job(alias: str | None, attempt: int = 1, digest: str | None = None, **change
         failures=0,
         milestone=0,
         spec_digest=whose,
+        store_digest="",
         started_at=NOON,
         finished_at=None,
         failed=False,
@@ -101,6 +112,24 @@ def test_a_failed_job_that_makes_way_is_followed_at_once_by_an_attempt_with_anot
     found = steps(*RUNNING[:2], job("bern", attempt=3, digest="of an older image", **FAILED))
     assert found.actions == (CreateWorkload(WorkloadRole.TRAINER, "bern", attempt=4),)
     assert "bern" not in {each.site for each in found.workloads}
+
+
+def test_where_the_store_has_another_address_every_job_makes_way():
+    federation = Federation("abdomen", "radiology", build_spec(store=STORE), {})
+    there = {each.namespace: each for each in (site("basel"), site("bern"))}
+    store = federation.spec.store
+    assert store is not None
+    said = store_digest(store)
+    moved = msgspec.structs.replace(store, endpoint="https://elsewhere.example")
+    renewed = msgspec.structs.replace(store, secret_ref=SecretRef("other"))
+    jobs = tuple(replace(each, store_digest=said) for each in RUNNING)
+    for now, names in ((store, []), (renewed, []), (moved, [None, "basel", "bern"])):
+        spec = msgspec.structs.replace(federation.spec, store=now)
+        found = steps(*jobs, verdict=Accepted(replace(federation, spec=spec), there, {}))
+        assert [each.site for each in found.retired] == names
+    # A Job of an earlier version does not say which address it has.
+    spec = msgspec.structs.replace(federation.spec, store=moved)
+    assert steps(*RUNNING, verdict=Accepted(replace(federation, spec=spec), there, {})).retired == ()
 
 
 def test_what_is_done_or_being_deleted_makes_way_for_nothing():

@@ -84,7 +84,8 @@ def test_running_it_again_asks_for_another_try_only_where_the_newest_has_failed(
     tmp_path: Path, control: Control
 ) -> None:
     run = begun(tmp_path)
-    run.bucket.store.put(keys.control(control.number), encode(control))
+    for number in range(1, control.number + 1):
+        run.bucket.store.put(keys.control(number), encode(build_control(number)))
     run.bucket.store.put(keys.failure(1, 1), encode(Failure(1, 1, "QuorumLost", "gone")))
     assert opened(tmp_path).desired.retried == (1 if control.number == 1 else 0)
 

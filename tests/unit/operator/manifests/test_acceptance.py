@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders.mistakes import REMOVED, build_federation, build_site, changed
-from segviz_operator.manifests import acceptance, consenting
+from segviz_operator.manifests import acceptance, consenting, organs
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.manifest import Federation, Site, parse
 from segviz_operator.manifests.past import KnownSite, Past
@@ -232,6 +232,19 @@ REFUSED: dict[str, Case] = {
         ('"basel" sets a window for its data set ct', "siteWindows to true"),
         sites={"basel/liver": {"spec.dataSets[0].window": [-57, 164]}},
     ),
+    "left and right mirrored for a left kidney": Case(
+        organs.SIDE_MIRRORED,
+        "spec.sites[0]",
+        ('"basel" annotates kidney-left, which mirroring along R', "Remove R from"),
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["A", "R"]}}}},
+        {"basel/liver": {"spec.dataSets[0].organs": {"kidney-left": [2]}}},
+    ),
+    "the largest component of an organ misspelt": Case(
+        organs.COMPONENT_OF_NOTHING,
+        "spec.evaluation.largestComponent[1]",
+        ("is livre, which no training site annotates; they annotate liver, spleen",),
+        {"spec.evaluation": {"largestComponent": ["spleen", "livre"]}},
+    ),
     "Central with several sites": Case(
         acceptance.POOLED_DATA_REQUIRED,
         "spec.sites",
@@ -262,6 +275,14 @@ ACCEPTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] =
     "a window of its own where they are allowed": (
         {"spec.preprocessing.intensity": {"method": "Window", "window": [-200, 304], "siteWindows": True}},
         {"basel/liver": WINDOW},
+    ),
+    "a left kidney that is mirrored from above alone": (
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["S"]}}}},
+        {"basel/liver": {"spec.dataSets[0].organs": {"kidney-left": [2]}}},
+    ),
+    "left and right mirrored where no organ is one of a pair": (
+        {"spec.training": {"augmentation": "Custom", "transforms": {"mirroring": {"axes": ["R"]}}}},
+        {},
     ),
     "Central, one site and two data sets": (
         {**EVALUATED, "spec.algorithm.name": "Central", "spec.sites[1]": REMOVED},
@@ -379,6 +400,6 @@ def test_all_that_does_not_fit_is_told_at_once():
 
 
 def test_every_check_can_refuse():
-    named = {**vars(acceptance), **vars(consenting)}
+    named = {**vars(acceptance), **vars(consenting), **vars(organs)}
     reasons = {value for name, value in named.items() if name.isupper() and isinstance(value, str)}
     assert reasons == {case.reason for case in REFUSED.values()}

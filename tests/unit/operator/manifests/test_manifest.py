@@ -222,7 +222,7 @@ def test_in_quotes_it_is_text(text: str, tmp_path: Path):
     assert read_documents(_write(tmp_path, f"value: {text}\n")) == [{"value": text.strip("'")}]
 
 
-@pytest.mark.parametrize("example", ["hippocampus", "phantom"])
+@pytest.mark.parametrize("example", ["btcv", "hippocampus", "phantom"])
 def test_the_examples_are_valid(example: str):
     manifests = load([Path(__file__).parents[4] / "examples" / example])
     assert [each.name for each in manifests.federations] == [example]

@@ -229,6 +229,17 @@ def test_a_running_federation_may_change_its_field(field: str, value: Any):
     parse(changed(_begun("Training"), {f"spec.{field}": value}), old=_begun("Training"))
 
 
+def test_the_store_of_a_running_federation_may_move_and_its_bucket_stays():
+    old = changed(_begun("Training"), {"spec.store": STORE})
+    moved = {"endpoint": "https://elsewhere.example", "region": "eu-1", "secretRef": {"name": "other"}}
+    parse(changed(old, {"spec.store": {**STORE, **moved}}), old=old)
+    uid = "11111111-2222-3333-4444-555555555555"
+    for change, path in (({"bucket": "other"}, "spec.store"), ({"adoptUid": uid}, "spec.store.adoptUid")):
+        with pytest.raises(InvalidManifest, match="Set it back") as refusal:
+            parse(changed(old, {"spec.store": {**STORE, **change}}), old=old)
+        assert [each.path for each in refusal.value.problems] == [path]
+
+
 def test_a_new_order_of_external_sites_is_no_change():
     entries = [
         {"alias": alias, "siteRef": {"namespace": "external", "name": alias}} for alias in ("chur", "zug")

@@ -80,6 +80,13 @@ CASES = {
     "members are written sorted, in whatever order the manifest has them": Case(
         Observed(), [WriteControl(build_control(1, ("bern", "basel"))), *START], wanted("bern", "basel")
     ),
+    "a site that waits for others has given back its place": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.IDLE), rests=("bern",)), []
+    ),
+    "and starts again at once when there is work, without a failure": Case(
+        seen(AGGREGATOR, BASEL, ended("Trainer", "bern", code=Exit.IDLE)),
+        [create("Trainer", "bern", attempt=2)],
+    ),
     # --- edits
     "an edited participation makes the next control, and nothing restarts": Case(
         seen(AGGREGATOR, BASEL, BERN),

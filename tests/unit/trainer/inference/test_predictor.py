@@ -16,6 +16,7 @@ from segviz_exchange.contract.choices import Spacing
 from segviz_exchange.contract.sharing import SHARED_HEAD
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.layouts import Case
+from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Predictor
 from segviz_trainer.metrics.overlap import dice
 from segviz_trainer.network.device import Device
@@ -84,7 +85,7 @@ def device(patch: tuple[int, int, int] = PATCH) -> Device:
 
 
 def predictor(model: nn.Module) -> Predictor:
-    return Predictor(model, ORGANS, device(), overlap=0.5)
+    return Predictor(model, ORGANS, device(), InferenceOptions(overlap=0.5))
 
 
 # --- the native grid ------------------------------------------------------------------------------------
@@ -201,7 +202,9 @@ def windows() -> list[Tensor]:
 @pytest.fixture
 def adapted() -> Normed:
     model = Normed()
-    Predictor(model, ("liver",), device((8, 8, 8)), overlap=0.5).reestimate_norm(map(ImageAlone, images()))
+    Predictor(model, ("liver",), device((8, 8, 8)), InferenceOptions(0.5)).reestimate_norm(
+        map(ImageAlone, images())
+    )
     return model
 
 

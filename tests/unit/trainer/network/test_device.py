@@ -1,5 +1,6 @@
 """How the arithmetic runs on this machine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from builders.rig import small_federation
-from segviz_exchange.contract.choices import Precision
+from segviz_exchange.contract.choices import Determinism, Precision, Tf32
 from segviz_trainer.network.device import Device
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -41,3 +42,53 @@ def test_fp32_is_computed_wherever_it_is_asked_for() -> None:
     with asked.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
     assert asked.environment().precision == "FP32"
+
+
+@pytest.fixture
+def _settled() -> Iterator[None]:
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (
+        torch.get_num_threads(),
+        torch.get_deterministic_debug_mode(),
+        matmul.allow_tf32,
+        cudnn.allow_tf32,
+    )
+    yield
+    torch.set_num_threads(before[0])
+    torch.set_deterministic_debug_mode(before[1])
+    matmul.allow_tf32, cudnn.allow_tf32 = before[2:]
+
+
+@pytest.mark.usefixtures("_settled")
+@pytest.mark.parametrize("tf32", [Tf32.ALLOWED, Tf32.DISABLED])
+def test_tf32_is_what_the_manifest_says(tf32: Tf32) -> None:
+    training = msgspec.structs.replace(small_federation().training, tf32=tf32)
+    Device(torch.device("cpu"), training).settle()
+    assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is (tf32 is Tf32.ALLOWED)
+
+
+@pytest.mark.usefixtures("_settled")
+def test_left_out_tf32_is_torchs_own_choice() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    Device(torch.device("cpu"), small_federation().training).settle()
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+@pytest.mark.usefixtures("_settled")
+@pytest.mark.parametrize(
+    ("place", "asked", "mode"),
+    [
+        ("cuda", None, 1),
+        ("cuda", Determinism.STRICT, 2),
+        ("cuda", Determinism.FASTEST, 0),
+        ("cpu", None, 2),
+        ("cpu", Determinism.FASTEST, 2),
+    ],
+)
+def test_on_a_cpu_all_is_deterministic_and_on_a_gpu_what_is_asked_for(
+    place: str, asked: Determinism | None, mode: int
+) -> None:
+    """torch's modes: 0 any way, 1 a warning where there is no deterministic one, 2 an error."""
+    training = msgspec.structs.replace(small_federation().training, determinism=asked)
+    Device(torch.device(place), training).settle()
+    assert torch.get_deterministic_debug_mode() == mode

@@ -51,6 +51,9 @@ class Given:
         assert name == SHARED_HEAD
         return features
 
+    def outputs(self, name: str, features: Tensor) -> list[Tensor]:
+        return [self.head(name, features)]
+
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from builders import reported
+from builders.rig import small_federation
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.choices import AlgorithmName, Objective, Spacing
+from segviz_exchange.contract.choices import AlgorithmName, HeadLoss, Objective, Spacing
 from segviz_exchange.contract.records import Control, Dice, Member, Outcome, VariantOutcome
 from segviz_exchange.stores.folder import FolderStore
 from segviz_trainer.report import method, page
@@ -228,3 +229,10 @@ def test_there_is_no_run_before_its_final_model(tmp_path: Path) -> None:
     store = reported.write(tmp_path)
     (tmp_path / keys.FINAL).unlink()
     assert read_run(store) is None
+
+
+def test_a_head_that_is_trained_by_more_than_dice_is_told_so() -> None:
+    spec = small_federation()
+    both = replace(spec, training=replace(spec.training, loss=HeadLoss.DICE_CROSS_ENTROPY))
+    assert "trained by the Dice loss of that organ" in method.objective_of(spec)
+    assert "trained by the Dice loss and the cross-entropy of that organ" in method.objective_of(both)

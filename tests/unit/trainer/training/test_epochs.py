@@ -8,6 +8,7 @@ import torch
 
 from builders.rig import Patience, small_federation
 from builders.volumes import ORGANS, prepared_cases
+from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
@@ -109,3 +110,20 @@ def test_the_newest_checkpoint_and_those_to_keep_remain(
         run.checkpoints.save(Checkpoint(position, {}, {}, 0.0, 0.0, 0.0))
     run.finish(keep=(base,))
     assert run.checkpoints.positions() == [base, LAST]
+
+
+def test_a_step_that_does_not_fit_names_what_to_lower(
+    tmp_path: Path, cases: tuple[PreparedCase, ...]
+) -> None:
+    def out_of_memory(model: object, batch: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    run, _ = run_of(cases, tmp_path)
+    run.trainer.loss = out_of_memory
+    with pytest.raises(Refusal) as told:
+        run.finish()
+    assert str(told.value) == (
+        "spec.training: a step of 2 patches of 16×16×16 does not fit into the device's memory. Lower "
+        "batchSize (2) or cropsPerVolume (1) first, then the patch; or give the trainer a GPU with more "
+        "memory that nothing else uses."
+    )

@@ -15,13 +15,23 @@ from builders.rig import small_federation
 from builders.volumes import ORGANS, prepared_cases
 from segviz_exchange.contract.choices import (
     Augmentation,
+    Axis,
     HeadLoss,
     MemoryFormat,
     Norm,
     OptimizerName,
     Precision,
+    Preset,
 )
-from segviz_exchange.contract.spec import Model, Optimizer, Training
+from segviz_exchange.contract.spec import (
+    Mirroring,
+    Model,
+    Optimizer,
+    Rotation,
+    Training,
+    Transforms,
+    Varied,
+)
 from segviz_exchange.process.stopping import Stopped
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.network.device import Device
@@ -41,7 +51,25 @@ OPTIMIZERS = (
     Optimizer(OptimizerName.SGD, momentum=0.0),
     Optimizer(OptimizerName.ADAM_W),
 )
-RECIPE = {"loss": HeadLoss.DICE_CROSS_ENTROPY, "max_gradient_norm": 0.1, "foreground_share": 1 / 3}
+NETWORK = Model((4, 8, 8), (2, 2), 1, Norm.BATCH, 1)
+RECIPE = {
+    "model": Model(
+        (4, 8, 8), (2, 2), 2, Norm.BATCH, 1, preset=Preset.RESIDUAL_ENCODER, deep_supervision=True
+    ),
+    "loss": HeadLoss.DICE_CROSS_ENTROPY,
+    "max_gradient_norm": 0.1,
+    "foreground_share": 1 / 3,
+    "augmentation": Augmentation.CUSTOM,
+    "transforms": Transforms(
+        rotation=Rotation(1.0),
+        scaling=Varied(0.5),
+        noise=Varied(1.0),
+        blur=Varied(1.0),
+        low_resolution=Varied(1.0),
+        gamma=Varied(1.0),
+        mirroring=Mirroring((Axis.SUPERIOR,)),
+    ),
+}
 """What a manifest can turn on."""
 
 
@@ -53,9 +81,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
     return prepared_cases(tmp_path_factory.mktemp("cases"), SHAPE, 6)
 
 
-def build_trainer(precision: Precision, layout: MemoryFormat, **recipe: object) -> Trainer:
+def build_trainer(
+    precision: Precision, layout: MemoryFormat, model: Model = NETWORK, **recipe: object
+) -> Trainer:
     """Another process's, as far as torch goes."""
-    federation = small_federation(model=Model((4, 8, 8), (2, 2), 1, Norm.BATCH, 1))
+    federation = small_federation(model=model)
     training: Training = msgspec.structs.replace(
         federation.training,
         precision=precision,
