@@ -101,8 +101,8 @@ lint: .venv/installed ## ruff, mypy --strict, import-linter, yamllint, copies in
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/charts.py tools/links.py tools/minutes.py tools/mutants.py bench
-	MYPYPATH=tools $(RUN)/mypy tools/cluster
+	MYPYPATH=tools:bench $(RUN)/mypy tools/build.py tools/bump.py tools/charts.py tools/links.py tools/minutes.py tools/mutants.py bench
+	MYPYPATH=tools $(RUN)/mypy tools/cluster tools/release
 	$(RUN)/lint-imports
 	$(RUN)/yamllint --strict .
 	$(PYTHON) tools/charts.py --check
@@ -154,6 +154,16 @@ e2e-full: .venv/installed tools ## Run what takes too long for CI, on the same c
 .PHONY: images
 images: .venv/installed ## Build the images (BASE_IMAGE=…, PYTHON_VERSION=of that base, TAG=…)
 	$(CLUSTER) build --base $(or $(BASE_IMAGE),python:3.13-slim) --python-version $(or $(PYTHON_VERSION),3.13) --tag $(or $(TAG),latest)
+
+.PHONY: release
+release: .venv/installed ## Push images, charts, SBOM and provenance, signed (REGISTRY=HOST/PATH KEY=segviz.pem; as root)
+	@test -n "$(REGISTRY)" -a -n "$(KEY)" || { echo "make release: needs REGISTRY=HOST/PATH and KEY=FILE, a key on P-256 (docs/how-to/release.md)"; exit 2; }
+	PYTHONPATH=tools $(PYTHON) -m release --registry $(REGISTRY) --key $(KEY) \
+	  --base $(or $(BASE_IMAGE),python:3.13-slim) --python-version $(or $(PYTHON_VERSION),3.13) $(RELEASE)
+
+.PHONY: bump
+bump: .venv/installed ## Raise the version everywhere (VERSION=0.2.0)
+	$(PYTHON) tools/bump.py $(or $(VERSION),'')
 
 .PHONY: sbom
 sbom: .venv/installed ## Write each image's bill of materials to dist/sbom

@@ -854,6 +854,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         {"spec.trainer": TRAINER, "spec.state": {"persistentVolumeClaim": {"claimName": "state"}}},
     ),
     "a remote site": changed(build_site(), {"spec.remote": True, "spec.storeSecretRef": {"name": "bucket"}}),
+    "a proxy": changed(
+        build_site(), {"spec.proxy": {"url": "http://10.1.2.3:3128", "secretRef": {"name": "proxy"}}}
+    ),
     "a split of its own": changed(build_site(), {"spec.split": {"train": 80, "validation": 20, "test": 0}}),
 }
 

@@ -229,6 +229,11 @@ SITE: dict[str, Values] = {
             "wholeNamespace": False,
         },
     },
+    "behind a proxy": {
+        **_SITE,
+        "proxy": {"url": "http://proxy.hospital.example:3128", "secretName": "the-proxy"},
+        "networkPolicy": {"proxy": {"cidrs": ["10.1.2.4/32"]}},
+    },
     "any cluster": {
         **_SITE,
         **ANY_CLUSTER,
@@ -241,6 +246,21 @@ SITE: dict[str, Values] = {
         "state": {"keep": False, "storageClassName": "fast", "size": "2Ti", "accessModes": ["ReadWriteMany"]},
     },
 }
+
+_JOIN: Values = {**_SITE, "join": {"secretName": "join"}}
+JOIN: dict[str, Values] = {
+    "joining": _JOIN,
+    "joining behind a proxy": {**SITE["behind a proxy"], **{"join": {"secretName": "join"}}},
+    "joining with everything of a Pod": {
+        **SITE["everything of a Pod"],
+        "join": {"secretName": "join"},
+        "storeSecret": "",
+        "suspend": False,
+    },
+    "joining with ids of the cluster": {**_JOIN, "trainer": {"userAssignment": "ByCluster"}},
+    "joining, monitored": {**SITE["monitored"], "join": {"secretName": "join"}},
+}
+"""Sites in a cluster of their own: what is there besides Pods and policies is no object of ours."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +281,7 @@ VARIANTS = {
     },
     **{
         f"segviz-site: {name}": Release("segviz-site", "basel", "basel", values)
-        for name, values in SITE.items()
+        for name, values in (SITE | JOIN).items()
     },
 }
 

@@ -56,7 +56,7 @@ def only(objects: list[Object], kind: str, name: str | None = None) -> Object:
 
 
 def pods(objects: list[Object]) -> list[Object]:
-    return [each["spec"]["template"]["spec"] for each in of_kind(objects, "Deployment")]
+    return [each["spec"]["template"]["spec"] for each in of_kind(objects, "Deployment", "Job")]
 
 
 # --- what follows from other files ----------------------------------------------------------------
@@ -171,7 +171,8 @@ def test_no_rule_has_a_wildcard(release: Release):
 def test_pods_are_restricted(release: Release):
     for pod in pods(render(release)):
         context = pod["securityContext"]
-        given = release.values.get("userAssignment") == "ByCluster"
+        said = (release.values, release.values.get("trainer", {}))
+        given = "ByCluster" in [each.get("userAssignment") for each in said]
         ids = [context.get(each) for each in ("runAsUser", "runAsGroup", "fsGroup")]
         assert context["runAsNonRoot"] is True
         assert ids == [None if given else 65532] * 3
@@ -191,7 +192,7 @@ def test_nobody_but_the_operator_mounts_a_token(release: Release):
     objects = render(release)
     for account in of_kind(objects, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
-    for each in of_kind(objects, "Deployment"):
+    for each in of_kind(objects, "Deployment", "Job"):
         mounts = each["spec"]["template"]["spec"]["automountServiceAccountToken"]
         assert mounts is (each["metadata"]["name"] == "segviz-operator")
 
@@ -548,7 +549,7 @@ def test_every_pod_of_a_chart_is_under_a_policy():
         objects = render(release)
         if release.values.get("networkPolicy", {}).get("enabled") is False:
             continue
-        for each in of_kind(objects, "Deployment"):
+        for each in of_kind(objects, "Deployment", "Job"):
             labels = each["spec"]["template"]["metadata"]["labels"].items()
             assert any(
                 policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels
@@ -559,6 +560,16 @@ def test_every_pod_of_a_chart_is_under_a_policy():
 # --- mistakes -------------------------------------------------------------------------------------
 
 MISTAKES: dict[str, tuple[str, Values, str]] = {
+    "a proxy that nobody reaches": (
+        "segviz-site",
+        {**SITE["behind a proxy"], "networkPolicy": {"store": {"cidrs": ["10.1.2.3/32"]}}},
+        "networkPolicy.proxy: no trainer could reach proxy.url",
+    ),
+    "a password for no proxy": (
+        "segviz-site",
+        {**SITE["plain"], "proxy": {"secretName": "the-proxy"}},
+        "proxy.secretName: it is of no use without proxy.url",
+    ),
     "unknown key": ("segviz-operator", {"replicas": 2}, "replicas"),
     "unknown key below": ("segviz-site", {**SITE["plain"], "trainer": {"imge": {}}}, "imge"),
     "scope": ("segviz-operator", {"scope": "All"}, "/scope"),

@@ -39,6 +39,8 @@ NAMES = (
     "twin",
     "remote",
     "watched",
+    "joined",
+    "released",
     "broken",
 )
 """Of the federations that every site allows. One that is not here is foreign."""
@@ -77,6 +79,9 @@ class Images:
 
 
 def image_values(reference: str) -> Object:
+    """Nothing for an empty one: then the chart names its own."""
+    if not reference:
+        return {}
     repository, _, digest = reference.partition("@")
     return {"registry": "", "repository": repository, "digest": digest}
 
@@ -86,13 +91,16 @@ class Helm:
     helm: str
     folder: Path
     """For values files."""
+    charts: str = str(CHARTS)
+    """A folder, or oci://HOST/PATH."""
+    options: tuple[str, ...] = ()
 
     def install(self, release: str, chart: str, namespace: str, values: Mapping[str, Any]) -> None:
         """Or upgrade."""
         file = self.folder / f"{namespace}.{release}.json"
         file.write_text(json.dumps(values), encoding="utf-8")
         options = ("--namespace", namespace, "--values", str(file), "--wait", "--timeout", "3m")
-        self.run("upgrade", "--install", release, str(CHARTS / chart), *options)
+        self.run("upgrade", "--install", release, f"{self.charts}/{chart}", *options, *self.options)
 
     def uninstall(self, release: str, namespace: str) -> None:
         self.run(
@@ -100,7 +108,8 @@ class Helm:
         )
 
     def run(self, *arguments: str) -> str:
-        done = subprocess.run([self.helm, *arguments], capture_output=True, encoding="utf-8", timeout=240)
+        command = [self.helm, *arguments]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=240, cwd=self.folder)
         assert done.returncode == 0, f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done.stdout
 

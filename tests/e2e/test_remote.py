@@ -1,6 +1,5 @@
 """A site outside the cluster: a process of this machine that has a join file and nothing else."""
 
-import base64
 import json
 import os
 import subprocess
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from federation import Federation, Make
+from federation import Make
 from hospitals import Hospital, Scene
 from install import COORDINATOR, Installation
 from kube import Kube, until
+from remote_sites import join_secret
 
 from builders.rig import write_cases
 
@@ -77,7 +77,7 @@ def test_a_process_outside_takes_part_by_its_join_file(
     """geneva owns the spleen beside basel's liver; its namespace never holds a Job."""
     federation = make(NAME, rounds=3)
     federation.apply(sites=("basel", ALIAS))
-    secret = until("geneva's join file", 90, lambda: join_secret(kube, federation))
+    secret = until("geneva's join file", 90, lambda: join_secret(kube, federation, ALIAS))
     manifest = kube.get("segvizsites.segviz.dev", ALIAS, ALIAS)
     assert manifest is not None
     laptop = Outside(tmp_path).join(secret, manifest)
@@ -97,11 +97,3 @@ def test_a_process_outside_takes_part_by_its_join_file(
     assert credentials["expiration"]
     findings = {each["check"] for each in bucket.record(f"sites/{ALIAS}/preflight/000001.json")["findings"]}
     assert findings == {"Data", "Clock", "Disk", "Bandwidth", "GPU"}
-
-
-def join_secret(kube: Kube, federation: Federation) -> bytes | None:
-    labels = {"segviz.dev/federation-uid": federation.uid(), "segviz.dev/site": ALIAS}
-    for found in kube.selected("secrets", labels):
-        if "join.json" in found["data"]:
-            return base64.b64decode(found["data"]["join.json"])
-    return None

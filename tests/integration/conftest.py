@@ -7,5 +7,6 @@ from integration.apiserver import apiserver, controllers, crds
 from integration.guarded import guarded
 from integration.object_stores import minio, versitygw
 from integration.operator_rig import rig
+from integration.secure_store import secure
 
-__all__ = ["apiserver", "controllers", "crds", "guarded", "minio", "rig", "versitygw"]
+__all__ = ["apiserver", "controllers", "crds", "guarded", "minio", "rig", "secure", "versitygw"]

@@ -108,6 +108,10 @@ VARIANTS: dict[str, Json] = {
             "supplementalGroups": [4711, 42],
         }
     },
+    "a proxy": {"proxy": {"url": "http://proxy.hospital.example:3128"}},
+    "a proxy with a password": {
+        "proxy": {"url": "https://10.1.2.3:3128", "secretRef": {"name": "the-proxy"}},
+    },
     "ids of the cluster": {"trainer": {**_POD, "userAssignment": "ByCluster"}},
     "many federations": {"allowedFederations": [{"namespace": "oncology", "name": "chest"}, _ALLOWED]},
     "this very federation": {"allowedFederations": [{**_ALLOWED, "uid": SUBJECT.uid}]},

@@ -147,6 +147,7 @@ ANYWHERE: dict[str, tuple[Change, str]] = {
     "Python's path": (environment("PYTHONPATH", value="/state"), ENVIRONMENT),
     "another value": (environment("HOME", value="/state"), ENVIRONMENT),
     "threads that are no number": (environment("OMP_NUM_THREADS", value="1;x"), ENVIRONMENT),
+    "a proxy of its own": (environment("SEGVIZ_STORE_PROXY", value="http://evil.example:3128"), ENVIRONMENT),
     "a region that is no name": (environment("AWS_REGION", value="x y"), ENVIRONMENT),
     "code from the working directory": (
         lambda job: pod_of(job)["containers"][0].update(
@@ -256,6 +257,7 @@ AT_A_SITE: dict[str, tuple[Change, str]] = {
     "images as state": (volume("state", {"persistentVolumeClaim": {"claimName": "images"}}), VOLUMES),
     "another claim": (volume("more", {"persistentVolumeClaim": {"claimName": "patients"}}), VOLUMES),
     "another Secret": (volume("store", {"secret": {"secretName": "registry"}}), VOLUMES),
+    "a Secret as the proxy's": (volume("proxy", {"secret": {"secretName": "registry"}}), VOLUMES),
     "a join file": (volume("store", {"secret": {"secretName": "segviz-join-basel-1"}}), VOLUMES),
     "a scratch without a limit": (volume("tmp", {"emptyDir": {}}), VOLUMES),
     "a scratch in memory": (volume("tmp", {"emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}), VOLUMES),

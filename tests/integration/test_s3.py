@@ -95,6 +95,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         ((501, "NotImplemented"), StoreError),
         ((400, "InvalidArgument"), StoreError),
         ((404, None), StoreError),
+        ((413, None), StoreError),
         ((503, "SlowDown"), Unavailable),
         ((429, "TooManyRequests"), Unavailable),
         ((400, "RequestTimeout"), Unavailable),
@@ -110,6 +111,11 @@ def test_an_answer_has_one_meaning(server: Prepared, answer: Answer, meaning: ty
     assert type(raised.value) is meaning
     assert "word" not in str(raised.value)
     assert server.conditions == ["*"]
+
+
+def test_a_proxys_limit_on_sizes_is_told_as_such(server: Prepared) -> None:
+    with pytest.raises(StoreError, match="such as a proxy, refuses requests of this size: it must let 8 MiB"):
+        server.store((413, None)).put("key", b"content")
 
 
 def test_a_conflict_is_tried_again_until_it_is_decided(server: Prepared) -> None:

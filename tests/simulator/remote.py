@@ -32,6 +32,9 @@ class Seat:
             store="s3://x/y", federation="a/b", prefix="", region="", ca=None, alias=self.alias
         )
         self.folders = SiteFolders(self.alias, "", "", "")
+        self.joinfile = (
+            self.state / "join.json"
+        )  # there is none: whoever runs the command hands the newest over
 
     def open_store(self) -> Store:
         access = site_access(self.alias)

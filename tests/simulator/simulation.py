@@ -272,7 +272,7 @@ class Simulation:
                 (attend, "time", clock),
                 (attend, "_LOOK_SECONDS", 20.0),
                 (attend, "last_words", lambda *_: ""),
-                (attend, "Processes", lambda logs: Machines(self.world, self._start)),
+                (attend, "Processes", lambda logs, grace_seconds: Machines(self.world, self._start)),
                 (body, "datetime", SimpleNamespace(now=self._wall_clock)),
                 (body, "_LONGEST_REST_SECONDS", 30.0),
                 (body, "alarm_of", lambda store, folders, news, stop: programs.Quiet(stop)),

@@ -19,6 +19,7 @@ PROGRAMS = {
     "conntrack": "conntrack",
     "busybox-static": "busybox",
     "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
     "iproute2": "ip",
     "openssl": "openssl",
 }

@@ -1,7 +1,8 @@
 {{- /*
 What the API server asks of every Job of the operator, at a site or beside a federation: it must be one that the
-operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables groups, addedLabels and
-addedAnnotations, which are what a site adds to its Pods, and ownUser: whether their ids are SegViz's own.
+operator's own code builds (operator/segviz_operator/cluster/objects). Needs the variables groups, addedLabels,
+addedAnnotations and addedEnvironment, which are what a site adds to its Pods, and ownUser: whether their ids are
+SegViz's own.
 */ -}}
 
 {{- define "segviz-operator.admission.variables" -}}
@@ -22,7 +23,9 @@ addedAnnotations, which are what a site adds to its Pods, and ownUser: whether t
   expression: >-
     '^(.*[.])?(segviz[.]dev|(app|batch)[.]kubernetes[.]io|kueue[.]x-k8s[.]io)/|^(job-name|controller-uid)$'
 - name: places
-  expression: "{'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state', 'policy': '/segviz/policy'}"
+  expression: >-
+    {'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state', 'policy': '/segviz/policy',
+    'proxy': '/segviz/proxy'}
 - name: stores
   expression: {{ include "segviz-operator.admission.stores" . | quote }}
 {{- end }}
@@ -67,6 +70,7 @@ addedAnnotations, which are what a site adds to its Pods, and ownUser: whether t
 - expression: >-
     !has(variables.main.envFrom) && variables.main.?env.orValue([]).all(e, !has(e.valueFrom) && (
     e.name in variables.fixedEnvironment ? e.?value.orValue('') == variables.fixedEnvironment[e.name]
+    : e.name in variables.addedEnvironment ? e.?value.orValue('') == variables.addedEnvironment[e.name]
     : (e.name == 'AWS_REGION' && e.?value.orValue('').matches('^[A-Za-z0-9_-]*$'))
     || (e.name in ['OMP_NUM_THREADS', 'MKL_NUM_THREADS'] && e.?value.orValue('').matches('^[0-9]+$'))))
     && variables.main.?env.orValue([]).exists(e, e.name == 'PYTHONSAFEPATH')
@@ -113,6 +117,8 @@ addedAnnotations, which are what a site adds to its Pods, and ownUser: whether t
     variables.main.?volumeMounts.orValue([]).all(m,
     m.name in variables.places && m.mountPath == variables.places[m.name]
     && !has(m.subPath) && !has(m.subPathExpr) && m.?mountPropagation.orValue('None') == 'None'
-    && (!(m.name in ['store', 'data', 'policy']) || m.?readOnly.orValue(false)))
-  message: the operator mounts store, tmp, data, state and policy at their places, and store, data and policy read-only.
+    && (!(m.name in ['store', 'data', 'policy', 'proxy']) || m.?readOnly.orValue(false)))
+  message: >-
+    the operator mounts store, tmp, data, state and policy at their places, and store, data, policy and the proxy's
+    Secret read-only.
 {{- end }}

@@ -4,6 +4,9 @@
   "name": "",
   "role": "Training",
   "remote": false,
+  "join": {
+    "secretName": ""
+  },
   "suspend": false,
   "allowedFederations": [],
   "limits": {},
@@ -72,6 +75,10 @@
   },
   "storeSecret": "",
   "storeSecretKeys": {},
+  "proxy": {
+    "url": "",
+    "secretName": ""
+  },
   "networkPolicy": {
     "enabled": true,
     "wholeNamespace": true,
@@ -82,6 +89,10 @@
         443,
         9000
       ]
+    },
+    "proxy": {
+      "cidrs": [],
+      "peers": []
     },
     "dns": {
       "namespace": "kube-system",

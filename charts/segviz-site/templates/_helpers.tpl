@@ -60,3 +60,14 @@ app.kubernetes.io/part-of: segviz
 {{- range include "segviz-site.allowed" . | fromJsonArray }}{{ $names = append $names (printf "%s/%s" .namespace .name) }}{{ end }}
 {{- $names | toJson }}
 {{- end }}
+
+{{- /* By which policies and monitors know the Pods that work here. */ -}}
+{{- define "segviz-site.podLabels" -}}
+{{- if .Values.join.secretName -}}
+app.kubernetes.io/name: segviz-site
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: join
+{{- else -}}
+app.kubernetes.io/managed-by: segviz-operator
+{{- end -}}
+{{- end }}

@@ -181,6 +181,19 @@ class SitePolicy(Part, frozen=True):
     fingerprint: FingerprintPolicy | None = None
 
 
+class ProxySecretRef(Part, frozen=True):
+    """A Secret with username, password and ca.crt, as segviz_exchange.stores.proxy reads them."""
+
+    name: str
+
+
+class SiteProxy(Part, frozen=True):
+    """The way to stores with TLS."""
+
+    url: str
+    secret_ref: ProxySecretRef | None = None
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -200,6 +213,7 @@ class SiteSpec(Part, frozen=True):
     privacy: Privacy | None = None
     """Clipping and noise; none where it is left out."""
     limits: Limits | None = None
+    proxy: SiteProxy | None = None
     fingerprint: FingerprintPolicy | None = None
     """Whether the site tells what its cases are like, so that a plan may fit; not, where it is left out."""
 

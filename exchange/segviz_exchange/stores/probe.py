@@ -16,7 +16,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _WHAT_TO_DO = (
     "This store cannot hold a federation. Use one that honours If-None-Match: * under concurrency "
-    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), with no cache or proxy in front of it."
+    "(a current MinIO, SeaweedFS, RustFS, Ceph RGW or AWS S3), with no cache in front of it, and no proxy "
+    "in front of it that opens TLS."
 )
 
 

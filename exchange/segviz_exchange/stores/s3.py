@@ -24,6 +24,7 @@ from urllib3.response import BaseHTTPResponse
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import CredentialsFile
 from segviz_exchange.stores.s3_access import (
+    address_of,
     build_connections,
     credentials_from_environment,
     parse_url,
@@ -78,6 +79,7 @@ class S3Store:
         ca_pem: str | None = None,
         ca_file: Path | None = None,
         region: str | None = None,
+        proxy: str | None = None,
     ) -> "S3Store":
         """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS) or `s3+http://…`; nothing is sent yet.
 
@@ -87,6 +89,7 @@ class S3Store:
             ca_pem: the authorities to trust, as PEM; else those in `ca_file` or in the file that
                 SEGVIZ_STORE_CA names, or the public ones.
             region: else AWS_REGION's.
+            proxy: URL of the proxy to a store with TLS; else SEGVIZ_STORE_PROXY or HTTPS_PROXY names it.
         """
         parts, bucket, prefix = parse_url(url)
         provider = credentials or credentials_from_environment()
@@ -96,7 +99,7 @@ class S3Store:
                 secure=parts.scheme == "s3",
                 region=region or region_of(parts),
                 credentials=provider,
-                http_client=build_connections(ca_pem, ca_file),
+                http_client=build_connections(address_of(parts), ca_pem, ca_file, proxy),
             )
         except ValueError as error:
             raise Refusal(f"store {url!r}: {error}. Write s3://HOST[:PORT]/BUCKET.") from error

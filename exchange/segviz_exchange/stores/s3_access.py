@@ -22,6 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import CredentialsFile
+from segviz_exchange.stores.proxy import proxy_to
 from segviz_exchange.stores.store import StoreError, check_key
 
 CONNECT_SECONDS = 5
@@ -58,7 +59,12 @@ def split_url(url: str) -> tuple[str, str, str]:
         Refusal: it is not the URL of an S3 store.
     """
     parts, bucket, prefix = parse_url(url)
-    return f"{'https' if parts.scheme == 's3' else 'http'}://{parts.netloc}", bucket, prefix
+    return address_of(parts), bucket, prefix
+
+
+def address_of(parts: SplitResult) -> str:
+    """Of the server, http:// or https://."""
+    return f"{'https' if parts.scheme == 's3' else 'http'}://{parts.netloc}"
 
 
 def region_of(parts: SplitResult) -> str | None:
@@ -94,23 +100,37 @@ def credentials_from_environment() -> Provider:
     return provider
 
 
-def build_connections(ca_pem: str | None = None, ca_file: Path | None = None) -> urllib3.PoolManager:
-    """To the store, and to those who are trusted as it is (its STS).
+def build_connections(
+    address: str, ca_pem: str | None = None, ca_file: Path | None = None, proxy: str | None = None
+) -> urllib3.PoolManager:
+    """To the store at `address` (http(s)://HOST[:PORT]), and to those who are trusted as it is (its STS).
+
+    Args:
+        proxy: URL of the proxy to it; else the environment's (segviz_exchange.stores.proxy).
 
     Raises:
-        Refusal: SEGVIZ_STORE_CA does not name a bundle of certificates.
+        Refusal: SEGVIZ_STORE_CA does not name a bundle of certificates, or the proxy is not one.
     """
-    connections = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+    settings: dict[str, Any] = {
+        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         # One more try to connect, and none once a request may have arrived: repeating is decided by those
         # who know what a repeat means. Redirects are answered by the client, which names the region.
-        retries=urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
-        maxsize=CONNECTIONS,
-        cert_reqs="CERT_REQUIRED",
+        "retries": urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
+        "maxsize": CONNECTIONS,
+        "cert_reqs": "CERT_REQUIRED",
         **_trust(ca_pem, ca_file),
+    }
+    way = proxy_to(address, proxy)
+    if way is None:
+        connections = urllib3.PoolManager(**settings)
+        connections.pool_classes_by_scheme = {**connections.pool_classes_by_scheme, "http": _PlainPool}
+        return connections
+    if way.ca_pem is not None:
+        # Beside the store's own: whether this proxy opens TLS shows in the certificate alone.
+        settings["ca_cert_data"] = "\n".join(filter(None, (settings.get("ca_cert_data"), way.ca_pem)))
+    return urllib3.ProxyManager(
+        way.url, proxy_headers=way.headers(), proxy_ssl_context=way.own_trust(), **settings
     )
-    connections.pool_classes_by_scheme = {**connections.pool_classes_by_scheme, "http": _PlainPool}
-    return connections
 
 
 class _PlainConnection(HTTPConnection):

@@ -107,7 +107,7 @@ def session_of(access: Access, bucket: str, prefix: str, seconds: int, session: 
 
 def post(endpoint: str, body: str, headers: Mapping[str, str], ca_pem: str | None) -> tuple[int, bytes]:
     """Status and answer. Raises Unavailable."""
-    with build_connections(ca_pem) as connections:
+    with build_connections(endpoint, ca_pem) as connections:
         try:
             answer = connections.request(
                 "POST", endpoint, body=body, headers=dict(headers), preload_content=False

@@ -1,21 +1,17 @@
 """`segviz doctor`: what stands in the way, and what to do about it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from segviz_exchange.process.console import open_console
-from segviz_exchange.process.errors import Refusal
-from segviz_operator.checkup.federation import check_federation
 from segviz_operator.checkup.finding import Finding, Verdict
-from segviz_operator.checkup.installation import check_installation
-from segviz_operator.checkup.rights import Account
-from segviz_operator.checkup.site import SiteName, check_site
-from segviz_operator.cluster.api.client import Cluster, ClusterError
-from segviz_operator.cluster.api.connection import connect
+from segviz_operator.checkup.joining import check_join
 
 _EXAMPLES = """\b
 Examples:
@@ -23,6 +19,7 @@ Examples:
   segviz doctor -n radiology abdomen          and this federation, its store and its sites
   segviz doctor --site basel/basel            and this site, as its owner sees it
   segviz doctor --operator segviz/segviz-operator -n radiology abdomen
+  segviz doctor --join basel.json --site-file site.yaml --data /data/ct     before segviz join, at the site
 """
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.BAD: ("✗", "red"), Verdict.UNKNOWN: ("?", "yellow")}
 
@@ -60,49 +57,47 @@ def _pairs(
     help="Where the operator runs, and as whom.",
 )
 @click.option("--no-store", is_flag=True, help="Skip the store: it may not be reachable from here.")
+@click.option(
+    "--join", "joinfile", type=click.Path(path_type=Path), metavar="FILE", help="A join file, at its site."
+)
+@click.option("--site-file", type=click.Path(path_type=Path), help="With --join: the site's own SegVizSite.")
+@click.option("--data", type=click.Path(path_type=Path), help="With --join: the folder of its images.")
 def doctor(
     name: str | None,
     namespace: str,
     sites: tuple[tuple[str, str], ...],
     operator: tuple[str, str],
     no_store: bool,
+    joinfile: Path | None,
+    site_file: Path | None,
+    data: Path | None,
 ) -> None:
     """Find what keeps a federation or a site from working, and say what to do.
 
     NAME is a SegVizFederation; without it, only the CRDs and the operator are checked. The API server is
-    asked with your own rights (KUBECONFIG): what you may not read is marked "?".
+    asked with your own rights (KUBECONFIG): what you may not read is marked "?". With --join no cluster is
+    asked: DNS, proxy, TLS, clock, rights, data and GPU are checked from this machine.
 
     \b
     Exit codes: 0 nothing is wrong, 1 there is something to fix, 2 the API
     server did not answer.
     """
-    account = Account(*operator)
-    try:
-        cluster = Cluster(connect())
-        findings = _look(cluster, account, namespace, name, sites, asks_store=not no_store)
-        console = open_console()
-        bad = sum(_tell(finding, console) for finding in findings)
-    except ClusterError as error:
-        raise Refusal(f"The API server could not be asked: {error}.") from error
+    if joinfile is not None:
+        if name or sites:
+            raise click.UsageError("--join looks at this machine alone: leave out NAME and --site.")
+        _end(check_join(joinfile, site_file, data))
+    # Here, for a site's own machine has no Kubernetes client.
+    from segviz_operator.checkup.cluster import findings_of
+
+    _end(findings_of(operator, namespace, name, sites, asks_store=not no_store))
+
+
+def _end(findings: Iterable[Finding]) -> NoReturn:
+    console = open_console()
+    bad = sum(_tell(finding, console) for finding in findings)
     if bad:
         console.print(f"\n{bad} {'problem' if bad == 1 else 'problems'} to fix.")
     sys.exit(1 if bad else 0)
-
-
-def _look(
-    cluster: Cluster,
-    account: Account,
-    namespace: str,
-    name: str | None,
-    sites: tuple[tuple[str, str], ...],
-    *,
-    asks_store: bool,
-) -> Iterator[Finding]:
-    yield from check_installation(cluster, account)
-    if name is not None:
-        yield from check_federation(cluster, account, namespace, name, asks_store=asks_store)
-    for each in sites:
-        yield from check_site(cluster, account, SiteName(*each))
 
 
 def _tell(finding: Finding, console: Console) -> bool:

@@ -21,7 +21,7 @@ from segviz_exchange.stores.credentials import (
 from segviz_exchange.stores.s3_errors import Outdated
 from segviz_exchange.stores.store import Denied, NotFound, Store, StoreError, Unavailable
 from segviz_operator.access.handover import newest_remote
-from segviz_operator.joining.seat import Seat, held_credentials
+from segviz_operator.joining.seat import Seat, adopt_new_join_file, held_credentials
 from segviz_operator.joining.view import JoinView
 from segviz_operator.machine.processes import Processes, last_words
 from segviz_operator.machine.writing import write_private
@@ -30,6 +30,7 @@ from segviz_operator.plan.command_line import (
     Records,
     command_line,
     module_of,
+    proxy_environment,
     store_environment,
     threads_environment,
 )
@@ -65,7 +66,8 @@ class Joining:
         self._store: Store = seat.open_store()
         own = f"{keys.SITES}{seat.alias}/"
         self._observer = Observer(self._store, (keys.CONTROLS, own))
-        self._processes = Processes(seat.state / "logs")
+        grace = seat.site.spec.trainer.termination_grace_period_seconds
+        self._processes = Processes(seat.state / "logs", grace)
         self._adopted = 0
         self._renewed_at = float("-inf")
 
@@ -144,8 +146,11 @@ class Joining:
         records = Records(seat.invitation.store, seat.invitation.prefix)
         words = (*self._program, *command_line(self.role, records, seat.folders), *AS_A_CHILD)
         ca = None if seat.invitation.ca is None else str(seat.ca)
+        proxy = seat.site.spec.proxy
         environment = {
             **store_environment(str(seat.credentials), seat.invitation.region, ca),
+            # The folder with its password is this process's own to name, and inherited.
+            **({} if proxy is None else proxy_environment(proxy.url, None)),
             "PYTHONUNBUFFERED": "1",
             **self._threads(),
         }
@@ -187,7 +192,12 @@ class Joining:
         try:
             self._renew()
         except (Outdated, Denied) as error:
-            self._view.say(_expired(self._seat, error))
+            if adopt_new_join_file(self._seat):
+                until = held_credentials(self._seat).expiration
+                self._view.say(f"took the credentials of the new join file, good until {_time(until)}")
+                self._renewed_at = float("-inf")
+            else:
+                self._view.say(_expired(self._seat, error))
         except StoreError as error:
             self._view.away(error)
 
@@ -230,7 +240,8 @@ def _expired(seat: Seat, error: StoreError) -> str:
     when = f"expired at {_time(until)}" if until and until <= datetime.now(UTC) else "are not accepted"
     return (
         f"{seat.alias}: the store's credentials {when} ({error}). Ask the coordinator of "
-        f"{seat.invitation.federation} for a new join file, and run the same command with it."
+        f"{seat.invitation.federation} for a new join file, put it in the place of {seat.joinfile}, and run "
+        "the same command if it has ended."
     )
 
 

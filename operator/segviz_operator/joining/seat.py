@@ -1,5 +1,6 @@
 """A site's place in a federation, as a machine outside the cluster knows it, and how it is taken."""
 
+import os
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ class Seat:
     """In this federation."""
     home: Path
     """In all that share the folder."""
+    joinfile: Path
 
     @property
     def alias(self) -> str:
@@ -63,6 +65,7 @@ class Seat:
             CredentialsFile(self.credentials),
             ca_pem=self.invitation.ca,
             region=self.invitation.region,
+            proxy=None if self.site.spec.proxy is None else self.site.spec.proxy.url,
         )
         return store.scoped(self.invitation.prefix)
 
@@ -95,8 +98,8 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
         for folder in (own, home):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
-        seat = Seat(invitation, site, data.resolve(), own, home)
-        _keep_best_credentials(seat)
+        seat = Seat(invitation, site, data.resolve(), own, home, joinfile)
+        _keep_best_credentials(seat, invitation.credentials)
         if invitation.ca is not None:
             write_private(seat.ca, invitation.ca.encode())
         write_private(seat.spec, msgspec.json.encode(site.spec))
@@ -111,9 +114,21 @@ def held_credentials(seat: Seat) -> Credentials:
     return decode_credentials(seat.credentials.read_bytes(), str(seat.credentials))
 
 
-def _keep_best_credentials(seat: Seat) -> None:
-    """Of the join file's and those that an earlier self took, the ones that hold longer."""
-    offered = seat.invitation.credentials
+def adopt_new_join_file(seat: Seat) -> bool:
+    """Take the credentials of a join file that has replaced the first one; whether that made a difference."""
+    try:
+        now = read_invitation(seat.joinfile)
+    except Refusal:
+        return False  # gone, or being written
+    if (now.uid, now.alias) != (seat.invitation.uid, seat.alias):
+        return False
+    before = held_credentials(seat)
+    _keep_best_credentials(seat, now.credentials)
+    return held_credentials(seat) != before
+
+
+def _keep_best_credentials(seat: Seat, offered: Credentials) -> None:
+    """Of a join file's and those that were taken before, the ones that hold longer."""
     try:
         held = held_credentials(seat)
     except (OSError, Refusal):
@@ -124,12 +139,15 @@ def _keep_best_credentials(seat: Seat) -> None:
 
 
 def _check_mode(path: Path, console: Console) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & stat.S_IROTH:
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    # In a Pod it is a Secret, whose mode is its volume's.
+    if mode & stat.S_IROTH and "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise Refusal(
             f"{path}: anyone on this machine can read it, and it holds credentials. Run: chmod 600 {path}"
         )
-    if mode & stat.S_IRGRP:
+    # In a Pod the Secret is root's, and the group is how its process reads it.
+    if mode & stat.S_IRGRP and found.st_uid == os.getuid():
         console.print(f"warning: {path} can be read by its group; better: chmod 600 {path}", markup=False)
 
 

@@ -57,8 +57,9 @@ class Child:
 class Processes:
     """The machine's workloads. What it knows dies with it, and the children do too."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, grace_seconds: float = GRACE_SECONDS) -> None:
         self._logs = logs
+        self._grace_seconds = grace_seconds
         self._children: dict[tuple[WorkloadRole, str | None], Child] = {}
 
     def observe(self) -> tuple[Workload, ...]:
@@ -102,16 +103,18 @@ class Processes:
 
     def delete(self, actions: Sequence[DeleteWorkload]) -> None:
         keys = [(action.role, action.site) for action in actions]
-        _terminate([self._children.pop(key).process for key in keys if key in self._children])
+        _terminate(
+            [self._children.pop(key).process for key in keys if key in self._children], self._grace_seconds
+        )
 
     def drain(self) -> None:
         """Let those finish that have written their record and are about to end."""
-        deadline = monotonic() + GRACE_SECONDS
+        deadline = monotonic() + self._grace_seconds
         while any(each.running for each in self.observe()) and monotonic() < deadline:
             sleep(_LOOK_SECONDS)
 
     def stop_all(self) -> None:
-        _terminate([child.process for child in self._children.values()])
+        _terminate([child.process for child in self._children.values()], self._grace_seconds)
         self._children.clear()
 
     def log(self, role: WorkloadRole, site: str | None) -> Path:
@@ -128,9 +131,9 @@ def last_words(log: Path, start: int) -> str:
     return entry.rpartition("\n")[2].strip() if "Traceback (most" in entry or not entries else entry.strip()
 
 
-def _terminate(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _terminate(processes: Sequence[subprocess.Popen[bytes]], grace_seconds: float) -> None:
     """All at once, so that they share one grace period."""
-    deadline = monotonic() + GRACE_SECONDS
+    deadline = monotonic() + grace_seconds
     for process in processes:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -81,3 +81,8 @@ def store_environment(credentials: str, region: str, ca: str | None) -> dict[str
     """Of a store that is reached with credentials from a file, and perhaps with a CA of its own."""
     trusted = {} if ca is None else {"SEGVIZ_STORE_CA": ca}
     return {"SEGVIZ_STORE_CREDENTIALS": credentials, **trusted, "AWS_REGION": region}
+
+
+def proxy_environment(url: str, secret: str | None) -> dict[str, str]:
+    """Of a site whose stores are behind a proxy: its URL, and the folder with its user, password and CA."""
+    return {"SEGVIZ_STORE_PROXY": url, **({} if secret is None else {"SEGVIZ_STORE_PROXY_SECRET": secret})}

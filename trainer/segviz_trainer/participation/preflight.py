@@ -28,7 +28,7 @@ from segviz_exchange.contract.records import Control
 from segviz_exchange.contract.sharing import shared_by
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.words import plain
-from segviz_exchange.stores.store import Store
+from segviz_exchange.stores.store import AlreadyExists, Store
 from segviz_trainer.data.dataset import find_all
 from segviz_trainer.data.layouts import Case
 from segviz_trainer.data.opened import native_grid
@@ -148,7 +148,10 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
 
 
 def check_bandwidth(facts: Facts) -> Iterator[Finding]:
-    """One MiB up and down. On a fast line that measures the way rather than the width: `at least`."""
+    """One MiB up and down, and whether the condition of a write survives the way.
+
+    On a fast line that measures the way rather than the width: `at least`.
+    """
     key = f"{keys.preflights(facts.site.alias)}probe"
     sent = secrets.token_bytes(PROBE_BYTES)  # random, as a line may compress
     began = time.monotonic()
@@ -159,6 +162,13 @@ def check_bandwidth(facts: Facts) -> Iterator[Finding]:
     down = time.monotonic() - began
     if got != sent:
         what = "an object came back changed from the store. Check for a proxy or cache in front of it"
+        yield Finding("Bandwidth", Severity.ERROR, what)
+        return
+    if not _refuses_a_second(facts.store, key, sent):
+        what = (
+            "a second create of one key was accepted: what lies between here and the store loses the "
+            "condition of a write (If-None-Match). Let the proxy pass it on, or not open TLS to the store"
+        )
         yield Finding("Bandwidth", Severity.ERROR, what)
         return
     seconds = (up + down) * facts.model_bytes / PROBE_BYTES
@@ -172,6 +182,15 @@ def check_bandwidth(facts: Facts) -> Iterator[Finding]:
         yield Finding("Bandwidth", Severity.WARNING, what)
     else:
         yield Finding("Bandwidth", Severity.WARNING if seconds > _SLOW_SECONDS else Severity.INFO, said)
+
+
+def _refuses_a_second(store: Store, key: str, data: bytes) -> bool:
+    """Whether a create of what is there already is refused from here too, as it was from the operator."""
+    try:
+        store.create(key, data)
+    except AlreadyExists:
+        return True
+    return False
 
 
 def check_clock(facts: Facts) -> Iterator[Finding]:

@@ -6,12 +6,20 @@ import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_operator.cluster.api.names import SPEC_DIGEST, Subject
-from segviz_operator.cluster.objects.pod import POLICY_FOLDER, SITE_FILE, STORE_FOLDER, Mount, Owner
+from segviz_operator.cluster.objects.pod import (
+    POLICY_FOLDER,
+    SITE_FILE,
+    STORE_FOLDER,
+    Mount,
+    Owner,
+    secret_mode,
+)
 from segviz_operator.manifests.digest import digest
-from segviz_operator.plan.command_line import SiteFolders
+from segviz_operator.plan.command_line import SiteFolders, proxy_environment
 
 DATA_FOLDER = "/data"
 STATE_FOLDER = "/state"
+PROXY_FOLDER = "/segviz/proxy"
 
 
 @dataclass(frozen=True)
@@ -43,10 +51,27 @@ class Host:
                 {"configMap": {"name": f"{self.name}-policy", "optional": True}},
                 read_only=True,
             ),
+            *self._proxy_secret(),
         )
+
+    def environment(self) -> dict[str, str]:
+        """What a Pod at this site has beside what every Pod has."""
+        proxy = self.spec.proxy
+        if proxy is None:
+            return {}
+        return proxy_environment(proxy.url, None if proxy.secret_ref is None else PROXY_FOLDER)
 
     def annotations(self) -> dict[str, str]:
         return {SPEC_DIGEST: spec_digest(self.spec)}
+
+    def _proxy_secret(self) -> tuple[Mount, ...]:
+        proxy = self.spec.proxy
+        if proxy is None or proxy.secret_ref is None:
+            return ()
+        source = {
+            "secret": {"secretName": proxy.secret_ref.name, "defaultMode": secret_mode(self.spec.trainer)}
+        }
+        return (Mount("proxy", PROXY_FOLDER, source, read_only=True),)
 
     def _data(self) -> dict[str, object]:
         volume = self.spec.volume

@@ -81,6 +81,8 @@ class Draft:
     threads: int
     mounts: tuple[Mount, ...] = ()
     annotations: Json = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Beside what every Pod has."""
 
 
 def build_job(draft: Draft) -> Json:
@@ -157,7 +159,7 @@ def build_pod(draft: Draft) -> Json:
         Mount(
             "store",
             STORE_FOLDER,
-            {"secret": {"secretName": _secret(draft), "defaultMode": _secret_mode(pod)}},
+            {"secret": {"secretName": _secret(draft), "defaultMode": secret_mode(pod)}},
             read_only=True,
         ),
         Mount(
@@ -197,7 +199,7 @@ def _security(pod: TrainerPod) -> Json:
     }
 
 
-def _secret_mode(pod: TrainerPod) -> int:
+def secret_mode(pod: TrainerPod) -> int:
     """For its group, which may be none that the process has where the cluster gives the ids."""
     return 0o440 if _has_own_user(pod) else 0o444
 
@@ -251,6 +253,7 @@ def _environment(draft: Draft) -> dict[str, str]:
         "SEGVIZ_METRICS_PORT": str(METRICS_PORT),
         "HOME": "/tmp",
         **policy,
+        **draft.environment,
     }
 
 

@@ -24,5 +24,6 @@ def build_site_job(
             threads,
             host.mounts(),
             host.annotations(),
+            host.environment(),
         )
     )

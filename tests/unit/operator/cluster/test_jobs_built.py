@@ -15,7 +15,9 @@ from segviz_exchange.contract.site_spec import (
     ClaimSource,
     FederationRef,
     PodMetadata,
+    ProxySecretRef,
     Resources,
+    SiteProxy,
     SiteSpec,
     State,
     Toleration,
@@ -149,6 +151,21 @@ def test_kubernetes_repeats_nothing_and_gives_no_token(build):
     assert (job["spec"]["backoffLimit"], pod_of(job)["restartPolicy"]) == (0, "Never")
     assert pod_of(job)["automountServiceAccountToken"] is False
     assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+def test_the_sites_proxy_reaches_its_pods_with_its_secret():
+    proxy = SiteProxy("http://proxy.example:3128", ProxySecretRef("the-proxy"))
+    pod = pod_of(trainer(proxy=proxy))
+    (container,) = pod["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "proxy"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "proxy"]
+    assert environment["SEGVIZ_STORE_PROXY"] == proxy.url
+    assert environment["SEGVIZ_STORE_PROXY_SECRET"] == mount["mountPath"]
+    assert (volume["secret"]["secretName"], mount["readOnly"]) == ("the-proxy", True)
+    without = pod_of(trainer(proxy=SiteProxy(proxy.url)))["containers"][0]
+    assert "SEGVIZ_STORE_PROXY_SECRET" not in {each["name"] for each in without["env"]}
+    assert "proxy" not in {each["name"] for each in without["volumeMounts"]}
 
 
 @pytest.mark.parametrize(("role", "build"), JOBS.items(), ids=JOBS)

@@ -195,6 +195,18 @@ def test_a_store_that_alters_objects_refuses_the_site(tmp_path: Path, site: Site
         examine(Altering(tmp_path / "bucket"), site, control_of(), 7)
 
 
+class Forgetful(FolderStore):
+    """As through a proxy that opens TLS and drops If-None-Match."""
+
+    def create(self, key: str, data: bytes) -> None:
+        self.put(key, data)
+
+
+def test_a_way_that_loses_the_condition_of_a_write_refuses_the_site(tmp_path: Path, site: Site) -> None:
+    with pytest.raises(Refusal, match=r"Bandwidth: a second create of one key was accepted.*If-None-Match"):
+        examine(Forgetful(tmp_path / "bucket"), site, control_of(), 7)
+
+
 def with_gpu(site: Site) -> Site:
     from msgspec.structs import replace
 

@@ -1,0 +1,2 @@
+class ReleaseFailed(Exception):
+    """What is wrong and what to do about it, for the person at the terminal."""
