@@ -60,7 +60,7 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
     yield started
     for each in started:
         each.kill()  # its children end with it
-        each.communicate()
+        each.wait()
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
