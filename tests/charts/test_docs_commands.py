@@ -89,7 +89,9 @@ def test_a_target_is_in_the_makefile(line: Line) -> None:
 
 @pytest.mark.parametrize("line", [each for each in of_tool("helm") if "uninstall" not in each.words], ids=str)
 def test_what_helm_is_given_renders(line: Line) -> None:
-    (chart,) = [word for word in line.words if word.startswith("charts/")]
+    # A released chart is this one.
+    (name,) = [word for word in line.words if re.match(r"(oci://REGISTRY/)?charts/", word)]
+    chart = name.removeprefix("oci://REGISTRY/")
     given = [line.words[at + 1] for at, word in enumerate(line.words) if word == "--set"]
     values = (OPERATOR if chart == "charts/segviz-operator" else SITE)["plain"]
     set_ = [word for each in given for word in ("--set", each)]
