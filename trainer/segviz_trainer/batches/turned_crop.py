@@ -79,10 +79,10 @@ def _between(flat: Floats, corner: Places, weights: list[Floats], strides: tuple
     for along_x in (0, strides[0]):
         rows = []
         for along_y in (0, strides[1]):
-            ends = (flat[along_x + along_y + along_z :].take(corner, mode="clip") for along_z in (0, 1))
-            rows.append(_mix(*ends, weights[2]))
-        sides.append(_mix(*rows, weights[1]))
-    return _mix(*sides, weights[0])
+            low, high = (flat[along_x + along_y + along_z :].take(corner, mode="clip") for along_z in (0, 1))
+            rows.append(_mix(low, high, weights[2]))
+        sides.append(_mix(rows[0], rows[1], weights[1]))
+    return _mix(sides[0], sides[1], weights[0])
 
 
 def _mix(low: Floats, high: Floats, weight: Floats) -> Floats:

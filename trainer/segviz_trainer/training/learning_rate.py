@@ -34,4 +34,4 @@ def _cosine(first: float, epoch: int, epochs: int) -> float:
 
 def _poly(first: float, epoch: int, epochs: int) -> float:
     """Above zero in the last epoch too, since none of them is epoch `epochs`."""
-    return first * (1 - epoch / epochs) ** POLY_EXPONENT
+    return first * math.pow(1 - epoch / epochs, POLY_EXPONENT)
