@@ -228,8 +228,8 @@ def evaluate(
     check_writable(json_file, "--json")
     chosen = Layout(layout) if layout else layout_of(folder)
     check_naming(chosen, ids, named)
-    others = background_ids(background, ids) if ids else ()
-    data_set = DataSet(folder.resolve().name, ".", chosen, ids, others, case_range(cases), structures=named)
+    rest = background_ids(background, ids) if ids else ()
+    data_set = DataSet(folder.resolve().name, ".", chosen, ids, rest, case_range(cases), structures=named)
     import tempfile
 
     from segviz_trainer.models.assess import assess
