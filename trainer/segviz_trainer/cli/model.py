@@ -221,18 +221,15 @@ def evaluate(
     ids, named = organ_ids(organs), structure_names(structures)
     if not ids and not named:
         raise Refusal(
-            "--organ is missing. Name each organ and its label ids, as in --organ liver=1,2, or structures "
-            "by --structure."
+            "--organ is missing. Name the organs and their label ids, or structures by --structure."
         )
     tolerances = tolerances_of(tolerance, {*ids, *named})
     check_writable(csv_file, "--csv")
     check_writable(json_file, "--json")
     chosen = Layout(layout) if layout else layout_of(folder)
     check_naming(chosen, ids, named)
-    not_organs = background_ids(background, ids) if ids else ()
-    data_set = DataSet(
-        folder.resolve().name, ".", chosen, ids, not_organs, case_range(cases), structures=named
-    )
+    rest = background_ids(background, ids) if ids else ()
+    data_set = DataSet(folder.resolve().name, ".", chosen, ids, rest, case_range(cases), structures=named)
     import tempfile
 
     from segviz_trainer.models.assess import assess

@@ -167,8 +167,8 @@ def _fitting(
             what = "lacks" if value is None else f"has {value.dtype} {list(value.shape)} as"
             raise Refusal(
                 f"{path}: {what} {name}, which is {state[name].dtype} {list(state[name].shape)} in this "
-                "federation. Give spec.model the preset, channels, strides, residualUnits, encoderBlocks, "
-                "norm and headLevels that the model was trained with."
+                "federation. Give spec.model the channels, strides, residualUnits, norm, headLevels, preset "
+                "and encoderBlocks that the model was trained with."
             )
     return taken
 

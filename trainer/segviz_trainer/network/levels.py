@@ -31,7 +31,9 @@ class JoinedUp(nn.Sequential):
     """A level of MONAI's UNet, which takes both inputs as one. The names of its tensors are MONAI's."""
 
     def forward(self, hidden: Tensor, skip: Tensor) -> Tensor:  # type: ignore[override]
-        joined: Tensor = super().forward(torch.cat([skip, hidden], dim=1))  # type: ignore[no-untyped-call]
+        joined = torch.cat([skip, hidden], dim=1)
+        for layer in self:
+            joined = layer(joined)
         return joined
 
 

@@ -17,7 +17,7 @@ from segviz_exchange.contract.choices import Augmentation, Axis, Norm
 from segviz_exchange.contract.codec import Array
 from segviz_exchange.contract.spec import FederationSpec, Mirroring, Model, Transforms
 from segviz_exchange.process.errors import Refusal
-from segviz_trainer.cli.model import predict
+from segviz_trainer.cli.model import evaluate, predict
 from segviz_trainer.inference.components import largest_component
 from segviz_trainer.inference.options import InferenceOptions
 from segviz_trainer.inference.predictor import Predictor
@@ -218,6 +218,26 @@ def test_the_command_takes_models_and_options(scan: Path, tmp_path: Path) -> Non
         Predicting(trained[0], torch.device("cpu"), 1, options, trained[1:]), scan, tmp_path / "expected"
     )
     np.testing.assert_array_equal(written, expected)
+
+
+def test_several_models_are_scored_as_one_beside_background_ids(scan: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    labels = np.random.default_rng(2).choice([0, 1, 2, 7], size=(14, 12, 10)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / "label.nii.gz")
+    (folder / "image.nii.gz").write_bytes(scan.read_bytes())
+    (folder / "cases.csv").write_text("image,label\nimage.nii.gz,label.nii.gz\n", encoding="utf-8")
+    first, second = (write_model(tmp_path / str(by), shifted(by)) for by in (0.0, 0.3))
+    organs = ["--organ", "liver=1", "--organ", "spleen=2", "--background", "7", "--device", "cpu"]
+    scores = []
+    for number, models in enumerate(([first], [first, second], [second, first])):
+        csv_file = tmp_path / f"{number}.csv"
+        others = [part for each in models[1:] for part in ("--with", str(each))]
+        arguments = [str(models[0]), str(folder), *organs, *others, "--csv", str(csv_file)]
+        done = CliRunner().invoke(evaluate, arguments)
+        assert done.exit_code == 0, done.output
+        scores.append(csv_file.read_text(encoding="utf-8"))
+    assert scores[1] == scores[2] != scores[0]
 
 
 @pytest.mark.parametrize(
