@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,8 +19,8 @@ from simulator.world import World
 
 
 class Auditor:
-    def __init__(self, world: World, bucket: Bucket) -> None:
-        self._world, self._bucket = world, bucket
+    def __init__(self, world: World, bucket: Bucket, liar: str | None = None) -> None:
+        self._world, self._bucket, self._liar = world, bucket, liar
         self._blobs: dict[str, bytes] = {}
         """Every blob that was ever there, by digest: records are held to them even when they are gone."""
         bucket.watchers.append(self.watch)
@@ -28,6 +28,9 @@ class Auditor:
     def watch(self, who: str, key: str, data: bytes) -> None:
         if SECRET.encode() in data:
             self._world.break_rule(f"{who} writes a case's name to {key}")
+        if self._liar and key.startswith(f"{keys.SITES}{self._liar}/"):
+            self._blobs.setdefault(hashlib.sha256(data).hexdigest(), data)
+            return
         if "/blobs/" in key or "/release/" in key:
             self._look_at_blob(who, key, data)
             return
@@ -87,8 +90,9 @@ class Auditor:
         if len(names) < control.quorum:
             self._world.break_rule(f"{key}: {names} are fewer than {control.quorum}")
         for each in closing.participants:
-            update = self._record(keys.update(each.site, closing.round, each.attempt), Update)
-            if update is None or update.blob != each.blob:
+            key_of_update = keys.update(each.site, closing.round, each.attempt)
+            update = None if each.site == self._liar else self._record(key_of_update, Update)
+            if each.site != self._liar and (update is None or update.blob != each.blob):
                 self._world.break_rule(f"{key}: {each.site} has delivered nothing of that digest")
 
     def _look_at_round(self, who: str, key: str, data: bytes) -> None:
@@ -143,6 +147,11 @@ class Auditor:
 
     # --- at the end ----------------------------------------------------------------------------------
 
+    def forget_but(self, kept: Iterable[str]) -> None:
+        """Of a long run: blobs that are in the bucket no more."""
+        digests = {key.rpartition("/")[2] for key in kept}
+        self._blobs = {digest: data for digest, data in self._blobs.items() if digest in digests}
+
     def rounds(self) -> list[Round]:
         found = [self._record(key, Round) for key in self._bucket.names(keys.ROUNDS)]
         return [each for each in found if each is not None]
@@ -153,8 +162,8 @@ class Auditor:
 
     def result(self) -> tuple[str, ...]:
         """Digests of what a federation has made."""
-        places = [key for key in self._bucket.names(keys.SITES) if key.endswith("/outcome.json")]
-        outcomes = [self._bucket.get(key) for key in places]
+        honest = [key for key in self._bucket.names(keys.SITES) if key != keys.outcome(self._liar or "")]
+        outcomes = [self._bucket.get(key) for key in honest if key.endswith("/outcome.json")]
         released = [
             str(variant.release)
             for each in outcomes
@@ -168,6 +177,14 @@ class Auditor:
         for key in self._bucket.names(keys.global_blob("")):
             if key.removeprefix(keys.global_blob("")) not in named:
                 self._world.break_rule(f"{key} is named by no record")
+
+    def look_for_names(self) -> None:
+        """A liar is in a round, or it is said why not."""
+        for record, closing in zip(self.rounds(), self.closings(), strict=True) if self._liar else ():
+            excluded = {each.site for each in closing.exclusions}
+            rejected = self._bucket.list(keys.rejections(str(self._liar), record.round))
+            if self._liar not in {*record.participants, *excluded} and not rejected:
+                self._world.break_rule(f"round {record.round} does not say why {self._liar} is not in it")
 
     def groups(self) -> dict[str, TensorGroup]:
         first = self._record(keys.round_record(0), Round)

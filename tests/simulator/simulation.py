@@ -21,7 +21,7 @@ from segviz_aggregator import participants
 from segviz_exchange.contract import keys
 from segviz_exchange.stores.credentials import Credentials
 from segviz_operator.access.handover import credentials_to_tell, is_due
-from segviz_operator.access.rights import OPERATOR, Access
+from segviz_operator.access.rights import OPERATOR, Access, site_access
 from segviz_operator.joining import attend
 from segviz_operator.local import body
 from segviz_operator.local.ending import RunExit
@@ -36,6 +36,7 @@ from simulator.audit import Auditor
 from simulator.bucket import Bucket
 from simulator.cluster import Machines, Operator
 from simulator.connection import Connection
+from simulator.lies import Liar
 from simulator.remote import Outside
 from simulator.schedule import MOST_CRASHES, Schedule
 from simulator.world import Actor, World
@@ -79,7 +80,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.world = World(self.schedule.seed)
         self.bucket = Bucket(self.world)
-        self.auditor = Auditor(self.world, self.bucket)
+        self.auditor = Auditor(self.world, self.bucket, self.schedule.liar)
         self.machines = Machines(self.world, self._start)
         self.ended: int | None = None
         """How the operator ended."""
@@ -97,6 +98,9 @@ class Simulation:
             self._plan_loss()
             if self.schedule.second_aggregator:
                 self.world.at(self.world.chance.uniform(0.0, 600.0), self._second)
+            if liar := self.schedule.liar:
+                self.world.forgiven = f"trainer-{liar}"
+                self.world.start("liar", partial(self._lie, alias=liar))
             if not self.world.run(self._is_over, _LONGEST_SECONDS):
                 self.world.break_rule(f"it does not end: {self._standing()}")
             elif self.ended not in (None, RunExit.COMPLETE):
@@ -113,6 +117,7 @@ class Simulation:
     def _look_at_the_end(self) -> None:
         if self.world.wrong:
             return
+        self.auditor.look_for_names()
         for actor in self.world.actors:
             if actor.alive and self.schedule.lost is None:
                 self.world.break_rule(f"{actor.name} still runs")
@@ -222,6 +227,10 @@ class Simulation:
         scratch = self.folder / "scratch-2"
         work = partial(programs.aggregate, connect=self.connect, expiry=lambda: None, scratch=scratch)
         self.world.start("aggregator-2", work, die_at=self.die_at("aggregator-2"))
+
+    def _lie(self, actor: Actor, alias: str) -> int:
+        store = Connection(self.bucket, actor, self.schedule.weather, site_access(alias), lambda: None)
+        return Liar(alias, self.schedule.lies).run(actor, store)
 
     def _plan_loss(self) -> None:
         alias = self.schedule.lost
