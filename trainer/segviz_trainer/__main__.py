@@ -4,43 +4,34 @@ torch and MONAI take seconds to import, and a process must be able to stop from 
 commands import them inside, once signals and stdin are watched.
 """
 
-import logging
+import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
-from segviz_exchange.contract.ledger import newest_control
-from segviz_exchange.contract.progress import Phase
-from segviz_exchange.contract.records import Control
 from segviz_exchange.process import logs
-from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
-from segviz_exchange.process.http_pages import serve_metrics
-from segviz_exchange.process.lock import lock
-from segviz_exchange.process.pace import MOST_SECONDS, Pace
-from segviz_exchange.process.stopping import Stop, Stopped
-from segviz_exchange.process.waiting import Waiting
-from segviz_exchange.stores.changes import alarm_of
-from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
+from segviz_exchange.process.pace import MOST_SECONDS
+from segviz_exchange.process.stopping import Stop
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
-from segviz_exchange.stores.store import Store, StoreError
 from segviz_trainer.cli.fingerprint import fingerprint
-from segviz_trainer.process.errors import outside
-from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
-from segviz_trainer.process.pulse import Pulse, PulseCollector
-from segviz_trainer.process.site import Site, read_site_spec
+from segviz_trainer.participation.site_process import PATIENCE_SECONDS, SiteProcess, exit_code_of, run_site
+from segviz_trainer.process.launch import (
+    devices_here,
+    end_with_parent,
+    launch,
+    leave_stops_to_the_leader,
+    own_rank,
+)
 
-log = logging.getLogger("segviz_trainer")
-
-PATIENCE_SECONDS = 15 * 60
-"""How long a process waits for a store that does not answer before it gives up and is started again."""
+if TYPE_CHECKING:
+    from segviz_trainer.training.team import Team
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,8 +75,23 @@ def main() -> None:
     show_default=True,
     help="The longest it waits before it looks again.",
 )
-def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - click's, by name
+@click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    envvar="SEGVIZ_RANKS",
+    help="Processes that train together here. Left out: in a Pod one for each GPU, elsewhere one.",
+)
+def participate(poll_seconds: float, ranks: int | None, **options: Any) -> None:  # noqa: ANN401 - click's, by name
     """Train for a federation until it is over."""
+    rank, wanted = own_rank(), ranks or devices_here()
+    if rank is None and wanted > 1:
+        logs.configure("trainer", "/".join(keys.federation_of(options["prefix"])), options["alias"])
+        sys.exit(launch(wanted, watch_stdin=options["stop_on_stdin_eof"]))
+    if rank is not None:
+        end_with_parent(signal.SIGKILL if rank else signal.SIGTERM)
+    if rank:
+        follow()
+        return
 
     def work(process: SiteProcess) -> Exit:
         from segviz_trainer.data.dataset import load_training_data
@@ -100,10 +106,40 @@ def participate(poll_seconds: float, **options: Any) -> None:  # noqa: ANN401 - 
             control = await_plan(process.store, process.site, control, process.heartbeat, waiting)
             process.examine(control)
             data = load_training_data(process.site, control.spec, process.preparing)
-        me = Participant(process.store, process.site, data, process.heartbeat, process.stop, process.pulse)
-        return RoundLoop(me, waiting, Idle.at(process.site.spec)).run()
+        with led(rank) as team:
+            me = Participant(
+                process.store, process.site, data, process.heartbeat, process.stop, process.pulse, team
+            )
+            return RoundLoop(me, waiting, Idle.at(process.site.spec)).run()
 
     run_site(work, **options)
+
+
+def follow() -> None:
+    """Take part in the steps of the first rank, until it is over."""
+    from segviz_trainer.participation.follower import Follower
+    from segviz_trainer.training.ranks import Ranks
+
+    ranks = Ranks.join()
+    leave_stops_to_the_leader()
+    Follower(ranks).run()
+    ranks.leave()
+
+
+@contextmanager
+def led(rank: int | None) -> "Iterator[Team | None]":
+    """The other ranks, where there are any; they end with this."""
+    if rank is None:
+        yield None
+        return
+    from segviz_trainer.training.ranks import Ranks
+    from segviz_trainer.training.team import Team
+
+    team = Team(Ranks.join())
+    try:
+        yield team
+    finally:
+        team.dismiss()
 
 
 @main.command()
@@ -197,100 +233,6 @@ def fetch(store: str, prefix: str, output: Path, run: Path | None) -> None:
         return Exit.DONE
 
     sys.exit(exit_code_of(work))
-
-
-@dataclass
-class SiteProcess:
-    """What both of a site's commands begin with: the stores, the state's lock, a lease."""
-
-    site: Site
-    store: Store
-    """Waits for a store that is away."""
-    opened: Store
-    """The same, as it was opened."""
-    heartbeat: Heartbeat
-    stop: Stop
-    pulse: Pulse
-
-    def waiting(self, most_seconds: float = MOST_SECONDS) -> Waiting:
-        """For what others write: controls, and what the aggregator makes of the rounds."""
-        alarm = alarm_of(self.opened, (keys.GLOBAL, keys.CONTROLS), keys.is_news, self.stop)
-        return Waiting(Pace(most_seconds), self.stop, alarm)
-
-    def await_control(self, waiting: Waiting) -> Control:
-        while (control := newest_control(self.store)) is None:
-            waiting.pause()
-        waiting.moved()
-        return control
-
-    def examine(self, control: Control) -> None:
-        from segviz_trainer.participation.preflight import examine
-
-        self.heartbeat.beat(Phase.PREPARING, message="preflight")
-        examine(self.store, self.site, control, self.heartbeat.lease)
-
-    def preparing(self, done: int, cases: int, case: str) -> None:
-        # Not which: a case's name may be a patient's.
-        self.heartbeat.beat(Phase.PREPARING, step=done, steps=cases)
-
-
-def run_site(
-    work: Callable[[SiteProcess], Exit],
-    store: str,
-    prefix: str,
-    stop_on_stdin_eof: bool,
-    alias: str,
-    site_spec: Path,
-    data_root: Path,
-    state: Path,
-    home: Path | None,
-) -> None:
-    """Begin, work, and end with an exit code."""
-    stop = Stop(watch_stdin=stop_on_stdin_eof)
-    namespace, name = keys.federation_of(prefix)
-    logs.configure("trainer", f"{namespace}/{name}", alias)
-
-    def begin_and_work() -> Exit:
-        with stop.interrupting():
-            registry = CollectorRegistry()
-            opened = open_store(store).scoped(prefix)
-            raw = MeasuredStore(opened, StoreMetrics(registry))
-            patient = PatientStore(raw, PATIENCE_SECONDS)
-            site = Site(alias, read_site_spec(site_spec), data_root, state, home, prefix)
-            held = lock(state, stop, "an earlier process")
-            heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
-        pulse = Pulse()
-        PulseCollector(pulse, (namespace, name, alias), registry)
-        serve_metrics(registry)
-        with held:
-            try:
-                return work(SiteProcess(site, patient, opened, heartbeat, stop, pulse))
-            except Refusal as error:
-                # Also told in the bucket, where people look.
-                heartbeat.beat(Phase.FAILED, message=tell(error))
-                raise
-
-    def tell(error: Refusal) -> str:
-        return outside(error, (data_root, state))
-
-    sys.exit(exit_code_of(begin_and_work, tell))
-
-
-def exit_code_of(work: Callable[[], Exit], tell: Callable[[Refusal], str] = str) -> Exit:
-    """`tell` says what of a refusal others may read."""
-    try:
-        return work()
-    except Stopped:
-        return Exit.STOPPED
-    except Superseded as error:
-        log.warning("%s; stopping", error)
-        return Exit.SUPERSEDED
-    except Refusal as error:
-        logs.say_why(log, str(error), tell(error))
-        return Exit.REFUSED
-    except StoreError as error:
-        logs.say_why(log, f"the store: {type(error).__name__}: {error}")
-        return Exit.RETRY
 
 
 main.add_command(fingerprint)

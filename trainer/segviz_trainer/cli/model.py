@@ -221,7 +221,8 @@ def evaluate(
     ids, named = organ_ids(organs), structure_names(structures)
     if not ids and not named:
         raise Refusal(
-            "--organ is missing. Name the organs and their label ids, or structures by --structure."
+            "--organ is missing. Name each organ and its label ids, as in --organ liver=1,2, or structures "
+            "by --structure."
         )
     tolerances = tolerances_of(tolerance, {*ids, *named})
     check_writable(csv_file, "--csv")

@@ -28,6 +28,8 @@ from segviz_trainer.process.site import Site
 from segviz_trainer.training.checkpoint import Checkpoints, Position
 from segviz_trainer.training.epochs import EpochSoFar
 from segviz_trainer.training.optimizer import build_optimizer
+from segviz_trainer.training.ranks import Build
+from segviz_trainer.training.team import Team
 from segviz_trainer.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class Participant:
     heartbeat: Heartbeat
     stop: Stop
     pulse: Pulse = field(default_factory=Pulse)
+    team: Team | None = None
+    """The processes of this Pod's other devices."""
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -158,6 +162,11 @@ class Participant:
         """A fresh optimizer over what is not frozen; the model holds the global model of `round_`."""
         named = sorted(self.model.net.named_parameters())
         parameters = {name: value for name, value in named if value.requires_grad}
+        if self.team is not None:
+            trained = tuple(parameters)
+            own = self.site.organs
+            order = Build(self.founding.spec, spec, self.alias, own, self.organs, round_, trained)
+            self.team.build(order, self.model.net)
         return Trainer(
             model=self.model.net,
             parameters=parameters,
@@ -167,6 +176,7 @@ class Participant:
             site=self.alias,
             seed=spec.seed,
             pulse=self.pulse,
+            team=self.team,
         )
 
     def report(self, phase: Phase, at: Position, epoch: EpochSoFar) -> bool:

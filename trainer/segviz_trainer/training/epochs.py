@@ -74,7 +74,7 @@ class EpochRun:
         # One stream for all epochs: the next one's first batch is made during this one's last steps.
         made = self.trainer.batches(self.cases, reached.position, self.epochs)
         fits = naming_what_to_lower(self.trainer.device.training)
-        with closing(made) as batches, fits:
+        with closing(made) as batches, self.trainer.gathered(), fits:
             while reached.position.epoch < self.epochs:
                 reached = self._epoch(reached, batches)
                 self.checkpoints.save(reached)

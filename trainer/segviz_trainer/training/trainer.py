@@ -1,6 +1,7 @@
 """Local training: one visible loop."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,6 +18,8 @@ from segviz_trainer.objectives.by_name import Loss
 from segviz_trainer.objectives.proximal import proximal_term
 from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.training.checkpoint import Position
+from segviz_trainer.training.optimizer import optimizer_state
+from segviz_trainer.training.team import Team
 
 
 @dataclass
@@ -35,6 +38,15 @@ class Trainer:
     """FedProx's global parameters, by name; empty for every other algorithm."""
     proximal_mu: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
+    team: Team | None = None
+    """The other devices' processes; none where this one trains alone."""
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """A stretch of steps, in which the team, if there is one, takes part."""
+        return nullcontext() if self.team is None else self.team.gathered(self)
+
+    def moments(self) -> dict[str, Tensor]:
+        return optimizer_state(self.optimizer, self.parameters)
 
     def batches(
         self, cases: Sequence[PreparedCase], start: Position, epochs: int
@@ -76,18 +88,25 @@ class Trainer:
             on_step: told after each step what has been done, the step's loss and its patches; may raise.
                 To read the loss is to wait for the device.
         """
-        self._train_mode()
+        self.train_mode()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for step, batch in enumerate(self.pulse.timed(batches), start=start.step + 1):
-            loss = self._step(batch)
+            loss = self._step(batch) if self.team is None else self._step_together(batch, self.team, rate)
             self.pulse.samples += len(batch.image)
             on_step(Position(start.round, start.attempt, start.epoch, step), loss, len(batch.image))
 
+    def _step_together(self, batch: Batch, team: Team, rate: float) -> Tensor:
+        return team.mean(self.step(team.share(batch, rate), team.loss))
+
     def _step(self, batch: Batch) -> Tensor:
+        return self.step(batch, lambda placed: self.loss(self.model, placed))
+
+    def step(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
+        """One step down the gradient of `loss_of`, which is told the batch where the model is."""
         placed = batch.to(self.device.place)
         with self.device.autocast():
-            loss = self.loss(self.model, placed)
+            loss = loss_of(placed)
         if self.anchor:
             loss = loss + proximal_term(self.model, self.anchor, self.proximal_mu)
         self.optimizer.zero_grad(set_to_none=True)
@@ -98,7 +117,7 @@ class Trainer:
         self.optimizer.step()
         return loss.detach()
 
-    def _train_mode(self) -> None:
+    def train_mode(self) -> None:
         self.model.train()
         if not any(parameter.requires_grad for parameter in self.model.representation.parameters()):
             # Frozen means its statistics too: BatchNorm in train mode would go on moving them.
