@@ -58,7 +58,8 @@ def local_pod(values: Values) -> Object:
     consent = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "consent", "uid")
     action = CreateWorkload(WorkloadRole.TRAINER, "basel", 1)
     subject = Subject("radiology", "abdomen", "1234-uid")
-    return pod_of(build_site_job(subject, action, STORE, Host("basel", "basel", consent, parsed.spec), 1))
+    host = Host("basel", "basel", "basel", consent, parsed.spec)
+    return pod_of(build_site_job(subject, action, STORE, host, 1))
 
 
 @every
@@ -98,7 +99,7 @@ def test_its_pod_is_a_local_trainers_but_for_the_join_file(values: Values) -> No
             for mount in each["volumeMounts"]
         }
 
-    # It has the store's credentials from its join file; and the site's policy is in its manifest, from nobody else.
+    # It has the store's credentials from its join file, and the site's policy in its manifest, from nobody else.
     elsewhere = {"/segviz/store", "/segviz/policy"}
     theirs = {path: place for path, place in places(local, trainer).items() if path not in elsewhere}
     ours = places(joined, container)
