@@ -16,9 +16,9 @@ from segviz_exchange.process.pace import Pace
 from segviz_exchange.process.waiting import Waiting
 from segviz_exchange.stores.patient import PatientStore
 from segviz_operator.access.rights import AGGREGATOR, EXPORT, site_access
-from segviz_trainer.__main__ import PATIENCE_SECONDS, SiteProcess, exit_code_of
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.participation.rounds import RoundLoop
+from segviz_trainer.participation.site_process import PATIENCE_SECONDS, SiteProcess, exit_code_of
 from segviz_trainer.process.heartbeat import Heartbeat, take_lease
 from segviz_trainer.process.pulse import Pulse
 from segviz_trainer.process.site import Site
