@@ -21,8 +21,6 @@ ENVIRONMENT = records.Environment("2.15.0", "cpu", "FP32", "Contiguous", 2)
 SPREAD = fingerprint.Spread(0.75, 1.5, 3.0)
 QUANTILES = (-100.0, -80.0, 0.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0)
 INTENSITIES = fingerprint.Intensities(1000, 60.5, 20.25, QUANTILES)
-    1000, 60.5, 20.25, (-100.0, -80.0, 0.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0)
-)
 SIZE = fingerprint.OrganSize(12, SPREAD)
 AXES = (SPREAD, SPREAD, SPREAD)
 
