@@ -18,6 +18,7 @@ _HELP = {
     "fetch": "Get a finished model and its report.",
     "evaluate": "Score a finished model on labelled cases.",
     "logs": "Print the logs of a federation's Pods.",
+    "plan": "Show what would be planned from the sites' cases, and why.",
     "predict": "Find organs in images with a finished model.",
     "run": "Run a federation on this machine, with processes and a folder.",
     "status": "Show the state of a federation.",

@@ -33,6 +33,7 @@ LAYOUT = {
     "scores": (("basel", 7), "sites/basel/scores/0007.json"),
     "outcome": (("basel",), "sites/basel/outcome.json"),
     "release_blob": (("basel", DIGEST), f"sites/basel/release/{DIGEST}"),
+    "fingerprint": (("basel",), "sites/basel/fingerprint.json"),
     "external_scores": (("zurich",), "sites/zurich/external.json"),
     "progress": (("basel",), "sites/basel/progress.json"),
     "credentials": (("basel",), "sites/basel/credentials/"),

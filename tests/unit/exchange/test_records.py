@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builders.federations import build_control, build_spec
-from segviz_exchange.contract import ledger, progress, records
+from segviz_exchange.contract import fingerprint, ledger, progress, records
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.store import Unavailable
 
@@ -17,6 +17,12 @@ SURFACE = records.Surface(4.5, 1.5, 0.875, 0.125, 1)
 CASE = records.CaseScore("c1", "liver", 0.875, 3.25, 0.75, False)
 VARIANT = records.VariantOutcome({"liver": DICE}, (CASE,), DIGEST, {"liver": SURFACE})
 ENVIRONMENT = records.Environment("2.15.0", "cpu", "FP32", "Contiguous", 2)
+
+SPREAD = fingerprint.Spread(0.75, 1.5, 3.0)
+QUANTILES = (-100.0, -80.0, 0.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0)
+INTENSITIES = fingerprint.Intensities(1000, 60.5, 20.25, QUANTILES)
+SIZE = fingerprint.OrganSize(12, SPREAD)
+AXES = (SPREAD, SPREAD, SPREAD)
 
 FINDING = progress.Finding("Disk", progress.Severity.WARNING, "/state has 3 GiB free")
 
@@ -48,6 +54,10 @@ EXAMPLES: list[records.Record] = [
     records.Exported("base", 3, DIGEST, 19_200_000, ("liver",), ("liver", "spleen"), build_spec()),
     records.ExternalScores("zurich", {"base": VARIANT}),
     records.Spent(1.0, 0.8, 3, 1e-5, 2.5),
+    SPREAD,
+    INTENSITIES,
+    SIZE,
+    fingerprint.Fingerprint("basel", 12, AXES, AXES, AXES, {"LPS": 12}, True, INTENSITIES, {"liver": SIZE}),
     FINDING,
     progress.Preflight(7, (FINDING,)),
     progress.Progress(7, progress.Phase.TRAINING, "epoch 2 of 5", 3, 2, 10, 40, 0.25, 3.5, 60.0),

@@ -43,6 +43,7 @@ def test_a_thin_line_may_take_longer_for_a_body_than_for_connecting(monkeypatch:
     monkeypatch.setattr(s3_access, "CONNECT_SECONDS", CONNECT_SECONDS)
     with slow_server() as port:
         began = time.monotonic()
-        answer = s3_access.build_connections().request("PUT", f"http://127.0.0.1:{port}/key", body=BODY)
+        address = f"http://127.0.0.1:{port}"
+        answer = s3_access.build_connections(address).request("PUT", f"{address}/key", body=BODY)
         assert answer.status == 200
         assert time.monotonic() - began > 2 * CONNECT_SECONDS
