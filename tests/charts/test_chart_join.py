@@ -175,6 +175,14 @@ MISTAKES: dict[str, tuple[Values, str]] = {
         "allowedFederations: name the federation of the join file",
     ),
     "with keys of its own": ({"storeSecret": "own"}, "storeSecret: with join.secretName the credentials are"),
+    "with a label of the Job's": (
+        {"trainer": {"podMetadata": {"labels": {"app.kubernetes.io/name": "ours"}}}},
+        "trainer.podMetadata.labels: app.kubernetes.io/name is the Job's own",
+    ),
+    "with an annotation of the Job's": (
+        {"trainer": {"podMetadata": {"annotations": {"kueue.x-k8s.io/queue": "ours"}}}},
+        "trainer.podMetadata.annotations: kueue.x-k8s.io/queue is the Job's own",
+    ),
 }
 
 

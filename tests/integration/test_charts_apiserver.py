@@ -208,6 +208,7 @@ def test_the_notes_bring_the_trial_stores_keys_to_the_federations(apiserver: Api
     values = {
         "federationNamespaces": ["trial-operator", "trial-radiology"],
         "rbac": {"aggregate": False},
+        "networkPolicy": {"apiServer": POLICY["apiServer"]},
         "trialStore": {"enabled": True, "image": "trial-store:1"},
     }
     release = Release("segviz-operator", "segviz", "trial-operator", values)
