@@ -18,7 +18,7 @@ import torch
 from pipeline import SEED, TRAINING, write_cases
 
 from segviz_exchange.contract.choices import Augmentation, Axis
-from segviz_exchange.contract.spec import Mirroring, Rotation, Training, Transforms, Varied
+from segviz_exchange.contract.training_spec import Mirroring, Rotation, Training, Transforms, Varied
 from segviz_trainer.batches.sampling import batch_makers
 from segviz_trainer.data.cache import PreparedCase
 

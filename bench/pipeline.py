@@ -33,7 +33,7 @@ from monai.transforms.intensity.dictionary import RandScaleIntensityd, RandShift
 from monai.transforms.spatial.dictionary import RandAffined
 from monai.transforms.utility.dictionary import FgBgToIndicesd
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import training_spec
 from segviz_exchange.contract.choices import Augmentation, MemoryFormat, OptimizerState, Precision
 from segviz_trainer.batches.prefetch import Prefetch
 from segviz_trainer.batches.sampling import Batch, batch_makers
@@ -44,7 +44,7 @@ from segviz_trainer.process.pulse import Pulse
 SEED = 7
 SHAPE = (256, 256, 160)
 SPACING = (1.5, 1.5, 2.0)
-TRAINING = spec.Training(
+TRAINING = training_spec.Training(
     patch=(128, 128, 32),
     crops_per_volume=4,
     batch_size=2,

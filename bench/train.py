@@ -26,7 +26,7 @@ from monai.losses.dice import DiceLoss
 from monai.networks.nets.unet import UNet
 from torch import Tensor
 
-from segviz_exchange.contract import choices, spec
+from segviz_exchange.contract import choices, spec, training_spec
 from segviz_exchange.contract.choices import Intensity, MemoryFormat, Precision
 from segviz_exchange.contract.site_spec import CaseRange, DataSet
 from segviz_trainer.batches.sampling import Batch, epoch_batches
@@ -119,14 +119,14 @@ def silent(done: int, cases: int, case: str) -> None:
     pass
 
 
-def endless(cases: tuple[PreparedCase, ...], training: spec.Training) -> Iterator[Batch]:
+def endless(cases: tuple[PreparedCase, ...], training: training_spec.Training) -> Iterator[Batch]:
     epochs = (epoch_batches(cases, training, SEED, "bench", 1, epoch) for epoch in count())
     # A last, smaller batch would make the steps' costs differ.
     return (batch for batch in chain.from_iterable(epochs) if len(batch.image) == training.batch_size)
 
 
-def training_of(options: argparse.Namespace, threads: int) -> spec.Training:
-    return spec.Training(
+def training_of(options: argparse.Namespace, threads: int) -> training_spec.Training:
+    return training_spec.Training(
         patch=options.patch,
         crops_per_volume=1,
         batch_size=options.batch,

@@ -3,7 +3,7 @@
 import msgspec
 
 from builders.cubes import SIDE
-from segviz_exchange.contract import choices, spec
+from segviz_exchange.contract import choices, spec, training_spec
 from segviz_exchange.contract.choices import AlgorithmName, Objective
 from segviz_exchange.contract.site_spec import DataSet, HostPathSource, SiteSpec, Split, TrainerPod, Volume
 from segviz_exchange.contract.spec import FederationSpec
@@ -22,7 +22,7 @@ def small_federation(**changes: object) -> FederationSpec:
         preprocessing=spec.Preprocessing(
             spec.IntensityScaling(choices.Intensity.Z_SCORE), choices.Spacing.NATIVE
         ),
-        training=spec.Training(
+        training=training_spec.Training(
             patch=(SIDE, SIDE, SIDE),
             crops_per_volume=1,
             batch_size=2,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from builders.algorithms import build_algorithm
-from segviz_exchange.contract import choices, keys, sharing, spec
+from segviz_exchange.contract import choices, keys, sharing, spec, training_spec
 from segviz_exchange.contract.choices import AlgorithmName, Objective, Selection, Weights
 from segviz_exchange.contract.codec import Array, save
 from segviz_exchange.contract.ledger import commit, encode
@@ -56,7 +56,7 @@ def federation(
         preprocessing=spec.Preprocessing(
             spec.IntensityScaling(choices.Intensity.WINDOW, (-200.0, 304.0)), choices.Spacing.NATIVE
         ),
-        training=spec.Training(
+        training=training_spec.Training(
             (8, 8, 8),
             1,
             1,

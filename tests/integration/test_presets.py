@@ -11,7 +11,11 @@ import torch
 from builders.rig import Rig, algorithm, small_federation
 from segviz_exchange.contract.choices import AlgorithmName, HeadLoss, Norm, Objective, OptimizerName, Preset
 from segviz_exchange.contract.sharing import NORM, REPRESENTATION
-from segviz_exchange.contract.spec import FineTuning, Model, Optimizer
+from segviz_exchange.contract.spec import (
+    FineTuning,
+    Model,
+)
+from segviz_exchange.contract.training_spec import Optimizer
 from segviz_trainer.models.predict import predict_files
 from segviz_trainer.models.trained import Model as Predicting
 from segviz_trainer.models.trained import TrainedModel

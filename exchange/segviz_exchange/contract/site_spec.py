@@ -17,7 +17,8 @@ from segviz_exchange.contract.choices import (
     Start,
     UserAssignment,
 )
-from segviz_exchange.contract.spec import Part, SecretRef
+from segviz_exchange.contract.part import Part
+from segviz_exchange.contract.spec import SecretRef
 
 
 class ClaimSource(Part, frozen=True):

@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from segviz_exchange.contract.spec import Transforms, Varied
+from segviz_exchange.contract.training_spec import Transforms, Varied
 from segviz_trainer.batches import intensity
 
 _ROTATION_PROBABILITY = 0.2

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from segviz_exchange.contract.choices import Augmentation
-from segviz_exchange.contract.spec import Training
+from segviz_exchange.contract.training_spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
 from segviz_trainer.batches.augment import draw_affine, draw_flips, vary
 from segviz_trainer.batches.turned_crop import turned_crop

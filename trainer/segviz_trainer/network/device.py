@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segviz_exchange.contract import choices, spec
+from segviz_exchange.contract import choices, training_spec
 from segviz_exchange.contract.records import Environment
 from segviz_trainer.network.segnet import SegNet
 
@@ -15,10 +15,10 @@ class Device:
     """Where and how the arithmetic runs: part of what an update's bits depend on."""
 
     place_at: torch.device
-    training: spec.Training
+    training: training_spec.Training
 
     @classmethod
-    def choose(cls, training: spec.Training) -> "Device":
+    def choose(cls, training: training_spec.Training) -> "Device":
         """A GPU where there is one."""
         return cls(torch.device("cuda" if torch.cuda.is_available() else "cpu"), training)
 

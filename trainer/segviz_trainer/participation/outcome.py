@@ -8,7 +8,11 @@ from segviz_exchange.contract.ledger import commit, find
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control, Final, Outcome, Round, Variant, VariantOutcome
 from segviz_exchange.contract.sharing import COUNTER, REPRESENTATION
-from segviz_exchange.contract.spec import FederationSpec, FineTuning, Schedule
+from segviz_exchange.contract.spec import (
+    FederationSpec,
+    FineTuning,
+)
+from segviz_exchange.contract.training_spec import Schedule
 from segviz_trainer.network.tensors import to_arrays
 from segviz_trainer.participation.participant import Participant
 from segviz_trainer.process.heartbeat import check_lease

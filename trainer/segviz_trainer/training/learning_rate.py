@@ -3,7 +3,7 @@
 import math
 
 from segviz_exchange.contract.choices import ScheduleName
-from segviz_exchange.contract.spec import Schedule
+from segviz_exchange.contract.training_spec import Schedule
 
 MINIMUM_SHARE = 0.01
 """The cosine ends at this share of the first learning rate: an epoch at zero would only move statistics."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from segviz_exchange.contract.spec import Training
+from segviz_exchange.contract.training_spec import Training
 from segviz_exchange.process.errors import Refusal
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from segviz_exchange.contract import spec
+from segviz_exchange.contract import training_spec
 from segviz_exchange.contract.choices import OptimizerName
 
 _MOMENTUM = 0.99
@@ -15,7 +15,7 @@ _WEIGHT_DECAY = {OptimizerName.ADAM: 0.0, OptimizerName.ADAM_W: 1e-2, OptimizerN
 """Where the manifest gives none: torch's own, and nnU-Net's for SGD."""
 
 
-def build_optimizer(parameters: Mapping[str, Tensor], asked: spec.Optimizer) -> Optimizer:
+def build_optimizer(parameters: Mapping[str, Tensor], asked: training_spec.Optimizer) -> Optimizer:
     """An optimizer over named parameters; its groups' learning rate is set at every epoch."""
     decay = _WEIGHT_DECAY[asked.name] if asked.weight_decay is None else asked.weight_decay
     if asked.name is OptimizerName.SGD:

@@ -20,8 +20,9 @@ from builders.mistakes import (
     changed,
 )
 from segviz_exchange.contract.choices import Norm
+from segviz_exchange.contract.part import Part
 from segviz_exchange.contract.site_spec import SiteSpec
-from segviz_exchange.contract.spec import FederationSpec, Part
+from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.manifests.defaulting import with_defaults
 from segviz_operator.manifests.manifest import parse
 from segviz_operator.manifests.problem import InvalidManifest

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from builders.volumes import ORGANS, WINDOWED, write_case
 from segviz_exchange.contract.choices import Augmentation, Axis, MemoryFormat, OptimizerState, Precision
-from segviz_exchange.contract.spec import Mirroring, Rotation, Training, Transforms, Varied
+from segviz_exchange.contract.training_spec import Mirroring, Rotation, Training, Transforms, Varied
 from segviz_trainer.batches import intensity
 from segviz_trainer.batches.augment import draw_affine, rotation, usual_degrees, vary
 from segviz_trainer.batches.prefetch import Prefetch

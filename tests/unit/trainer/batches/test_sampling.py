@@ -7,7 +7,7 @@ from scipy.ndimage import affine_transform
 
 from builders.volumes import ORGANS, WINDOWED, write_case
 from segviz_exchange.contract.choices import Augmentation, MemoryFormat, OptimizerState, Precision
-from segviz_exchange.contract.spec import Training
+from segviz_exchange.contract.training_spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
 from segviz_trainer.batches.prefetch import Prefetch
 from segviz_trainer.batches.sampling import Batch, batch_makers, epoch_batches, steps_per_epoch

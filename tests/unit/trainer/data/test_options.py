@@ -20,7 +20,11 @@ from segviz_exchange.contract.choices import (
     Spacing,
 )
 from segviz_exchange.contract.site_spec import DataSet
-from segviz_exchange.contract.spec import IntensityScaling, Preprocessing, Training
+from segviz_exchange.contract.spec import (
+    IntensityScaling,
+    Preprocessing,
+)
+from segviz_exchange.contract.training_spec import Training
 from segviz_trainer.batches.sampling import Batch, epoch_batches
 from segviz_trainer.data.cache import PreparedCase, prepare_case
 from segviz_trainer.data.labels import IGNORED

@@ -15,7 +15,11 @@ from click.testing import CliRunner
 from builders.exported_model import ORGANS, SPEC, write_model
 from segviz_exchange.contract.choices import Augmentation, Axis, Norm
 from segviz_exchange.contract.codec import Array
-from segviz_exchange.contract.spec import FederationSpec, Mirroring, Model, Transforms
+from segviz_exchange.contract.spec import (
+    FederationSpec,
+    Model,
+)
+from segviz_exchange.contract.training_spec import Mirroring, Transforms
 from segviz_exchange.process.errors import Refusal
 from segviz_trainer.cli.model import evaluate, predict
 from segviz_trainer.inference.components import largest_component

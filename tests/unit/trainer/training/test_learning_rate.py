@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segviz_exchange.contract.choices import ScheduleName
-from segviz_exchange.contract.spec import Schedule
+from segviz_exchange.contract.training_spec import Schedule
 from segviz_trainer.training.learning_rate import learning_rate
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segviz_exchange.contract.choices import OptimizerName
-from segviz_exchange.contract.spec import Optimizer
+from segviz_exchange.contract.training_spec import Optimizer
 from segviz_trainer.training.optimizer import build_optimizer
 
 RATE, STEPS = 0.05, 4

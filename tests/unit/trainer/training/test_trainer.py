@@ -23,9 +23,9 @@ from segviz_exchange.contract.choices import (
     Precision,
     Preset,
 )
-from segviz_exchange.contract.spec import (
+from segviz_exchange.contract.spec import Model
+from segviz_exchange.contract.training_spec import (
     Mirroring,
-    Model,
     Optimizer,
     Rotation,
     Training,
