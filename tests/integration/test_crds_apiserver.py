@@ -78,14 +78,18 @@ def _replace(objects: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return replaced
 
 
+SAYS = {"store": "the bucket cannot change"}
+"""Where part of a field may change."""
+
+
 @pytest.mark.parametrize(("field", "value"), IMMUTABLE.items(), ids=IMMUTABLE)
 def test_a_running_federation_keeps_its_field(
     objects: Any, federation: dict[str, Any], field: str, value: Any
 ):
     new = changed(federation, {f"spec.{field}": value})
-    with pytest.raises(InvalidManifest, match=f"{field} cannot (change|become)"):
+    with pytest.raises(InvalidManifest, match=SAYS.get(field, f"{field} cannot (change|become)")):
         parse(new, old=federation)
-    with pytest.raises(ApiException, match=f"{field} cannot (change|become)"):
+    with pytest.raises(ApiException, match=SAYS.get(field, f"{field} cannot (change|become)")):
         _replace(objects, new)
 
 

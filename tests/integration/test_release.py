@@ -25,7 +25,10 @@ DIGESTS = {
     role: f"sha256:{number:064x}" for number, role in enumerate(("operator", "aggregator", "trainer"), 1)
 }
 VALUES = {
-    "segviz-operator": ("networkPolicy.store.cidrs={10.1.2.3/32}",),
+    "segviz-operator": (
+        "networkPolicy.store.cidrs={10.1.2.3/32}",
+        "networkPolicy.apiServer.cidrs={10.1.2.4/32}",
+    ),
     "segviz-site": (
         "networkPolicy.store.cidrs={10.1.2.3/32}",
         "data.existingClaim=images",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from unittest.mock import patch
@@ -81,6 +81,9 @@ class Arithmetic:
 
     def batches(self, cases: Sequence[Case], start: Position, epochs: int) -> Generator[int, None, None]:
         yield from range(1000)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def train_epoch(
         self,
