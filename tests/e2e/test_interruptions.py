@@ -98,6 +98,7 @@ def test_the_aggregator_may_be_killed_between_upload_and_commit(make: Make, refe
     assert_undisturbed(federation, reference)
 
 
+@pytest.mark.full
 def test_the_store_may_be_away_for_a_minute(make: Make, node: Node, reference: Reference) -> None:
     """Pods wait for it and no Job fails."""
     federation = make("store-away")
@@ -114,6 +115,7 @@ def test_the_store_may_be_away_for_a_minute(make: Make, node: Node, reference: R
     assert len(federation.jobs("trainer")) == 3
 
 
+@pytest.mark.full
 def test_kubelet_may_be_restarted(make: Make, node: Node, reference: Reference) -> None:
     """Pods go on meanwhile."""
     federation = make("kubelet-away")

@@ -123,6 +123,7 @@ def test_a_chart_may_be_upgraded_while_a_federation_runs(
     installation.site(basel, allowed())
 
 
+@pytest.mark.full
 def test_two_federations_share_sites_and_a_name(make: Make, reference: Reference) -> None:
     """radiology/twin and oncology/twin at the same sites at once: both Complete with the same bits,
     each under its own prefix; deleting one leaves the other's objects alone."""
