@@ -15,7 +15,7 @@ from segviz_trainer.study import page
 from segviz_trainer.study.answer import answer
 from segviz_trainer.study.figures import draw
 from segviz_trainer.study.files import write_files, write_whole
-from segviz_trainer.study.gains import Gain, gain_text, gains, shown
+from segviz_trainer.study.gains import Gain, gain_cells, gains, shown
 from segviz_trainer.study.reading import read_results
 from segviz_trainer.study.redrawn import columns_of, worst
 from segviz_trainer.study.results import DICE, Results
@@ -60,8 +60,7 @@ def _tell(results: Results, tables: Sequence[Table], found: Sequence[Gain], cons
     for table in tables:
         if table.metric is DICE:
             console.print(_printed(table))
-    for gain in shown(results, tables, found):
-        console.print(gain_text(gain), highlight=False, markup=False, soft_wrap=True)
+    _tell_gains(shown(results, tables, found), console)
     if results.central is None:
         return
     for each in standings(results, tuple(tables)):
@@ -89,9 +88,25 @@ def read_index(path: Path) -> StudyIndex:
         ) from error
 
 
-def _printed(table: Table) -> RichTable:
-    title = f"{table.title}, mean (SD)"
-    printed = RichTable(
+def _tell_gains(found: Sequence[Gain], console: Console) -> None:
+    """What each site gains, a table for each pair of methods; then what cannot be told, and why."""
+    for method, alone in dict.fromkeys((gain.method, gain.alone) for gain in found if gain.paired):
+        printed = _titled(f"Dice that each site gains: {method} − {alone}")
+        for name in ("site", "organ", "on"):
+            printed.add_column(name, overflow="fold")
+        for name in ("gain", "95 %", "cases"):
+            printed.add_column(name, justify="right", no_wrap=True)
+        for gain in found:
+            if gain.paired and (gain.method, gain.alone) == (method, alone):
+                printed.add_row(*gain_cells(gain))
+        console.print(printed)
+    for gain in found:
+        if not gain.paired:
+            console.print(f"{gain.site}, {gain.organ}: {gain.refused}", highlight=False, markup=False)
+
+
+def _titled(title: str) -> RichTable:
+    return RichTable(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -99,6 +114,10 @@ def _printed(table: Table) -> RichTable:
         pad_edge=False,
         collapse_padding=True,
     )
+
+
+def _printed(table: Table) -> RichTable:
+    printed = _titled(f"{table.title}, mean (SD)")
     printed.add_column("", overflow="fold")  # two names may differ at their ends alone
     for organ in table.organs:
         printed.add_column(organ, justify="right", no_wrap=True)

@@ -115,10 +115,15 @@ def _adjusted(family: Sequence[Gain]) -> Iterator[Gain]:
         yield replace(gain, p_holm=next(adjusted)) if gain.paired else gain
 
 
-def gain_text(gain: Gain) -> str:
-    """One line of a terminal."""
-    where = "its own test cases" if gain.table == IN_FEDERATION else gain.table
-    begin = f"{gain.site}, {gain.organ}, {where}: {gain.method} against {gain.alone}"
-    if gain.paired is None:
-        return f"{begin}: {gain.refused}"
-    return f"{begin} {gain.paired.difference:+.3f} (95 %: {gain.interval}; {gain.paired.cases} cases)"
+def gain_cells(gain: Gain) -> tuple[str, ...]:
+    """A row of a table: site, organ, where, gain, interval, cases. Its gain must not be refused."""
+    assert gain.paired is not None, gain.refused
+    where = "own test cases" if gain.table == IN_FEDERATION else gain.table
+    return (
+        gain.site,
+        gain.organ,
+        where,
+        f"{gain.paired.difference:+.3f}",
+        str(gain.interval),
+        str(gain.paired.cases),
+    )

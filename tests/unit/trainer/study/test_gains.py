@@ -9,7 +9,7 @@ import pytest
 from segviz_exchange.contract.records import Dice
 from segviz_trainer.study import page
 from segviz_trainer.study.files import write_files
-from segviz_trainer.study.gains import Gain, gain_text, gains, shown
+from segviz_trainer.study.gains import Gain, gain_cells, gains, shown
 from segviz_trainer.study.results import IN_FEDERATION, Cost, Results, ScoredCase, Summary
 from segviz_trainer.study.statistics import holm
 from segviz_trainer.study.tables import build_tables
@@ -173,9 +173,6 @@ def test_the_file_has_every_method_and_every_digit(tmp_path: Path) -> None:
     assert float(rows[0]["low"]) < float(rows[0]["gain"]) < float(rows[0]["high"])
 
 
-def test_a_line_of_the_terminal() -> None:
+def test_a_row_of_the_terminal() -> None:
     liver = of(study(), "FedAvg")[0]
-    assert (
-        gain_text(liver)
-        == "basel, liver, btcv: FedAvg against Local +0.000 (95 %: +0.000 to +0.000; 6 cases)"
-    )
+    assert gain_cells(liver) == ("basel", "liver", "btcv", "+0.000", "+0.000 to +0.000", "6")
