@@ -90,7 +90,12 @@ def race(store: Store, key: str, contents: Sequence[bytes]) -> list[bool]:
         return _create(store, key, content)
 
     with ThreadPoolExecutor(len(contents)) as pool:
-        return list(pool.map(create, contents))
+        try:
+            return list(pool.map(create, contents))
+        except BaseException:
+            # Asked to stop before all have begun: the first would wait for the rest, and the process for it.
+            start.abort()
+            raise
 
 
 def a_put_replaces(store: Store) -> None:
