@@ -5,7 +5,6 @@ trusted.json    which keys may write below which prefix
 seen.json       digests of the records of each series that it has seen: what was once there stays there
 """
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
+from segviz_exchange.process.writing import write_whole
 from segviz_exchange.stores.signing import PublicKey, load_or_make, public_key
 
 _Value = TypeVar("_Value")
@@ -54,7 +54,7 @@ class Keyring:
         written = msgspec.json.format(msgspec.json.encode(trusted, order="deterministic")) + b"\n"
         if not self._trusted.exists() or self._trusted.read_bytes() != written:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self._trusted, written)
+            write_whole(self._trusted, written)
 
     @cached_property
     def own(self) -> Ed25519PrivateKey:
@@ -84,7 +84,7 @@ class Keyring:
     def remember(self, seen: Mapping[str, str]) -> None:
         """Raises Refusal."""
         try:
-            _write(self._seen, msgspec.json.encode(seen, order="deterministic") + b"\n")
+            write_whole(self._seen, msgspec.json.encode(seen, order="deterministic") + b"\n")
         except OSError as error:
             raise Refusal(f"{self._seen}: cannot be written: {error.strerror}. Make room there.") from error
 
@@ -104,12 +104,3 @@ def _read(path: Path, kind: type[_Value]) -> _Value:
         raise Refusal(f"{path}: {error.strerror}. Restore it from a backup.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(f"{path}: is damaged: {malformation(error)}. Restore it from a backup.") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -6,7 +6,6 @@ finds the record in the first line, as it always was.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.writing import write_private
 
 VERSION = 1
 """Of what is signed, and how."""
@@ -104,15 +104,8 @@ def load_or_make(path: Path) -> Ed25519PrivateKey:
         Refusal: the file is no such key, or others may read it.
     """
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(made)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
+        write_private(path, made)
     if path.stat().st_mode & 0o077:
         raise Refusal(f"{path}: others can read this private key. Run: chmod 600 {path}")
     try:

@@ -18,8 +18,8 @@ from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.console import open_console
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.writing import write_whole
 from segviz_operator.local.volumes import Volumes, parse_volumes
-from segviz_operator.machine.writing import write_whole
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.accepted import Accepted
 from segviz_operator.manifests.manifest import Federation, Manifests, load, parse

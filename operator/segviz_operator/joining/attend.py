@@ -15,6 +15,7 @@ from segviz_exchange.contract.records import Control, Exported, Variant
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop
+from segviz_exchange.process.writing import write_private
 from segviz_exchange.stores.credentials import (
     encode_credentials,
 )
@@ -24,7 +25,6 @@ from segviz_operator.access.handover import newest_remote
 from segviz_operator.joining.seat import Seat, adopt_new_join_file, held_credentials
 from segviz_operator.joining.view import JoinView
 from segviz_operator.machine.processes import Processes, last_words
-from segviz_operator.machine.writing import write_private
 from segviz_operator.plan.command_line import (
     AS_A_CHILD,
     Records,

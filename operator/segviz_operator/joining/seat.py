@@ -11,6 +11,7 @@ from rich.console import Console
 
 from segviz_exchange.contract.join import Invitation, read_invitation
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.writing import write_private
 from segviz_exchange.stores.credentials import (
     Credentials,
     CredentialsFile,
@@ -18,7 +19,6 @@ from segviz_exchange.stores.credentials import (
     encode_credentials,
 )
 from segviz_exchange.stores.s3 import S3Store
-from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site, load
 from segviz_operator.plan.command_line import SiteFolders
 

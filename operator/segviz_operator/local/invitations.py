@@ -10,6 +10,7 @@ from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.join import Invitation, encode_invitation
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.writing import write_private
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3_access import credentials_from_environment, split_url
 from segviz_exchange.stores.store import Store
@@ -17,7 +18,6 @@ from segviz_operator.access.handover import credentials_to_tell
 from segviz_operator.access.rights import site_access
 from segviz_operator.access.sts import Sts
 from segviz_operator.local.identity import Identity
-from segviz_operator.machine.writing import write_private
 from segviz_operator.manifests.manifest import Site
 from segviz_operator.progress.facts import FederationRecords
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.process.writing import PRIVATE, write_whole
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import PRIVATE, write_whole
 from segviz_operator.plan.command_line import (
     AS_A_CHILD,
     Records,

@@ -7,11 +7,11 @@ import sys
 import msgspec
 
 from segviz_exchange.contract.run import RunHere, SiteHere
+from segviz_exchange.process.writing import write_whole
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.signing import environment_of_readers
 from segviz_operator.local.wishes import Wishes
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import write_whole
 from segviz_operator.progress.report import Report, as_csv
 
 

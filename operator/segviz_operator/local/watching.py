@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.http_pages import ADDRESS, LOOPBACK, PORT, Pages, own_hosts
+from segviz_exchange.process.writing import write_whole
 from segviz_operator.local.identity import Identity
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import write_whole
 from segviz_operator.plan.workload import Workload, WorkloadRole
 from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.status import FederationStatus

@@ -26,8 +26,8 @@ import msgspec
 from segviz_exchange.contract.run import INDEX
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
+from segviz_exchange.process.writing import PRIVATE, write_whole
 from segviz_operator.local.identity import KEYS, Identity
-from segviz_operator.machine.writing import PRIVATE, write_whole
 
 # `segviz status` holds the lock for an instant to see whether somebody else does.
 _LOOKS = 5

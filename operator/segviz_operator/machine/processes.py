@@ -17,7 +17,7 @@ from time import monotonic, sleep
 
 from segviz_exchange.process.logs import ENDING
 from segviz_exchange.process.words import plain
-from segviz_operator.machine.writing import PRIVATE
+from segviz_exchange.process.writing import PRIVATE
 from segviz_operator.plan.decide import CreateWorkload, DeleteWorkload
 from segviz_operator.plan.workload import Workload, WorkloadRole, WorkloadState, workload_name
 

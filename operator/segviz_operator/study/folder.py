@@ -21,10 +21,10 @@ import yaml
 from segviz_exchange.contract.run import RunHere, SiteHere
 from segviz_exchange.contract.study import INDEX, KeptFile, StudyIndex
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.writing import PRIVATE, write_whole
 from segviz_exchange.stores.opening import open_store
 from segviz_operator.local.volumes import Volumes
 from segviz_operator.local.workdir import WorkDir
-from segviz_operator.machine.writing import PRIVATE, write_whole
 from segviz_operator.manifests.manifest import Site, Study
 from segviz_operator.study.kept import Shelf
 from segviz_operator.study.rows import Row

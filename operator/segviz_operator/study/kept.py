@@ -10,8 +10,8 @@ from segviz_exchange.contract.kept_scores import KeptCase, KeptScores, read_csv,
 from segviz_exchange.contract.ledger import newest_control, read
 from segviz_exchange.contract.records import Control, ExternalScores, Outcome, Update, Variant, VariantOutcome
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.writing import write_whole
 from segviz_exchange.stores.store import Store
-from segviz_operator.machine.writing import write_whole
 from segviz_operator.manifests.digest import digest
 from segviz_operator.study.rows import Row
 

@@ -334,7 +334,7 @@ def test_a_damaged_file_of_the_keyring_is_refused_in_a_sentence(bucket: Bucket, 
 
 def test_what_cannot_be_remembered_is_refused_in_a_sentence(bucket: Bucket) -> None:
     bucket.write_rounds(1)
-    (bucket.folder / "disks/basel" / f"seen.json.{os.getpid()}.partial").mkdir()
+    (bucket.folder / "disks/basel" / f".seen.json.{os.getpid()}.partial").mkdir()
     with pytest.raises(Refusal, match=r"seen.json: cannot be written: Is a directory"):
         read(bucket.of("basel"), keys.round_record(0), Round)
 
