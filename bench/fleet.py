@@ -23,10 +23,10 @@ from build import tool_path  # noqa: E402
 
 from integration.apiserver import (  # type: ignore[import-not-found]  # noqa: E402
     etcd_command,
-    free_ports,
     running_process,
     server_command,
 )
+from integration.ports import free_ports  # type: ignore[import-not-found]  # noqa: E402
 
 READY_SECONDS = 120.0
 BUCKET = "fleet"

@@ -207,7 +207,8 @@ def minio(folder: Path) -> Iterator[str]:
     from minio import Minio
     from urllib3.exceptions import HTTPError
 
-    from integration.apiserver import free_ports, running_process  # type: ignore[import-not-found]
+    from integration.apiserver import running_process  # type: ignore[import-not-found]
+    from integration.ports import free_ports  # type: ignore[import-not-found]
 
     folder.mkdir(parents=True)
     port, console = free_ports(2)

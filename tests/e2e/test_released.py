@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from federation import Make
 from hospitals import Scene
 from install import CHARTS, Images, Installation, allowed
 from node import Node
+
+from integration.ports import free_address
 
 sys.path.insert(0, str(CHARTS.parent / "tools"))
 
@@ -31,9 +32,7 @@ def registry(node: Node, tmp_path: Path) -> Iterator[str]:
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed; on Debian: apt-get install docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = free_address()
     storage = {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}
     settings = {"version": 0.1, "storage": storage, "http": {"addr": address}}
     (tmp_path / "registry.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import IO, Any
 
 import pytest
 import yaml
+
+from integration.ports import free_ports
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -56,9 +57,15 @@ class ApiServer:
 
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with running_apiserver(tmp_path_factory.mktemp("apiserver")) as there:
+        yield there
+
+
+@contextlib.contextmanager
+def running_apiserver(folder: Path) -> Iterator[ApiServer]:
+    """One of its own, for a test that changes what all would see."""
     etcd, server = built_tool("etcd"), built_tool("kube-apiserver")
     pytest.importorskip("kubernetes")
-    folder = tmp_path_factory.mktemp("apiserver")
     with contextlib.ExitStack() as running:
         log = running.enter_context((folder / "log").open("w", encoding="utf-8"))
         client_port, peer_port, secure_port = free_ports(3)
@@ -77,6 +84,10 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 @pytest.fixture(scope="session")
 def crds(apiserver: ApiServer) -> None:
     """Our own, installed once and served."""
+    install_crds(apiserver)
+
+
+def install_crds(apiserver: ApiServer) -> None:
     from kubernetes.client import ApiException, ApiextensionsV1Api, CustomObjectsApi
 
     from segviz_operator.manifests.schema import crd_files
@@ -206,12 +217,3 @@ def _wait_until_ready(server: ApiServer, process: subprocess.Popen[bytes], log: 
 
 def _end_of(log: Path) -> str:
     return "Its last lines:\n" + "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
-
-
-def free_ports(count: int) -> list[int]:
-    """Held all at once, so that they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import urllib3
 from minio import Minio
 from minio.credentials.providers import StaticProvider
 
+from integration.ports import free_address
 from segviz_exchange.stores.s3 import S3Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +55,8 @@ def running_minio(folder: Path, more: dict[str, str]) -> Iterator[Server]:
     """Args:
     more: settings beside the usual ones, as environment variables.
     """
-    server = Server(_free_address(), folder / "log")
-    arguments = ["server", "--quiet", "--address", server.address, "--console-address", _free_address()]
+    server = Server(free_address(), folder / "log")
+    arguments = ["server", "--quiet", "--address", server.address, "--console-address", free_address()]
     settings = {
         "MINIO_ROOT_USER": server.access_key,
         "MINIO_ROOT_PASSWORD": server.secret_key,
@@ -73,7 +73,7 @@ def running_minio(folder: Path, more: dict[str, str]) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("versitygw")
-    server = Server(_free_address(), folder / "log")
+    server = Server(free_address(), folder / "log")
     settings = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
     for part in ("data", "sidecar"):
         (folder / part).mkdir()
@@ -135,9 +135,3 @@ def _tool_path(name: str) -> Path | None:
         spec.loader.exec_module(module)
     path: Path | None = sys.modules["segviz_tools_build"].tool_path(name)
     return path
-
-
-def _free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"

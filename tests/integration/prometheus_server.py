@@ -1,7 +1,6 @@
 """A real Prometheus, and its tool, as the tests run them."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from integration.ports import free_port
 
 TOOLS = Path(__file__).parents[2] / "tools"
 READY_SECONDS = 30.0
@@ -28,12 +29,6 @@ def tool(name: str) -> Path:
     if path is None:
         pytest.skip(f"{name} is not built: run make tools")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 class Prometheus:

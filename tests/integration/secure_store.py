@@ -10,7 +10,8 @@ import pytest
 import tenacity
 from minio import Minio
 
-from integration.object_stores import Server, _free_address, _running
+from integration.object_stores import Server, _running
+from integration.ports import free_address
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3_access import build_connections
 
@@ -40,7 +41,7 @@ class Secure:
             "--address",
             self.server.address,
             "--console-address",
-            _free_address(),
+            free_address(),
         ]
         settings = {
             "MINIO_ROOT_USER": self.server.access_key,
@@ -70,7 +71,7 @@ def secure(tmp_path: Path) -> Secure:
         check=True,
         capture_output=True,
     )
-    made = Secure(Server(_free_address(), tmp_path / "log"), ca, tmp_path)
+    made = Secure(Server(free_address(), tmp_path / "log"), ca, tmp_path)
     with made.running():
         client = Minio(
             made.server.address,

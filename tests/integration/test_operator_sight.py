@@ -1,6 +1,5 @@
 """An operator of a cluster that lacks the CRDs: alive, not ready, and at work once they are there."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,12 +9,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
+from integration.apiserver import install_crds, running_apiserver
+from integration.ports import free_ports
 
-from integration.apiserver import free_ports
-from segviz_exchange.process.http_pages import Answer, Pages
-
-KINDS = {"resources": [{"name": "segvizfederations"}, {"name": "segvizsites"}]}
+WAIT_SECONDS = 120.0
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
@@ -28,62 +25,40 @@ def ask(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not look():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-
-
 def test_an_operator_without_its_crds_is_alive_and_not_ready(tmp_path: Path):
-    applied = False
-
-    def discovery(_: object) -> Answer:
-        if not applied:
-            return Answer(b'{"message": "not found"}', "application/json", 404)
-        return Answer(json.dumps(KINDS).encode(), "application/json")
-
-    server = Pages({"/apis/segviz.dev/v1alpha1": discovery}, 0)
-    kubeconfig = tmp_path / "kubeconfig"
-    named = {"name": "test", "cluster": {"server": f"http://127.0.0.1:{server.port}"}}
-    context = {"name": "test", "context": {"cluster": "test", "user": "test"}}
-    kubeconfig.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "test",
-                "contexts": [context],
-                "clusters": [named],
-                "users": [{"name": "test", "user": {"token": "x"}}],
-            }
-        ),
-        encoding="utf-8",
-    )
     health, metrics = free_ports(2)
     options = (
         *("--aggregator-image", "a", "--trainer-image", "t", "--page-port", "0"),
         *("--liveness", f"http://127.0.0.1:{health}/healthz", "--metrics-port", str(metrics)),
     )
-    log = tmp_path / "log"
-    with log.open("wb") as stream:
+    log = tmp_path / "operator.log"
+    with running_apiserver(tmp_path) as server, log.open("wb") as stream:
+        kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
         operator = subprocess.Popen(
             [sys.executable, "-m", "segviz_operator", *options],
             env={**os.environ, "KUBECONFIG": str(kubeconfig)},
             stdout=stream,
             stderr=stream,
         )
-    try:
-        until(lambda: ask(health, "/healthz")[0] == 200, "it is alive")
-        status, said = ask(metrics, "/readyz")
-        assert (status, "segvizfederations, segvizsites. Apply the CRDs" in said) == (503, True)
-        assert "segviz_operator_watching 0.0" in ask(metrics, "/metrics")[1]
-        assert "nothing is watched" in log.read_text(encoding="utf-8")
-        applied = True
-        until(lambda: ask(metrics, "/readyz") == (200, "ready\n"), "it is ready")
-        # kopf has taken over: its answer is another one.
-        until(lambda: ask(health, "/healthz")[0] == 200 and ask(health, "/healthz")[1] != "waiting\n", "kopf")
-    finally:
-        operator.kill()
-        operator.wait(30)
-        server.close()
+
+        def until(look: Callable[[], bool], what: str) -> None:
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not look():
+                said = log.read_text(encoding="utf-8")
+                assert operator.poll() is None, f"The operator ended before {what}: {said}"
+                assert time.monotonic() < deadline, f"Not {what}: {said}"
+                time.sleep(0.2)
+
+        try:
+            until(lambda: ask(health, "/healthz")[0] == 200, "alive")
+            status, said = ask(metrics, "/readyz")
+            assert (status, "segvizfederations, segvizsites. Apply the CRDs" in said) == (503, True)
+            assert "segviz_operator_watching 0.0" in ask(metrics, "/metrics")[1]
+            assert "nothing is watched" in log.read_text(encoding="utf-8")
+            install_crds(server)
+            until(lambda: ask(metrics, "/readyz") == (200, "ready\n"), "ready")
+            # kopf has taken over: its answer is another one.
+            until(lambda: ask(health, "/healthz") not in ((0, ""), (200, "waiting\n")), "watching")
+        finally:
+            operator.kill()
+            operator.wait(30)

@@ -13,7 +13,8 @@ import pytest
 import urllib3
 
 from integration.apiserver import built_tool
-from integration.object_stores import ROOT, _free_address
+from integration.object_stores import ROOT
+from integration.ports import free_address
 
 sys.path.insert(0, str(ROOT / "tools"))
 from release.__main__ import CYCLONEDX, SLSA, clean_commit, sign
@@ -45,7 +46,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(
             "docker-registry, a registry, is not installed; on Debian: apt-get install docker-registry"
         )
-    folder, address = tmp_path_factory.mktemp("registry"), _free_address()
+    folder, address = tmp_path_factory.mktemp("registry"), free_address()
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},

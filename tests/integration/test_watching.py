@@ -16,7 +16,8 @@ import yaml
 from here import Here, child_of, round_is
 
 from builders.rig import write_cases
-from integration.prometheus_server import Prometheus, free_port
+from integration.ports import free_port
+from integration.prometheus_server import Prometheus
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import encode
 from segviz_exchange.contract.records import Environment, Update
