@@ -48,8 +48,9 @@ def line_chart(
     what: str,
     top: float | None,
     marked: int | None = None,
+    along: str = "round",
 ) -> Markup:
-    """Values by round; `marked` is a round to point at, `top` as for `box_plot`."""
+    """Values by round, or by what `along` says; `marked` is a place to point at, `top` as for `box_plot`."""
     points = [point for line in series.values() for point in line]
     low, high = _span([value for _, value in points], top)
     last = max((round_ for round_, _ in points), default=1)
@@ -63,7 +64,7 @@ def line_chart(
     for tick in _ticks(0, max(1, last)):
         if tick == int(tick):
             parts.append(_text(across(tick), height - 24, f"{tick:g}", "middle"))
-    parts.append(_text((34 + WIDTH - 10) / 2, height - 8, "round", "middle"))
+    parts.append(_text((34 + WIDTH - 10) / 2, height - 8, along, "middle"))
     if marked is not None:
         parts.append(_line(across(marked), 24, across(marked), height - 40, "chosen"))
     for name, line in series.items():
@@ -80,7 +81,7 @@ def line_chart(
                     styles[name], across(round_), up(value)
                 )
             )
-    return _svg(height, f"{title}: {what} by round", parts)
+    return _svg(height, f"{title}: {what} by {along}", parts)
 
 
 class _Scale:

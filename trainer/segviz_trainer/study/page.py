@@ -92,9 +92,11 @@ def _curves(results: Results, styles: dict[str, Markup]) -> list[Chart]:
         series: dict[str, list[tuple[int, float]]] = {}
         for point in results.curves:
             if point.organ == organ:
-                series.setdefault(point.method, []).append((point.round, point.dice))
+                series.setdefault(point.method, []).append((point.epoch, point.dice))
         if series:
-            found.append(Chart(organ, charts.line_chart(organ, series, styles, "validation Dice", 1.0)))
+            found.append(
+                Chart(organ, charts.line_chart(organ, series, styles, "validation Dice", 1.0, along="epoch"))
+            )
     return found
 
 

@@ -147,14 +147,15 @@ def _curves(row: str, run: RunRecords) -> Iterator[Point]:
             for organ, dice in scores.dice.items():
                 found[organ, number].append(dice.mean)
     for (organ, number), values in sorted(found.items()):
-        yield Point(row, organ, number, sum(values) / len(values))
+        epoch = number * run.control.spec.local_epochs
+        yield Point(row, organ, number, epoch, fmean(values))
 
 
 def _averaged(points: Iterable[Point]) -> Iterator[Point]:
     """Over folds, in the order of rows."""
-    found: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    found: dict[tuple[str, str, int, int], list[float]] = defaultdict(list)
     for point in points:
-        found[point.method, point.organ, point.round].append(point.dice)
+        found[point.method, point.organ, point.round, point.epoch].append(point.dice)
     for place, values in found.items():
         yield Point(*place, fmean(values))
 

@@ -84,6 +84,8 @@ class Point:
     method: str
     organ: str
     round: int
+    epoch: int
+    """Of training at each site, up to that round: rows of a study merge at different intervals."""
     dice: float
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -295,7 +296,7 @@ def redrawn(case: ScoredCase) -> Redrawn:
 
 @pytest.mark.parametrize("pictures", [True, False])
 def test_the_page_asks_nobody_for_anything(pictures: bool) -> None:
-    curves = [Point("Local", "liver", round_, 0.1 * round_) for round_ in range(4)]
+    curves = [Point("Local", "liver", round_, 5 * round_, 0.1 * round_) for round_ in range(4)]
     html = rendered(build(curves=curves, overlaps=[Overlap("btcv", "FedBN", 0.01)]), pictures=pictures)
     links = parsed(html)
     assert all(target.startswith(("data:image/png;base64,", "#")) for target in links.targets)
@@ -347,3 +348,21 @@ def test_boxes_of_any_values_are_drawn_inside(values: list[float]) -> None:
     inside = [float(part.split('"')[0]) for part in svg.split(' x="')[1:]]
     assert "nan" not in svg
     assert all(0 <= x <= charts.WIDTH for x in inside)
+
+
+def test_rows_that_merge_at_different_intervals_are_drawn_by_epoch() -> None:
+    """Ten rounds of five epochs end where fifty of one do, or the first would seem five times as fast."""
+    seldom = [Point("Local", "liver", round_, 5 * round_, 0.5) for round_ in range(11)]
+    often = [Point("FedBN", "liver", round_, round_, 0.6) for round_ in range(51)]
+    html = rendered(build(curves=seldom + often))
+    lines = re.findall(r'<polyline [^>]*points="([^"]+)"><title>(?:Local|FedBN)</title>', html)
+    ends = {line.split()[-1].split(",")[0] for line in lines}
+    assert (len(lines), len(ends)) == (2, 1)
+    assert "validation Dice by epoch" in html
+
+
+def test_a_study_without_a_pooled_row_has_no_column_for_it() -> None:
+    said = words(rendered(build(central=None, organs=["liver"])))
+    assert "− central" not in said
+    assert "its distance from Local (baseline)" in said
+    assert "− central" in words(rendered(build(organs=["liver"])))
