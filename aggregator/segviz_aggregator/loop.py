@@ -33,7 +33,7 @@ from segviz_exchange.process import logs
 from segviz_exchange.process.exits import Exit
 from segviz_exchange.process.stopping import Stop, Stopped
 from segviz_exchange.process.waiting import Waiting
-from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, NotFound, Store
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Corrupt, NotFound, Store, is_there
 
 
 class Step(Enum):
@@ -229,9 +229,14 @@ class Aggregator:
         return Step.MOVED
 
     def _gone(self, last: Round) -> frozenset[int]:
-        """Rounds whose models the retention has deleted."""
+        """Rounds whose models the retention has deleted; a listing alone may merely be late."""
         rounds = (self._ledger.read(keys.round_record(number), Round) for number in range(last.round + 1))
-        return frozenset(each.round for each in rounds if not self._ledger.holds(keys.global_blob(each.blob)))
+        blobs = {each.round: keys.global_blob(each.blob) for each in rounds}
+        return frozenset(
+            round_
+            for round_, key in blobs.items()
+            if not self._ledger.holds(key) and not is_there(self._store, key)
+        )
 
     def _wait(self, phase: Phase, round_: int | None, message: str) -> Step:
         self._heartbeat.beat(phase, round_, message)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from integration.apiserver import built_tool
+from integration.built import built_tool
 
 TOP = Path(__file__).parents[2]
 CHARTS = TOP / "charts"

@@ -1,12 +1,10 @@
 """A real kube-apiserver over a real etcd, for the session: no nodes; controllers where a test wants them."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,11 +14,11 @@ from typing import IO, Any
 import pytest
 import yaml
 
+from integration.built import built_tool
 from integration.ports import free_ports
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
-BUILD = Path(__file__).parents[2] / "tools" / "build.py"
 
 
 @dataclass(frozen=True)
@@ -128,21 +126,6 @@ def controllers(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) 
     ]
     with (folder / "log").open("w", encoding="utf-8") as log, running_process(command, log):
         yield
-
-
-def built_tool(name: str) -> Path:
-    """Built by another target, since it takes minutes."""
-    spec = importlib.util.spec_from_file_location("segviz_tools_build", BUILD) if BUILD.exists() else None
-    if spec is None or spec.loader is None:
-        pytest.skip(f"{BUILD} is not there")
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    path: Path | None = module.tool_path(name)
-    if path is None:
-        pytest.skip(f"{name} is not built: run `make tools`")
-    return path
 
 
 def etcd_command(binary: Path, folder: Path, store: str, peer_port: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from builders.rendered import CHARTS, Refused, Release
-from integration.apiserver import built_tool
+from integration.built import built_tool
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """Real S3 servers for the tests: MinIO and versitygw, each with an empty bucket."""
 
-import importlib.util
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import urllib3
 from minio import Minio
 from minio.credentials.providers import StaticProvider
 
+from integration.built import built_tool
 from integration.ports import free_address
 from segviz_exchange.stores.s3 import S3Store
 
@@ -86,9 +85,7 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def _running(server: Server, tool: str, arguments: list[str], settings: dict[str, str]) -> Iterator[None]:
-    binary = _tool_path(tool)
-    if binary is None:
-        pytest.skip(f"{tool} is not built; run: make tools")
+    binary = built_tool(tool)
     with server.log.open("wb") as log:
         process = subprocess.Popen(
             [binary, *arguments],
@@ -122,16 +119,3 @@ def _wait_for_answer(server: Server, process: subprocess.Popen[bytes]) -> None:
                 f"{process.args} did not start:\n{server.log.read_text(encoding='utf-8')}"
             ) from None
         return
-
-
-def _tool_path(name: str) -> Path | None:
-    """`tools/` is no package, and is not installed."""
-    if "segviz_tools_build" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("segviz_tools_build", ROOT / "tools" / "build.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["segviz_tools_build"] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-    path: Path | None = sys.modules["segviz_tools_build"].tool_path(name)
-    return path

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -10,25 +9,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
+from integration.built import built_tool
 from integration.ports import free_port
 
-TOOLS = Path(__file__).parents[2] / "tools"
 READY_SECONDS = 30.0
-
-
-def tool(name: str) -> Path:
-    sys.path.insert(0, str(TOOLS))
-    try:
-        from build import tool_path
-    finally:
-        sys.path.remove(str(TOOLS))
-    path = tool_path(name)
-    if path is None:
-        pytest.skip(f"{name} is not built: run make tools")
-    return path
 
 
 class Prometheus:
@@ -48,7 +34,7 @@ class Prometheus:
         folder.mkdir()
         (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         words = (
-            tool("prometheus"),
+            built_tool("prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from integration.prometheus_server import tool
+from integration.built import built_tool
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240
@@ -11,7 +11,7 @@ PATIENCE_SECONDS = 240
 
 
 def promtool(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [str(tool("promtool")), *map(str, words)]
+    command = [str(built_tool("promtool")), *map(str, words)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=PATIENCE_SECONDS)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from builders.rendered import LIVERS, POLICY, STORE, Refused, Release
-from integration.apiserver import ApiServer, built_tool
+from integration.apiserver import ApiServer
+from integration.built import built_tool
 from integration.helm_releases import Helm
 
 pytest.importorskip("kubernetes")

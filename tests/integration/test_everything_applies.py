@@ -12,7 +12,8 @@ import yaml
 
 from builders.openapi import LOCATION, write_core_schemas, write_crd_schema
 from builders.rendered import TOP, VARIANTS, Object, render
-from integration.apiserver import ApiServer, built_tool
+from integration.apiserver import ApiServer
+from integration.built import built_tool
 from segviz_operator.manifests.documents import read_documents
 from segviz_operator.manifests.schema import crd_files
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from builders.disturbances import Around
-from builders.rounds import ROUNDS, after_round_0, deliver_round, until_waiting
+from builders.rounds import ROUNDS, after_round_0, deliver_round, finish, started, until_waiting
 from builders.synthetic import control_of, write_control
 from segviz_aggregator.loop import Aggregator
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import read
-from segviz_exchange.contract.records import Round
+from segviz_exchange.contract.records import Final, Round
 from segviz_exchange.stores.store import Entry
 
 
@@ -30,3 +30,10 @@ def test_an_update_whose_blob_or_control_is_not_listed_yet_is_read_all_the_same(
     until_waiting(Aggregator(Late(store), tmp_path / "scratch"))
     assert len(read(store, keys.round_record(1), Round).participants) == len(newer.active)
     assert store.list(keys.REJECTIONS) == []
+
+
+def test_the_best_round_is_chosen_though_no_model_is_listed_yet(tmp_path: Path) -> None:
+    store = started(tmp_path / "store")
+    finish(Aggregator(Late(store), tmp_path / "scratch"), store)
+    best = 2
+    assert read(store, keys.FINAL, Final).round == best < ROUNDS

@@ -4,23 +4,20 @@ import base64
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import urllib3
-
-from integration.apiserver import built_tool
-from integration.object_stores import ROOT
-from integration.ports import free_address
-
-sys.path.insert(0, str(ROOT / "tools"))
 from release.__main__ import CYCLONEDX, SLSA, clean_commit, sign
 from release.charts import IMAGES, pin, push_chart, with_value
 from release.failure import ReleaseFailed
 from release.signing import SIGNATURE, Key
+
+from integration.built import built_tool
+from integration.object_stores import ROOT
+from integration.ports import free_address
 
 DIGESTS = {
     role: f"sha256:{number:064x}" for number, role in enumerate(("operator", "aggregator", "trainer"), 1)

@@ -24,6 +24,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 # A lease, as its key can say it.
 Number = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+# More than the diagonal of any image; as above, so that a mean cannot overflow.
+Millimetres = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Real = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 # What a site says in a word, such as its device.
 Word = Annotated[str, msgspec.Meta(max_length=200)]
@@ -211,10 +213,6 @@ class Dice(Record, frozen=True):
     mean: Share
     sd: Share
     cases: Count
-
-
-# More than the diagonal of any image; as above, so that a mean cannot overflow.
-Millimetres = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Surface(Record, frozen=True):

@@ -12,9 +12,14 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """For its owner's eyes, from the first byte on."""
+    """For its owner's eyes, from the first byte on; no power cut takes it away again."""
     path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     _write(path, data, 0o600)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

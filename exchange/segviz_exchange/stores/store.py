@@ -112,6 +112,15 @@ def check_key(key: str) -> None:
         raise StoreError(f"{key!r} is not a valid key")
 
 
+def is_there(store: Store, key: str) -> bool:
+    """Whether an object can be read; a listing may be late to show it."""
+    try:
+        with store.open(key):
+            return True
+    except NotFound:
+        return False
+
+
 def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk

@@ -31,14 +31,15 @@ from segviz_aggregator import reasons
 from segviz_aggregator.models import GlobalModel
 from segviz_aggregator.schema import Schema
 from segviz_aggregator.scratch import Scratch
-from segviz_aggregator.verify import Candidate, Fault, check_size, square_sum, verify
-from segviz_exchange.contract import codec, keys, sharing
-from segviz_exchange.contract.choices import Objective
+from segviz_aggregator.verify import Candidate, Delivered, Fault, check_size, check_values, square_sum, verify
+from segviz_exchange.contract import codec, keys, sharing, thin
+from segviz_exchange.contract.choices import Objective, UpdatePrecision
 from segviz_exchange.contract.codec import MAX_HEADER_BYTES, Array, info_of, open_tensors, save
 from segviz_exchange.contract.records import Control
-from segviz_exchange.contract.sharing import GROUPS
+from segviz_exchange.contract.sharing import GROUPS, NORM, TensorGroup
+from segviz_exchange.contract.spec import Updates
 from segviz_exchange.stores.folder import FolderStore
-from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry, Store
+from segviz_exchange.stores.store import MAX_BLOB_BYTES, Entry, Store, StoreError, Unavailable
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -268,6 +269,89 @@ def test_a_blob_that_grows_after_it_was_listed_is_not_downloaded_whole(tmp_path:
     assert fault is not None
     assert fault.reason == reasons.BLOB_CORRUPT
     assert "more than" in fault.message
+
+
+def test_a_blob_that_only_its_writer_can_read_is_the_sites_fault(tmp_path: Path) -> None:
+    class Encrypted(Around):
+        def open(self, opened: str) -> AbstractContextManager[BinaryIO]:
+            raise StoreError("needs a key")
+
+    fault = judged(candidate_for(Case(None), tmp_path), tmp_path, Encrypted)
+    assert fault is not None
+    assert fault.reason == reasons.BLOB_CORRUPT
+    assert fault.message.endswith("cannot be read: needs a key")
+
+
+def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path) -> None:
+    class Away(Around):
+        def open(self, opened: str) -> AbstractContextManager[BinaryIO]:
+            raise Unavailable("no answer")
+
+    with pytest.raises(Unavailable):
+        judged(candidate_for(Case(None), tmp_path), tmp_path, Away)
+
+
+def test_what_a_fault_quotes_is_one_line() -> None:
+    assert Fault(reasons.WRONG_TENSORS, "tensor 'a\nb'").message == "tensor 'a b'"
+
+
+THIN = structs.replace(
+    CONTROL, spec=structs.replace(CONTROL.spec, updates=Updates(UpdatePrecision.INT8_DELTA))
+)
+
+
+def thin_update(tmp_path: Path, against: str) -> Candidate:
+    """Basel's changes of a global model, rounded."""
+    candidate = candidate_for(Case(None), tmp_path, THIN)
+    groups = groups_of(THIN)
+    parameters = [name for name in good() if groups[name].kind == sharing.PARAMETER]
+    base = thin.Base(against, model_of(THIN, seed=0))
+    blob, _ = thin.encode(tmp_path / "thin", good(), parameters, base, {}, UpdatePrecision.INT8_DELTA)
+    FolderStore(tmp_path / "store").upload(keys.site_blob(BASEL, blob), tmp_path / "thin")
+    size_bytes = (tmp_path / "thin").stat().st_size
+    return replace(candidate, update=update_of(BASEL, blob=blob, size_bytes=size_bytes))
+
+
+def test_changes_are_judged_as_the_values_that_they_stand_for(tmp_path: Path) -> None:
+    assert judged(thin_update(tmp_path, DIGEST), tmp_path) is None
+
+
+def test_changes_of_another_model_are_refused(tmp_path: Path) -> None:
+    fault = judged(thin_update(tmp_path, "f" * 64), tmp_path)
+    assert fault is not None
+    assert fault.reason == reasons.INVALID_TENSORS
+
+
+def test_values_where_changes_are_wanted_are_refused(tmp_path: Path) -> None:
+    fault = judged(candidate_for(Case(None), tmp_path, THIN), tmp_path)
+    assert fault is not None
+    assert "travel as Float32, where spec.updates.precision says Int8Delta" in fault.message
+
+
+def test_round_0_is_whole_though_updates_are_changes(tmp_path: Path) -> None:
+    candidate = candidate_for(Case(None), tmp_path, THIN)
+    store = FolderStore(tmp_path / "store")
+    blob, size_bytes = upload_tensors(store, BASEL, model_of(THIN), initial_metadata(THIN))
+    update = update_of(BASEL, 0, blob=blob, size_bytes=size_bytes)
+    assert judged(replace(candidate, round=0, update=update, reference=None), tmp_path) is None
+
+
+def statistics(tmp_path: Path, name: str, values: list[float]) -> Delivered:
+    """An update of round 0 that holds nothing else."""
+    save(tmp_path / "statistics", {name: np.float32(values)})
+    file = open_tensors(tmp_path / "statistics")
+    candidate = replace(candidate_for(Case(None), tmp_path), reference=None)
+    return Delivered(candidate, file, Schema(dict(file.infos), {name: TensorGroup("body", NORM)}))
+
+
+def test_negative_variances_are_refused(tmp_path: Path) -> None:
+    fault = check_values(statistics(tmp_path, "body.running_var", [1.0, -1.0]))
+    assert fault is not None
+    assert "negative variances" in fault.message
+
+
+def test_statistics_of_no_channels_are_fine(tmp_path: Path) -> None:
+    assert check_values(statistics(tmp_path, "body.running_mean", [])) is None
 
 
 def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The specification of `close_round`: who is in a round, and when it closes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -268,6 +268,25 @@ CASES = {
         control_of(weights=Weights.CASES),
         seen(has(BASEL, cases=5), has(BERN, cases=7), has(CHUR, cases=9)),
         closed(part(BASEL, weight=5), part(BERN, weight=7), part(CHUR, weight=9)),
+    ),
+    "nobody weighs more than five times the median of the others": Case(
+        control_of(weights=Weights.CASES),
+        seen(has(BASEL, cases=1000), has(BERN, cases=4), has(CHUR, cases=7)),
+        closed(part(BASEL, weight=27), part(BERN, weight=4), part(CHUR, weight=7)),
+    ),
+    "who is alone weighs what it has": Case(
+        control_of(weights=Weights.CASES, min_sites=1, round_timeout_seconds=3600),
+        seen(has(BASEL, cases=5)),
+        closed(part(BASEL, weight=5), without=(absent(BERN), absent(CHUR))),
+        after=HOUR,
+    ),
+    "a site never weighs more than in its first round": Case(
+        control_of(weights=Weights.CASES),
+        replace(
+            seen(has(BASEL, cases=9), has(BERN, cases=7), has(CHUR, cases=6)),
+            admitted={BASEL: 5, BERN: 8},
+        ),
+        closed(part(BASEL, weight=5), part(BERN, weight=7), part(CHUR, weight=6)),
     ),
 }
 

@@ -85,6 +85,38 @@ def test_the_number_of_a_key_is_read_back() -> None:
     assert keys.number_of("sites/basel/updates/0007/12.json") == 12
 
 
+def test_a_rejection_says_by_its_key_whose_attempt_it_is() -> None:
+    assert keys.rejected(keys.rejection("basel", 7, 12)) == ("basel", 7, 12)
+
+
+@pytest.mark.parametrize(
+    ("key", "has"),
+    [
+        (keys.outcome("basel"), True),
+        (keys.external_scores("basel"), True),
+        (keys.scores("basel", 7), False),
+        (keys.site("basel") + "deeper/outcome.json", False),
+        ("outcome.json", False),
+        (keys.FINAL, False),
+    ],
+)
+def test_outcomes_and_external_scores_have_rows_and_nothing_else(key: str, has: bool) -> None:
+    assert keys.has_rows(key) is has
+
+
+@pytest.mark.parametrize(
+    ("key", "is_news"),
+    [
+        (keys.progress("basel"), False),
+        (keys.AGGREGATOR_PROGRESS, False),
+        (keys.update("basel", 7, 1), True),
+        (keys.site("basel") + "no-progress.json", True),
+    ],
+)
+def test_a_heartbeat_is_no_news(key: str, is_news: bool) -> None:
+    assert keys.is_news(key) is is_news
+
+
 @pytest.mark.parametrize(
     ("key", "number"),
     [

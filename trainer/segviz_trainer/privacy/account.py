@@ -6,7 +6,6 @@ lock                                     held by the one process that counts
 """
 
 import hashlib
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.lock import lock
 from segviz_exchange.process.malformed import malformation
 from segviz_exchange.process.stopping import Stop
+from segviz_exchange.process.writing import write_private
 
 Release = tuple[int, int]
 """Round and attempt."""
@@ -61,8 +61,9 @@ class Account:
         """Count an update of this federation, for good."""
         data = self.folder / "data" / f"{self._data}.json"
         if not data.exists():
-            write_whole(data, sorted(self.cases))
-        write_whole(self._entry(release), Counted(noise_multiplier, self._data, file))
+            write_private(data, msgspec.json.encode(sorted(self.cases)))
+        entry = Counted(noise_multiplier, self._data, file)
+        write_private(self._entry(release), msgspec.json.encode(entry))
 
     def of_this_federation(self) -> dict[Release, float | None]:
         """The noise of each of its updates, whatever the site's data were."""
@@ -120,22 +121,6 @@ def name_of(release: Release) -> str:
 def release_of(name: str) -> Release:
     round_, attempt = name.split("-")
     return int(round_), int(attempt)
-
-
-def write_whole(path: Path, value: object) -> None:
-    """A file that is complete or absent, and that no power cut takes away again."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(msgspec.json.encode(value))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path, kind: type[_Value]) -> _Value:

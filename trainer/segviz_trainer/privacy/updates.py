@@ -26,9 +26,10 @@ from segviz_exchange.contract.records import Spent, Update
 from segviz_exchange.contract.site_spec import Privacy
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stop
+from segviz_exchange.process.writing import write_private
 from segviz_exchange.stores.store import Store
 from segviz_trainer.network.tensors import save_whole, to_arrays
-from segviz_trainer.privacy.account import Account, Release, name_of, release_of, smaller_noise, write_whole
+from segviz_trainer.privacy.account import Account, Release, name_of, release_of, smaller_noise
 from segviz_trainer.privacy.budget import epsilon_of
 from segviz_trainer.privacy.noise import gaussian
 
@@ -75,7 +76,7 @@ class PrivateUpdates:
                 self._hold_to_budget(self.policy, shown)
                 self._forget(before=release[0] - 1)
                 noisy = self._noisy(to_arrays(trained()), public(), variances)
-                write_whole(under, self.policy)
+                write_private(under, msgspec.json.encode(self.policy))
                 save_whole(kept, noisy)
             # As it was made: the site's owner may have changed the policy since.
             policy = msgspec.json.decode(under.read_bytes(), type=Privacy)

@@ -9,12 +9,12 @@ from rich.console import Console
 from segviz_exchange.contract.run import RunHere
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
+from segviz_exchange.process.writing import write_whole
 from segviz_exchange.stores.store import Store
 from segviz_trainer.report import page
 from segviz_trainer.report.fetching import fetch_models
 from segviz_trainer.study.command import REPORT, REPORT_WITHOUT_IMAGES
 from segviz_trainer.study.figures import NO_PICTURES, Pictures, draw
-from segviz_trainer.study.files import write_whole
 from segviz_trainer.study.reading import add_run
 from segviz_trainer.study.redrawn import columns_of, worst_and_median
 from segviz_trainer.study.results import Results

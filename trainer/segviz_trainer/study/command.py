@@ -11,10 +11,11 @@ from rich.table import Table as RichTable
 from segviz_exchange.contract.study import StudyIndex
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
+from segviz_exchange.process.writing import write_whole
 from segviz_trainer.study import page
 from segviz_trainer.study.answer import answer
 from segviz_trainer.study.figures import draw
-from segviz_trainer.study.files import write_files, write_whole
+from segviz_trainer.study.files import write_files
 from segviz_trainer.study.gains import Gain, gain_cells, gains, shown
 from segviz_trainer.study.reading import read_results
 from segviz_trainer.study.redrawn import columns_of, worst

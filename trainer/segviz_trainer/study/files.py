@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from segviz_exchange.process.words import for_spreadsheet
+from segviz_exchange.process.writing import write_whole
 from segviz_trainer.study.gains import Gain
 from segviz_trainer.study.intervals import Interval
 from segviz_trainer.study.results import Results
@@ -57,13 +58,6 @@ def as_json(results: Results, tables: Sequence[Table], found: Sequence[Gain]) ->
         "curves": results.curves,
         "costs": results.costs,
     }
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """A reader meets the old file or the new one."""
-    staged = path.with_name(f"{path.name}.partial")
-    staged.write_bytes(data)
-    staged.rename(path)
 
 
 def _table_rows(tables: Sequence[Table]) -> Iterable[tuple[object, ...]]:

@@ -332,6 +332,36 @@ def test_a_first_attempt_has_nothing_behind_it() -> None:
     assert CreateWorkload(WorkloadRole.TRAINER, "basel", 1) == create("Trainer", "basel", 1, 0, 0)
 
 
+def outside(times: int, **changes) -> Observed:
+    """Bern runs outside, and was left out so often."""
+    return seen(AGGREGATOR, BASEL, replace(BERN, remote=True), refusals={"bern": times}, **changes)
+
+
+def test_a_site_outside_that_was_left_out_time_and_again_stays_out() -> None:
+    assert next_control(BASEL_AND_BERN, outside(MAX_FAILURES - 1)) == build_control()
+    again = next_control(BASEL_AND_BERN, outside(MAX_FAILURES)).members
+    assert (again["basel"].excluded, again["bern"].excluded) == (
+        None,
+        "refused 6 times. Take the site out of spec.sites and in again for another try",
+    )
+
+
+def test_a_site_outside_of_which_no_refusal_is_known_stays_in() -> None:
+    observed = replace(outside(0), refusals={})
+    assert next_control(BASEL_AND_BERN, observed) == build_control()
+
+
+def test_how_often_it_was_left_out_counts_for_a_site_outside_alone() -> None:
+    here = seen(AGGREGATOR, BASEL, BERN, refusals={"bern": MAX_FAILURES})
+    assert next_control(BASEL_AND_BERN, here) == build_control()
+
+
+def test_why_a_site_was_left_out_keeps_its_first_words() -> None:
+    said = build_control(2, excluded={"bern": "refused: half a file"})
+    newer = ended("Trainer", "bern", code=Exit.REFUSED, message="no file at all")
+    assert next_control(BASEL_AND_BERN, seen(AGGREGATOR, BASEL, newer, control=said)) == said
+
+
 ENDS = {
     "exit code 1: boom": ended("Trainer", code=1),
     "exit code 1": ended("Trainer", code=1, message=""),

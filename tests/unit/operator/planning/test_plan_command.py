@@ -1,38 +1,19 @@
 """`segviz plan`: what a person sees before anyone trains."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from builders.cubes import write_cases
-from builders.mistakes import build_federation, build_site
+from builders.mistakes import build_federation
+from builders.plannable import manifests
 from segviz_exchange.contract.choices import Intensity
 from segviz_exchange.contract.fingerprint import Fingerprint, Intensities, OrganSize, Spread
 from segviz_exchange.contract.ledger import encode
 from segviz_exchange.process.errors import Refusal
 from segviz_operator.cli.plan import plan
 from segviz_operator.manifests.manifest import Federation, parse
-
-
-def manifests(folder: Path, **spec: Any) -> Path:
-    federation = build_federation()
-    federation["spec"] |= spec
-    sites = []
-    for namespace, name, organ in (("basel", "liver", "liver"), ("bern", "spleen", "spleen")):
-        site = build_site(name, organ)
-        site["metadata"]["namespace"] = namespace
-        site["spec"] |= {
-            "allowedFederations": [{"namespace": "default", "name": "abdomen"}],
-            "dataSets": [{"name": organ, "path": organ, "layout": "List", "organs": {organ: [1]}}],
-            "split": {"train": 80, "validation": 20, "test": 0},
-        }
-        sites.append(site)
-    path = folder / "all.yaml"
-    path.write_text(yaml.safe_dump_all([federation, *sites]), encoding="utf-8")
-    return path
 
 
 def told(folder: Path, site: str, spacing: float) -> str:
@@ -81,21 +62,6 @@ def test_what_the_manifest_asks_for_alone_is_planned(tmp_path: Path) -> None:
     assert isinstance(federation, Federation)
     assert federation.spec.model.channels == (8, 16)
     assert federation.spec.preprocessing.intensity.method is Intensity.WINDOW
-
-
-def test_sites_need_not_tell_for_what_is_measured_here(tmp_path: Path) -> None:
-    """Their manifests have no fingerprint, and nothing is sent."""
-    for organ in ("liver", "spleen"):
-        write_cases(tmp_path / "data" / organ, (organ,), cases=10, seed=len(organ))
-    memory = {"plan": "Auto", "memoryMebibytes": 1024}
-    files = manifests(tmp_path, preprocessing={"plan": "Auto"}, model=memory)
-    result = run(files, "--data", tmp_path / "data", "-o", tmp_path / "planned.yaml")
-    assert result.exit_code == 0, result.output
-    assert "Planned from 16 training cases of basel, bern." in result.output
-    spec = yaml.safe_load((tmp_path / "planned.yaml").read_text(encoding="utf-8"))["spec"]
-    assert spec["preprocessing"]["spacingMillimetres"] == [2.0, 2.0, 2.0]
-    assert (spec["training"]["patch"], spec["training"]["batchSize"]) == ([16, 16, 16], 2)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".json"] == []
 
 
 def test_a_fingerprint_of_nobody_is_refused(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from builders.disturbances import Around
 from builders.snapshots import NOON, snapshot
 from builders.synthetic import BASEL, BERN, control_of
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import Selection
 from segviz_exchange.contract.records import Control, Dice, Final, RoundScores
 from segviz_exchange.stores.folder import FolderStore
-from segviz_exchange.stores.store import Entry
+from segviz_exchange.stores.store import Endless, Entry
 from segviz_operator.progress.facts import FederationRecords
 from segviz_operator.progress.retention import Sweeper, blobs_in, delete, expendable, purge, sweep
 
@@ -113,6 +114,10 @@ def test_a_model_that_nobody_names_goes_once_it_can_be_named_no_more() -> None:
     left, coming = entry(model(77), COMMITTED[4] + 1), entry(model(78), COMMITTED[4] - 1)
     assert expendable(records_of(LAST), blobs_in([left, coming]), 2) == (model(77),)
     assert expendable(records_of(LAST, final=4), blobs_in([left, coming]), 2) == (model(77), model(78))
+
+
+def test_a_model_uploaded_in_the_moment_of_a_commit_may_still_be_named() -> None:
+    assert expendable(records_of(LAST), blobs_in([entry(model(77), COMMITTED[4])]), 2) == ()
 
 
 def test_round_0_does_not_take_the_best_ones_place() -> None:
@@ -222,6 +227,20 @@ def test_deletes_are_bounded_and_go_on(tmp_path: Path) -> None:
     assert purge(store, limit=2) == 1
     assert purge(store, limit=2) == 0
     assert store.list("") == []
+
+
+def test_a_bucket_that_lists_without_end_is_emptied_as_far_as_it_was_listed(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for number in range(3):
+        store.put(model(number), b"x")
+
+    class Overfull(Around):
+        def list(self, prefix: str) -> list[Entry]:
+            listed = super().list(prefix)
+            raise Endless(prefix, "holds more than is looked at", listed[:2])
+
+    assert purge(Overfull(store), limit=2) == 0
+    assert [entry.key for entry in store.list("")] == [model(2)]
 
 
 def test_a_sweep_is_made_now_and_then(tmp_path: Path) -> None:
