@@ -15,11 +15,12 @@ from segviz_operator.checkup.joining import check_join
 
 _EXAMPLES = """\b
 Examples:
-  segviz doctor                               the CRDs and the operator
-  segviz doctor -n radiology abdomen          and this federation, its store and its sites
-  segviz doctor --site basel/basel            and this site, as its owner sees it
+  segviz doctor                        # the CRDs and the operator
+  segviz doctor -n radiology abdomen   # and this federation, store and sites
+  segviz doctor --site basel/basel     # and this site, as its owner sees it
   segviz doctor --operator segviz/segviz-operator -n radiology abdomen
-  segviz doctor --join basel.json --site-file site.yaml --data /data/ct     before segviz join, at the site
+  # before segviz join, at the site:
+  segviz doctor --join basel.json --site-file site.yaml --data /data/ct
 """
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.BAD: ("✗", "red"), Verdict.UNKNOWN: ("?", "yellow")}
 

@@ -31,9 +31,16 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 2.0
 
 
-@click.group()
+_EXAMPLES = """\b
+Examples:
+  segviz data phantom ./phantom
+  segviz data check Task03_Liver/ --organ liver=1,2
+"""
+
+
+@click.group(epilog=_EXAMPLES)
 def data() -> None:
-    """Make data to try SegViz on."""
+    """Check a data set, or make a phantom one to practise on."""
 
 
 @data.command()
@@ -83,8 +90,10 @@ def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
 
 _INIT_EXAMPLES = """\b
 Examples:
-  segviz init --from runs/phantom/models/base --store runs/second/bucket --keys runs/second/keys/coordinator
-  segviz init --from model/ --store s3://minio.example.org/segviz --prefix default/abdomen-1f2e3d4c/
+  segviz init --from runs/phantom/models/base --store runs/second/bucket \\
+    --keys runs/second/keys/coordinator
+  segviz init --from model/ --store s3://minio.example.org/segviz \\
+    --prefix default/abdomen-1f2e3d4c/
 """
 
 
@@ -134,7 +143,8 @@ def check(
     Examples:
       segviz data check Task03_Liver/ --organ liver=1,2
       segviz data check kits19/data --cases :210 --sheet kits19.html
-      segviz data check studies/ --structure liver=Liver --structure "liver=liver_*"
+      segviz data check studies/ \\
+        --structure liver=Liver --structure "liver=liver_*"
     """
     # Here, so that --help answers at once.
     from rich.progress import Progress
