@@ -18,11 +18,14 @@ PAGES = (
     *sorted((TOP / "charts").glob("*/README.md")),
 )
 TOOLS = ("segviz", "make", "helm", "kubectl")
+_FENCE = re.compile(r"^( *)```[a-z]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Line:
     page: Path
+    at: int
+    """Where on the page, in characters."""
     words: tuple[str, ...]
     """Of the command itself: no comment, and nothing behind a pipe."""
     text: str
@@ -38,21 +41,38 @@ class Line:
 
 def code_blocks(text: str) -> Iterator[str]:
     """Those in lists are indented."""
-    for fence in re.finditer(r"^( *)```[a-z]*\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
-        yield re.sub(rf"^{fence[1]}", "", fence[2], flags=re.MULTILINE)
+    for fence in _FENCE.finditer(text):
+        yield _unindented(fence)
+
+
+def _unindented(fence: re.Match[str]) -> str:
+    return re.sub(rf"^{fence[1]}", "", fence[2], flags=re.MULTILINE)
 
 
 def lines() -> Iterator[Line]:
     for page in PAGES:
-        for block in code_blocks(page.read_text(encoding="utf-8")):
-            for line in block.replace("\\\n", " ").splitlines():
+        for fence in _FENCE.finditer(page.read_text(encoding="utf-8")):
+            for line in _unindented(fence).replace("\\\n", " ").splitlines():
                 command = line.removeprefix("$ ").strip()
                 if command.split(" ")[0] in TOOLS:
                     words = shlex.split(command.partition(" | ")[0], comments=True)
-                    yield Line(page, tuple(words), command)
+                    yield Line(page, fence.start(), tuple(words), command)
+
+
+def spans() -> Iterator[Line]:
+    """Commands within the text: those that say enough to be run."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        prose = _FENCE.sub(lambda fence: " " * len(fence[0]), text)
+        for found in re.finditer(r"`((?:segviz|kubectl|helm)\s[^`]+)`", prose):
+            command = " ".join(found[1].split())
+            words = tuple(shlex.split(command.partition(" | ")[0]))
+            if len(words) > (3 if words[0] == "segviz" else 2):
+                yield Line(page, found.start(), words, command)
 
 
 LINES = tuple(lines())
+SPANS = tuple(spans())
 
 
 def of_tool(name: str) -> list[Line]:

@@ -1,14 +1,16 @@
 """The commands in the docs' code blocks: of a command, option, target or value that is there.
 
-They are run by tests/integration/test_docs_run.py.
+They are run by tests/integration/test_docs_cluster.py and test_docs_machine.py, and what cannot be run there
+by the tests that builders/walks.py names.
 """
 
 import re
 
 import pytest
 
-from builders.documented import TOOLS, Line, check_segviz, of_tool
+from builders.documented import LINES, SPANS, TOOLS, Line, check_segviz, of_tool
 from builders.rendered import KUBERNETES, OPERATOR, SITE, TOP, helm
+from builders.walks import ELSEWHERE, HOSPITAL, REPOSITORY, elsewhere, runs_here, runs_in_cluster
 
 
 def test_there_are_commands_of_every_tool() -> None:
@@ -38,3 +40,18 @@ def test_what_helm_is_given_renders(line: Line) -> None:
     assert "kind:" in helm(
         "template", "x", str(TOP / chart), "--kube-version", KUBERNETES, *set_, values=values
     )
+
+
+@pytest.mark.parametrize("line", [*LINES, *SPANS], ids=str)
+def test_it_is_run_somewhere(line: Line) -> None:
+    if runs_in_cluster(line):
+        assert line.place in (*HOSPITAL, *REPOSITORY), "no walk goes over this page"
+    else:
+        assert runs_here(line) or elsewhere(line), "builders/walks.py says nothing of it"
+
+
+@pytest.mark.parametrize("pattern", ELSEWHERE)
+def test_what_is_run_elsewhere_is_on_a_page_and_its_test_is_there(pattern: str) -> None:
+    test, _ = ELSEWHERE[pattern]
+    assert (TOP / test).is_file()
+    assert any(re.match(pattern, line.text) for line in (*LINES, *SPANS)), "no page has it"
