@@ -28,10 +28,10 @@ REPOSITORY = ("charts/segviz-operator/README.md", "charts/segviz-site/README.md"
 """What a reader of the repository meets first."""
 
 ELSEWHERE: Mapping[str, tuple[str, str]] = {
-    r"kubectl .*\blogs\b|segviz logs": ("tests/e2e/test_joined.py", "a Pod must have run"),
-    r"kubectl .*port-forward": ("tests/e2e/test_prometheus.py", "a Pod must run"),
+    r"kubectl .*\blogs\b|segviz logs": ("tests/e2e/test_docs_pods.py", "a Pod must have run"),
+    r"kubectl .*port-forward": ("tests/e2e/test_docs_pods.py", "a Pod must run"),
     r"kubectl (drain|delete node)": ("tests/e2e/test_interruptions.py", "a node must be there"),
-    r"segviz fetch -n": ("tests/integration/test_fetch.py", "a federation must have ended in a store"),
+    r"segviz fetch -n": ("tests/e2e/test_whole.py", "a federation must have ended in a store"),
     r"kubectl .*segviz.dev/site=": ("tests/e2e/test_remote.py", "the operator must have made a join file"),
     r"helm .*oci://": ("tests/integration/test_release.py", "a registry must hold a release"),
     r"segviz (join|doctor --join)": (
@@ -43,7 +43,7 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
         "a store must be there, with an authority",
     ),
     r"segviz init": ("tests/integration/test_pretrained.py", "a federation must wait for its start"),
-    r"segviz status .*--web": ("tests/integration/test_watch.py", "it serves until Ctrl-C"),
+    r"segviz status .*--web": ("tests/integration/test_watching.py", "it serves until Ctrl-C"),
     r"segviz run .*--metrics-port": (
         "tests/integration/test_watching.py",
         "somebody must look while it runs",

@@ -1,4 +1,4 @@
-"""What a user is told after a mistake: fifty of them, made with the real commands.
+"""What a user is told after a mistake: seventy of them, made with the real commands.
 
 pytest -s tests/integration/test_messages.py        # prints each mistake with its message, to be read
 """
