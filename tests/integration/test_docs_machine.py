@@ -86,9 +86,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     data = folder / "data"
     data.mkdir()
     for name, given in {"Task03_Liver": "liver", "Task09_Spleen": "spleen", "BTCV": "external"}.items():
-        (data / name).symlink_to(folder / "made" / given)
-    (data / "kits19").mkdir()
-    (data / "kits19/data").symlink_to(folder / "made/kidneys")
+        # No link: one that leads out of the volume is refused.
+        shutil.copytree(folder / "made" / given, data / name)
+    shutil.copytree(folder / "made/kidneys", data / "kits19/data")
     (folder / "examples").symlink_to(TOP / "examples")
     (folder / "data-of").mkdir()
     for alias in ("basel", *OTHERS):
