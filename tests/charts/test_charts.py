@@ -644,7 +644,7 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
     "no API server": (
         "segviz-operator",
         {"networkPolicy": {"store": STORE}},
-        "kubectl get endpoints kubernetes",
+        "kubectl get endpointslices -n default",
     ),
     "a label of the chart's own": (
         "segviz-operator",

@@ -112,13 +112,19 @@ def install_crds(apiserver: ApiServer) -> None:
 @pytest.fixture(scope="session")
 def controllers(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The garbage collector, and the one that fills the ClusterRoles admin, edit and view."""
+    names = ("clusterrole-aggregation-controller", "garbage-collector-controller", "namespace-controller")
+    with running_controllers(apiserver, tmp_path_factory.mktemp("controllers"), *names):
+        yield
+
+
+@contextlib.contextmanager
+def running_controllers(apiserver: ApiServer, folder: Path, *names: str) -> Iterator[None]:
     manager = built_tool("kube-controller-manager")
-    folder = tmp_path_factory.mktemp("controllers")
     (port,) = free_ports(1)
     command = [
         str(manager),
         f"--kubeconfig={apiserver.write_kubeconfig(folder / 'kubeconfig')}",
-        "--controllers=clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller",
+        f"--controllers={','.join(names)}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",

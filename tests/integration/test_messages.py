@@ -1,4 +1,4 @@
-"""What a user is told after a mistake: fifty of them, made with the real commands.
+"""What a user is told after a mistake: seventy of them, made with the real commands.
 
 pytest -s tests/integration/test_messages.py        # prints each mistake with its message, to be read
 """
@@ -87,6 +87,10 @@ MISTAKES: Mapping[str, str] = {
     "a join file that is none": "join broken.json --site site.yaml --data csv --state state",
     "a folder that is full": "data phantom csv",
     "two cases": "data phantom new --cases 2",
+    "a folder where none can be": "data phantom csv/cases.csv/new",
+    "a folder of data sets": "data check sets",
+    "a site without its namespace": "doctor --site basel",
+    "a site's file without a join file": "doctor --site-file site.yaml",
     "no folder": "data check none",
     "an empty folder": "data check bare",
     "an organ without ids": "data check csv --organ liver",
@@ -111,8 +115,8 @@ MISTAKES: Mapping[str, str] = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("mistakes")
-    for name in ("m", "csv", "columns", "nnunet", "bare", "series"):
-        (root / name).mkdir()
+    for name in ("m", "csv", "columns", "nnunet", "bare", "series", "sets/liver"):
+        (root / name).mkdir(parents=True)
     for name, manifest in MANIFESTS.items():
         text = manifest if isinstance(manifest, str) else yaml.safe_dump(manifest)
         (root / f"m/{name}.yaml").write_text(text, encoding="utf-8")
@@ -133,6 +137,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "csv/image.nii.gz").write_bytes(whole[: len(whole) // 2])
     (root / "columns/cases.csv").write_text("Image;Label\na.nii.gz;b.nii.gz\n", encoding="utf-8")
     second = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 3}
+    (root / "sets/liver/dataset.json").write_text("{}", encoding="utf-8")
     (root / "nnunet/dataset.json").write_text(json.dumps(second), encoding="utf-8")
     return root
 

@@ -35,16 +35,25 @@ def probe(store: Store) -> None:
             raise Refusal(f"{store}: of two racing creates of one key, {winners} won. {_WHAT_TO_DO}")
 
 
-@click.group()
+_EXAMPLES = """\b
+Examples:
+  segviz store check s3://minio.example.org:9000/segviz --ca hospital-ca.crt
+  segviz store check s3://minio.example.org:9000/segviz \\
+    --credentials credentials.json
+  segviz store check /mnt/share/segviz
+"""
+
+
+@click.group(epilog=_EXAMPLES)
 def store() -> None:
     """Check that an object store can hold a federation."""
 
 
-@store.command()
+@store.command(epilog=_EXAMPLES)
 @click.argument("url")
 @click.option("--credentials", type=_FILE, help="A credentials.json; else the environment's are used.")
 @click.option("--ca", type=_FILE, help="PEM file with the authorities behind the store's certificate.")
-@click.option("--region", help="Else AWS_REGION's, or us-east-1.")
+@click.option("--region", help="Region of the store; else AWS_REGION's, or us-east-1.")
 def check(url: str, credentials: Path | None, ca: Path | None, region: str | None) -> None:
     """Try out, on the store at URL, all that a federation needs of it.
 

@@ -15,11 +15,12 @@ from segviz_operator.checkup.joining import check_join
 
 _EXAMPLES = """\b
 Examples:
-  segviz doctor                               the CRDs and the operator
-  segviz doctor -n radiology abdomen          and this federation, its store and its sites
-  segviz doctor --site basel/basel            and this site, as its owner sees it
+  segviz doctor                        # the CRDs and the operator
+  segviz doctor -n radiology abdomen   # and this federation, store and sites
+  segviz doctor --site basel/basel     # and this site, as its owner sees it
   segviz doctor --operator segviz/segviz-operator -n radiology abdomen
-  segviz doctor --join basel.json --site-file site.yaml --data /data/ct     before segviz join, at the site
+  # before segviz join, at the site:
+  segviz doctor --join basel.json --site-file site.yaml --data /data/ct
 """
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.BAD: ("✗", "red"), Verdict.UNKNOWN: ("?", "yellow")}
 
@@ -27,7 +28,7 @@ _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.BAD: ("✗", "red"), Verdict.U
 def _pair(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, str]:
     namespace, _, name = text.partition("/")
     if not namespace or not name or "/" in name:
-        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", context, parameter)
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME.", context, parameter)
     return namespace, name
 
 
@@ -86,6 +87,8 @@ def doctor(
         if name or sites:
             raise click.UsageError("--join looks at this machine alone: leave out NAME and --site.")
         _end(check_join(joinfile, site_file, data))
+    if site_file is not None or data is not None:
+        raise click.UsageError("--site-file and --data go with --join FILE, at a site outside the cluster.")
     # Here, for a site's own machine has no Kubernetes client.
     from segviz_operator.checkup.cluster import findings_of
 

@@ -102,8 +102,10 @@ def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float
 _RUN_EXAMPLES = """\b
 Examples:
   segviz run examples/phantom/federation.yaml --data phantom/
-  segviz run federation.yaml sites.yaml --data basel=/data/liver --data bern=/data/spleen
-  segviz run federation.yaml --workdir /scratch/run1 --store s3://minio.example.org/segviz
+  segviz run federation.yaml sites.yaml \\
+    --data basel=/data/liver --data bern=/data/spleen
+  segviz run federation.yaml sites.yaml --workdir /scratch/run1 \\
+    --store s3://minio.example.org/segviz
 """
 
 

@@ -32,7 +32,8 @@ Examples:
   segviz fetch runs/phantom -o phantom/
   segviz fetch runs/phantom -o phantom/ --without-images
   AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \\
-    segviz fetch -n radiology abdomen -o abdomen/ --store s3+http://localhost:9000/segviz
+    segviz fetch -n radiology abdomen -o abdomen/ \\
+    --store s3+http://localhost:9000/segviz
 """
 
 

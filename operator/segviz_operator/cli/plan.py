@@ -30,7 +30,8 @@ _EXAMPLES = """\b
 Examples:
   segviz plan examples/hippocampus --data DIR
   segviz plan federation.yaml sites/ --data DIR -o planned.yaml
-  segviz plan federation.yaml sites/ --fingerprint basel.json --fingerprint bern.json
+  segviz plan federation.yaml sites/ \\
+    --fingerprint basel.json --fingerprint bern.json
 """
 
 

@@ -51,7 +51,13 @@ Examples:
 @click.option("--seed", type=click.IntRange(min=0), help="Use this seed in every row.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds of every row, for a quick look.")
 @click.option("--report-only", is_flag=True, help="Run nothing; write the report from what has run.")
-@click.option("--poll-seconds", default=0.5, show_default=True, type=click.FloatRange(min=0.05, max=3600))
+@click.option(
+    "--poll-seconds",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(min=0.05, max=3600),
+    help="The longest that a process waits before it looks for changes again.",
+)
 def study(
     files: tuple[Path, ...],
     workdir: Path | None,

@@ -31,9 +31,16 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 2.0
 
 
-@click.group()
+_EXAMPLES = """\b
+Examples:
+  segviz data phantom ./phantom
+  segviz data check Task03_Liver/ --organ liver=1,2
+"""
+
+
+@click.group(epilog=_EXAMPLES)
 def data() -> None:
-    """Make data to try SegViz on."""
+    """Check a data set, or make a phantom one to practise on."""
 
 
 @data.command()
@@ -83,8 +90,10 @@ def phantom(folder: Path, cases: int, external_cases: int, seed: int) -> None:
 
 _INIT_EXAMPLES = """\b
 Examples:
-  segviz init --from runs/phantom/models/base --store runs/second/bucket --keys runs/second/keys/coordinator
-  segviz init --from model/ --store s3://minio.example.org/segviz --prefix default/abdomen-1f2e3d4c/
+  segviz init --from runs/phantom/models/base --store runs/second/bucket \\
+    --keys runs/second/keys/coordinator
+  segviz init --from model/ --store s3://minio.example.org/segviz \\
+    --prefix default/abdomen-1f2e3d4c/
 """
 
 
@@ -134,7 +143,8 @@ def check(
     Examples:
       segviz data check Task03_Liver/ --organ liver=1,2
       segviz data check kits19/data --cases :210 --sheet kits19.html
-      segviz data check studies/ --structure liver=Liver --structure "liver=liver_*"
+      segviz data check studies/ \\
+        --structure liver=Liver --structure "liver=liver_*"
     """
     # Here, so that --help answers at once.
     from rich.progress import Progress
@@ -170,8 +180,11 @@ def check(
         except BadDataSet as error:
             raise error.by_hand() from error
     if not listed:
+        within = [each for each in sorted(folder.iterdir()) if each.is_dir() and guess_layout(each)]
+        hint = f", such as {within[0]}" if within else ""
         raise Refusal(
-            f"{folder}: contains no NIfTI file and no folder of DICOM. Name the folder that holds the data."
+            f"{folder}: contains no NIfTI file and no folder of DICOM. "
+            f"Name the folder that holds the data{hint}."
         )
     console = open_console()
     with Progress(console=console, transient=True) as progress:
@@ -246,7 +259,11 @@ def init(model: Path, url: str, prefix: str | None, keys: Path | None) -> None:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to fill. What is in it comes to `folder` at the end alone: nobody meets half a data set."""
+    """A folder to fill. What is in it comes to `folder` at the end alone: nobody meets half a data set.
+
+    Raises:
+        Refusal: there can be no such folder, or the disk is full.
+    """
     folder = folder.resolve()
     staged = folder.with_name(f".{folder.name}.segviz-partial")
     shutil.rmtree(staged, ignore_errors=True)  # of one that was killed
@@ -257,5 +274,10 @@ def _whole(folder: Path) -> Iterator[Path]:
                 each.rename(folder / each.name)
         else:
             staged.rename(folder)
+    except OSError as error:
+        raise Refusal(
+            f"{folder}: cannot be written: {error.strerror}. Name a folder that you may write to, on a disk "
+            "with space."
+        ) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)

@@ -34,19 +34,23 @@ if TYPE_CHECKING:
 
 _PREDICT_EXAMPLES = """\b
 Examples:
-  segviz predict runs/demo/federation/models/tuned ct.nii.gz -o out/
+  segviz predict runs/phantom/models/tuned ct.nii.gz -o out/
   segviz predict MODEL dicom-series/ more/*.nii.gz -o out/ --probabilities
   segviz predict MODEL ct.nii.gz -o out/ --device cuda
-  segviz predict SEED0 ct.nii.gz -o out/ --with SEED1 --with SEED2 --largest-component liver,spleen
+  segviz predict SEED0 ct.nii.gz -o out/ --with SEED1 --with SEED2 \\
+    --largest-component liver,spleen
   segviz predict MODEL dicom-series/ -o out/ --format dicom-seg,rtstruct
 """
 
 _EVALUATE_EXAMPLES = """\b
 Examples:
-  segviz evaluate MODEL abdomen/ --organ spleen=1 --organ kidneys=2,3 --organ liver=6 --background rest
-  segviz evaluate MODEL Task03_Liver/ --organ liver=1,2 --csv cases.csv --json summary.json
+  segviz evaluate MODEL abdomen/ --background rest \\
+    --organ spleen=1 --organ kidneys=2,3 --organ liver=6
+  segviz evaluate MODEL Task03_Liver/ --organ liver=1,2 \\
+    --csv cases.csv --json summary.json
   segviz evaluate MODEL kits19/data --cases :210 --organ kidneys=1,2
-  segviz evaluate MODEL studies/ --structure liver=Liver --structure "liver=liver_*"
+  segviz evaluate MODEL studies/ \\
+    --structure liver=Liver --structure "liver=liver_*"
 """
 
 _device = click.option(
@@ -86,7 +90,12 @@ _largest = click.option(
 @_model
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the results; it is made if it is not there.",
 )
 @click.option(
     "--probabilities", is_flag=True, help="Also write each organ's probability map, as NAME_ORGAN.nii.gz."
@@ -173,7 +182,7 @@ def predict(
 @click.option(
     "--layout",
     type=click.Choice([each.value for each in Layout]),
-    help="[default: guessed from the folder]",
+    help="How the folder is laid out.  [default: guessed from its files]",
 )
 @cases_option
 @click.option(

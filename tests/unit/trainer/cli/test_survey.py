@@ -61,3 +61,12 @@ def test_odd_files_each_get_a_line_that_names_them() -> None:
 def test_a_folder_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(data, ["check", str(tmp_path)])
     assert "contains no NIfTI file" in str(done.exception)
+
+
+def test_a_folder_of_data_sets_is_told_which_one_to_name(tmp_path: Path) -> None:
+    for name in ("kidneys/case_00000", "liver"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "kidneys/case_00000/imaging.nii.gz").touch()
+    (tmp_path / "liver/dataset.json").touch()
+    done = CliRunner().invoke(data, ["check", str(tmp_path)])
+    assert str(done.exception).endswith(f"Name the folder that holds the data, such as {tmp_path}/kidneys.")
