@@ -6,12 +6,16 @@ read from the model by module type (never by name) where torch is, and travel in
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from segviz_exchange.contract.choices import AlgorithmName
-from segviz_exchange.contract.codec import TensorInfo
 from segviz_exchange.contract.records import Control
+
+if TYPE_CHECKING:
+    # For its type alone; the operator, which reads no tensor, is spared numpy.
+    from segviz_exchange.contract.codec import TensorInfo
 
 REPRESENTATION = "representation"
 SHARED_HEAD = "_all"
@@ -70,8 +74,8 @@ def shared_by(site: str, groups: Groups, control: Control) -> tuple[str, ...]:
 
 
 def with_organs(
-    infos: Mapping[str, TensorInfo], groups: Groups, organs: tuple[str, ...]
-) -> tuple[dict[str, TensorInfo], dict[str, TensorGroup]]:
+    infos: "Mapping[str, TensorInfo]", groups: Groups, organs: tuple[str, ...]
+) -> "tuple[dict[str, TensorInfo], dict[str, TensorGroup]]":
     """Schema and groups for organs that joined after round 0: every head has the shape of every other."""
     heads = sorted({group.block for group in groups.values()} - {REPRESENTATION, SHARED_HEAD})
     all_infos, all_groups = dict(infos), dict(groups)

@@ -18,6 +18,7 @@ import tenacity
 from minio import Minio
 from minio.credentials.providers import Provider
 from minio.error import MinioException, S3Error
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
@@ -80,6 +81,7 @@ class S3Store:
         ca_file: Path | None = None,
         region: str | None = None,
         proxy: str | None = None,
+        connections: PoolManager | None = None,
     ) -> "S3Store":
         """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS) or `s3+http://…`; nothing is sent yet.
 
@@ -90,6 +92,7 @@ class S3Store:
                 SEGVIZ_STORE_CA names, or the public ones.
             region: else AWS_REGION's.
             proxy: URL of the proxy to a store with TLS; else SEGVIZ_STORE_PROXY or HTTPS_PROXY names it.
+            connections: those to use, as build_connections makes them for this server; else some of its own.
         """
         parts, bucket, prefix = parse_url(url)
         provider = credentials or credentials_from_environment()
@@ -99,7 +102,7 @@ class S3Store:
                 secure=parts.scheme == "s3",
                 region=region or region_of(parts),
                 credentials=provider,
-                http_client=build_connections(address_of(parts), ca_pem, ca_file, proxy),
+                http_client=connections or build_connections(address_of(parts), ca_pem, ca_file, proxy),
             )
         except ValueError as error:
             raise Refusal(f"store {url!r}: {error}. Write s3://HOST[:PORT]/BUCKET.") from error

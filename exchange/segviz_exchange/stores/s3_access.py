@@ -3,6 +3,7 @@
 import configparser
 import os
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -116,6 +117,7 @@ def build_connections(
         # One more try to connect, and none once a request may have arrived: repeating is decided by those
         # who know what a repeat means. Redirects are answered by the client, which names the region.
         "retries": urllib3.Retry(connect=1, read=0, redirect=0, status=0, other=0, raise_on_redirect=False),
+        "num_pools": CONNECTIONS,  # AWS has a host for each bucket
         "maxsize": CONNECTIONS,
         "cert_reqs": "CERT_REQUIRED",
         **_trust(ca_pem, ca_file),
@@ -131,6 +133,17 @@ def build_connections(
     return urllib3.ProxyManager(
         way.url, proxy_headers=way.headers(), proxy_ssl_context=way.own_trust(), **settings
     )
+
+
+@lru_cache(maxsize=64)
+def shared_connections(address: str, ca_pem: str | None) -> urllib3.PoolManager:
+    """For who opens many stores of one server: each connection with TLS holds 0.7 MB of authorities.
+
+    Whose credentials are shown is said with each request, never with a connection.
+
+    Raises Refusal, as build_connections.
+    """
+    return build_connections(address, ca_pem)
 
 
 class _PlainConnection(HTTPConnection):

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import cast
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
 
 from minio import Minio
-from minio.datatypes import Object, parse_list_objects
 from minio.helpers import DictType
 
 from segviz_exchange.stores.store import LISTING_SECONDS, MAX_LISTED, Endless, Entry
@@ -29,12 +32,7 @@ def listed(
     """
     until, entries = clock() + LISTING_SECONDS, list[Entry]()
     for number, page in enumerate(_pages(client, bucket, root + prefix)):
-        entries += [
-            Entry(item.object_name.removeprefix(root), item.size or 0, item.last_modified)
-            for item in page
-            # A gateway to a file system may show folders, which hold no object.
-            if item.object_name and item.last_modified and not item.object_name.endswith("/")
-        ]
+        entries += (Entry(each.key.removeprefix(root), each.size_bytes, each.modified) for each in page)
         if len(entries) > MAX_LISTED:
             raise Endless(prefix, f"holds more than {MAX_LISTED} objects", entries)
         if number + 1 >= _MOST_PAGES or clock() > until:
@@ -42,7 +40,7 @@ def listed(
     return entries
 
 
-def _pages(client: Minio, bucket: str, prefix: str) -> Iterator[list[Object]]:
+def _pages(client: Minio, bucket: str, prefix: str) -> Iterator[tuple[Entry, ...]]:
     token: str | None = None
     seen: set[str] = set()
     while True:
@@ -54,11 +52,65 @@ def _pages(client: Minio, bucket: str, prefix: str) -> Iterator[list[Object]]:
             query["continuation-token"] = token
         # One level below the client's list_objects, which asks for pages without an end.
         answer = client._execute("GET", bucket, query_params=cast(DictType, query))
-        objects, truncated, token, _ = parse_list_objects(answer)
-        yield objects
-        if not truncated:
+        page = parse_page(answer.data)
+        yield page.entries
+        if not page.truncated:
             return
+        token = page.token
         if not token or token in seen:
             # To stop here would look as if the rest were not there.
             raise Endless(prefix, "is listed by a store that repeats itself", [])
         seen.add(token)
+
+
+@dataclass(frozen=True)
+class Page:
+    entries: tuple[Entry, ...]
+    """Under whole keys."""
+    truncated: bool
+    token: str | None
+    """With which to ask for the next page."""
+
+
+def parse_page(body: bytes) -> Page:
+    """An answer to ListObjectsV2. The client's own parser takes ten times as long, and a bucket that many
+    watch is listed all the time.
+
+    Raises:
+        ParseError: it is no XML.
+        ValueError: it is no listing.
+    """
+    root = ElementTree.fromstring(body.decode())
+    told = _texts(root)
+    if "Name" not in told:
+        raise ValueError("it has no Name")
+    quoted = told.get("EncodingType") == "url"
+    objects = [_texts(each) for each in root if each.tag.endswith("Contents")]
+    found = (_entry(each, quoted) for each in objects)
+    # Where a store names no token, the last key is what it goes on from.
+    last = _key(objects[-1], quoted) if objects else None
+    return Page(
+        tuple(each for each in found if each is not None),
+        truncated=told.get("IsTruncated", "").lower() == "true",
+        token=told.get("NextContinuationToken") or last,
+    )
+
+
+def _texts(element: ElementTree.Element) -> dict[str, str]:
+    """Of its children, by name without the namespace."""
+    return {each.tag.rpartition("}")[2]: each.text or "" for each in element}
+
+
+def _key(told: dict[str, str], quoted: bool) -> str:
+    if "Key" not in told:
+        raise ValueError("an object has no Key")
+    return unquote_plus(told["Key"]) if quoted else told["Key"]
+
+
+def _entry(told: dict[str, str], quoted: bool) -> Entry | None:
+    """None for what a gateway to a file system may show: a folder, which holds no object."""
+    key = _key(told, quoted)
+    if not key or key.endswith("/") or "LastModified" not in told:
+        return None
+    modified = datetime.fromisoformat(told["LastModified"])
+    return Entry(key, int(told.get("Size", 0)), modified if modified.tzinfo else modified.replace(tzinfo=UTC))

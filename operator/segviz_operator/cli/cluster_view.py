@@ -1,7 +1,7 @@
 """`segviz status -n NAMESPACE NAME` and `segviz logs`: what the operator tells, and what the Pods say."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,31 +17,42 @@ from segviz_operator.cluster.membership.provenance import homes_of, is_in_place
 from segviz_operator.cluster.objects.jobs import JobSeen, job_seen, newest
 from segviz_operator.cluster.status import conditions as c
 from segviz_operator.plan.workload import workload_name
+from segviz_operator.progress.crowd import MANY, named, worst_first
 from segviz_operator.progress.durations import duration
+from segviz_operator.terminal.screen import how_many
 
 WATCH_SECONDS = 2.0
 
 Object = Mapping[str, Any]
 
 
-def print_federation(namespace: str, name: str, watch: bool, as_json: bool, console: Console) -> None:
-    """Raises Refusal where it is not there, or the cluster does not answer."""
+def print_federation(
+    namespace: str, name: str, watch: bool, as_json: bool, console: Console, pattern: str | None = None
+) -> None:
+    """
+    Args:
+        pattern: shows the sites of this name alone; else as many as fit a screen.
+
+    Raises Refusal where it is not there, or the cluster does not answer.
+    """
     cluster = Cluster(connect())
     found = read_federation(cluster, namespace, name)
     if as_json:
         console.print_json(data=found.get("status") or {}, ensure_ascii=True)
         return
     if not watch:
-        console.print(render_federation(found))
+        console.print(render_federation(found, pattern))
         return
-    with Live(render_federation(found), console=console, auto_refresh=False) as live:
+    with Live(render_federation(found, pattern), console=console, auto_refresh=False) as live:
         while not _has_ended(found):
             time.sleep(WATCH_SECONDS)
             try:
                 found = _read(cluster, namespace, name)
-                live.update(render_federation(found), refresh=True)
+                live.update(render_federation(found, pattern), refresh=True)
             except Away as error:
-                live.update(Group(render_federation(found), Text(f"{error}; trying again")), refresh=True)
+                live.update(
+                    Group(render_federation(found, pattern), Text(f"{error}; trying again")), refresh=True
+                )
 
 
 def read_federation(cluster: Cluster, namespace: str, name: str) -> Object:
@@ -65,7 +76,7 @@ def _read(cluster: Cluster, namespace: str, name: str) -> Object:
     return found
 
 
-def render_federation(found: Object) -> RenderableType:
+def render_federation(found: Object, pattern: str | None = None) -> RenderableType:
     metadata, status = found["metadata"], found.get("status") or {}
     rounds = found["spec"].get("rounds", 0)
     eta = f", ETA {duration(status['etaSeconds'])}" if "etaSeconds" in status else ""
@@ -79,7 +90,9 @@ def render_federation(found: Object) -> RenderableType:
     lines: list[RenderableType] = [Text(headline, style="bold")]
     lines += [Text(line) for line in _worries(status)]
     table = Table("site", "phase", "round", "epoch", "Dice", "ETA", "heard", "message", box=None)
-    for site in status.get("sites") or ():
+    sites = status.get("sites") or ()
+    shown = worst_first(sites, _phase)[:MANY] if pattern is None else _named(sites, pattern)
+    for site in shown:
         table.add_row(
             site["alias"],
             site.get("phase", ""),
@@ -90,9 +103,21 @@ def render_federation(found: Object) -> RenderableType:
             site.get("lastHeartbeatTime", "")[11:19],
             site.get("message", ""),
         )
-    for site in status.get("evaluation") or ():
+    externals = status.get("evaluation") or ()
+    for site in externals if pattern is None else _named(externals, pattern):
         table.add_row(site["alias"], "external", "", "", _dice(site), "", "", site.get("message", ""))
-    return Group(*lines, table)
+    lines.append(table)
+    if len(shown) < len(sites):
+        lines.append(Text(how_many([_phase(site) for site in sites], len(shown), pattern), style="dim"))
+    return Group(*lines)
+
+
+def _named(sites: Sequence[Object], pattern: str) -> list[Object]:
+    return [site for site in worst_first(sites, _phase) if named(site["alias"], pattern)]
+
+
+def _phase(site: Object) -> str:
+    return str(site.get("phase", ""))
 
 
 def _worries(status: Object) -> Iterator[str]:

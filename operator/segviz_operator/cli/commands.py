@@ -174,6 +174,7 @@ Examples:
   segviz status runs/phantom
   segviz status runs/phantom --json | jq .phase
   segviz status -n radiology abdomen --watch
+  segviz status -n radiology abdomen --site 'north-*'
   segviz status runs/phantom --web
 """
 
@@ -183,6 +184,7 @@ Examples:
 @click.option("-n", "--namespace", help="NAME is a SegVizFederation in this namespace of the cluster.")
 @click.option("-w", "--watch", is_flag=True, help="Keep showing it until it has ended (cluster only).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.option("--site", help="Show the sites with this in their name; * and ? stand for any text.")
 @click.option("--web", is_flag=True, help="Serve a live page of WORKDIR instead, until Ctrl-C.")
 @click.option(
     "--port", default=8600, show_default=True, type=click.IntRange(0, 65535), help="Port for --web."
@@ -199,6 +201,7 @@ def status(
     namespace: str | None,
     watch: bool,
     as_json: bool,
+    site: str | None,
     web: bool,
     port: int,
     bind: str,
@@ -217,13 +220,13 @@ def status(
     if namespace is None:
         if watch:
             raise click.UsageError("--watch needs -n NAMESPACE. For a run on this machine use --web.")
-        print_status(WorkDir(Path(what)), as_json, console)
+        print_status(WorkDir(Path(what)), as_json, console, site)
         return
     from segviz_operator.cli.cluster_view import (
         print_federation,  # the cluster's client takes a second to load
     )
 
-    print_federation(namespace, what, watch, as_json, console)
+    print_federation(namespace, what, watch, as_json, console, site)
 
 
 _LOGS_EXAMPLES = """\b

@@ -41,7 +41,7 @@ def read_status(workdir: WorkDir) -> Printed:
     )
 
 
-def print_status(workdir: WorkDir, as_json: bool, console: Console) -> None:
+def print_status(workdir: WorkDir, as_json: bool, console: Console, pattern: str | None = None) -> None:
     printed = read_status(workdir)
     if as_json:
         console.print(
@@ -50,7 +50,7 @@ def print_status(workdir: WorkDir, as_json: bool, console: Console) -> None:
             soft_wrap=True,
         )
         return
-    console.print(render_status(printed.status))
+    console.print(render_status(printed.status, pattern))
     if printed.running:
         return
     if printed.report is not None:

@@ -54,7 +54,7 @@ class Site:
     namespace: str
     spec: SiteSpec
     raw: Mapping[str, Any]
-    """The whole object with its defaults."""
+    """The whole object with its defaults; of a watched one, metadata and status alone."""
 
     def __str__(self) -> str:
         return f"{SITE} {self.key}"

@@ -1,5 +1,7 @@
 """A federation's status as a person sees it: one line a site, in eighty columns or more."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -7,6 +9,7 @@ from rich.text import Text
 
 from segviz_exchange.contract.progress import Severity
 from segviz_operator.plan.phase import BROKEN, BUSY, HELD_UP, IDLE, FederationPhase, SitePhase
+from segviz_operator.progress.crowd import MANY, counted, named, worst_first
 from segviz_operator.progress.durations import duration
 from segviz_operator.progress.status import FederationStatus, SiteStatus
 
@@ -22,15 +25,26 @@ _SITE_WIDTH = 14
 _MOST_ORGANS = 3
 
 
-def render_status(status: FederationStatus) -> RenderableType:
-    parts = [_headline(status), _site_table(status), _line("aggregator", status.aggregator)]
+def render_status(status: FederationStatus, pattern: str | None = None) -> RenderableType:
+    """
+    Args:
+        pattern: shows the sites of this name alone (progress/crowd.py); else as many as fit a screen.
+    """
+    ordered = worst_first(status.sites, lambda site: site.phase)
+    if pattern is not None:
+        ordered = [site for site in ordered if named(site.alias, pattern)]
+    shown = ordered if pattern is not None else ordered[:MANY]
+    parts = [_headline(status), _site_table(status, shown)]
+    if len(shown) < len(status.sites):
+        parts.append(Text(how_many([site.phase for site in status.sites], len(shown), pattern), style="dim"))
+    parts.append(_line("aggregator", status.aggregator))
     if status.mean_dice is not None:
         parts.append(_dice_line(status))
     # A site's message is a sentence of its own; in the table it would push everything else aside.
-    parts += [_line(site.alias, site.message) for site in status.sites if site.message and _matters(site)]
+    parts += [_line(site.alias, site.message) for site in shown if site.message and _matters(site)]
     parts += [
         _line(site.alias, f"{finding.check}: {finding.message}", "yellow")
-        for site in status.sites
+        for site in shown
         for finding in site.preflight
         if finding.severity is not Severity.INFO
     ]
@@ -64,7 +78,13 @@ def _dice_line(status: FederationStatus) -> Text:
     return _line("mean Dice", text)
 
 
-def _site_table(status: FederationStatus) -> Table:
+def how_many(phases: Sequence[str], shown: int, pattern: str | None) -> str:
+    """Below a table that does not show all sites: what all of them do, and how to see the others."""
+    how = "The worst come first; --site NAME finds one" if pattern is None else f"--site {pattern}"
+    return f"{shown} of {len(phases)} sites are shown: {counted(phases)}. {how}."
+
+
+def _site_table(status: FederationStatus, shown: Sequence[SiteStatus]) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     table.add_column("site", max_width=_SITE_WIDTH, no_wrap=True, overflow="ellipsis")
     table.add_column("phase", min_width=10, no_wrap=True)
@@ -74,7 +94,7 @@ def _site_table(status: FederationStatus) -> Table:
     table.add_column("loss", justify="right", min_width=5, no_wrap=True)
     table.add_column("Dice", min_width=14, no_wrap=True, overflow="ellipsis")
     table.add_column("ETA", justify="right", min_width=6, no_wrap=True)
-    for site in status.sites:
+    for site in shown:
         table.add_row(*_site_row(site, status))
     return table
 

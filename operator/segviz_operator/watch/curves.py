@@ -52,6 +52,8 @@ class Mark:
 @dataclass(frozen=True)
 class Drawing:
     chart: Chart
+    description: str
+    """Of what is drawn: a picture has room for so many."""
     marks: tuple[Mark, ...]
     names: tuple[tuple[int, str, str], ...]
     """Colour, name and newest value of each series."""
@@ -115,7 +117,8 @@ def draw(chart: Chart) -> Drawing:
         (colour, series.name, shown_value(series.points[-1][1], chart.unit))
         for colour, series in enumerate(shown)
     )
-    return Drawing(chart, tuple(marks), names)
+    more = f" The first {len(shown)} of {len(chart.series)}." if len(shown) < len(chart.series) else ""
+    return Drawing(chart, chart.description + more, tuple(marks), names)
 
 
 def _bounds(chart: Chart, shown: Sequence[Series]) -> tuple[float, float]:

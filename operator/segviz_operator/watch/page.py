@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segviz_exchange.process.http_pages import NOT_FOUND, Answer
 from segviz_operator.plan.phase import BROKEN, BUSY, HELD_UP, FederationPhase, SitePhase
+from segviz_operator.progress.crowd import MANY, counted, worst_first
 from segviz_operator.progress.durations import duration
 from segviz_operator.watch.curves import HEIGHT, WIDTH, Chart, charts_of, draw
 from segviz_operator.watch.samples import Watched
@@ -79,6 +80,9 @@ class StatusPage:
             nonce=nonce,
             title="SegViz" if view is None else f"{view.name}: {view.status.phase}",
             view=None if view is None else _View(view),
+            sites=[] if view is None else worst_first(view.status.sites, lambda site: site.phase),
+            counted="" if view is None else counted(site.phase for site in view.status.sites),
+            many=MANY,
             others=[_View(each) for each in others],
             incidents=[] if view is None else [*incidents(view)][:_MOST_INCIDENTS],
             pictures=[] if view is None else [draw(chart) for chart in self._curves(view) if chart.series],

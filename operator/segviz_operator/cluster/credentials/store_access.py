@@ -11,6 +11,7 @@ from segviz_exchange.contract.spec import SecretRef, StoreSpec, StsSpec
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3_access import shared_connections, split_url
 from segviz_exchange.stores.store import Store
 from segviz_operator.access.rights import AGGREGATOR, EXPORT, OPERATOR, READER, Access, site_access
 from segviz_operator.access.sts import Sts, credentials_of_secret
@@ -71,7 +72,11 @@ class StoreAccess:
         granted = self._grant(OPERATOR, "operator", now)
         credentials = granted.credentials
         provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
-        store = S3Store.from_url(self.spec.url, provider, ca_pem=self.ca_pem, region=self.spec.region)
+        url, ca_pem = self.spec.url, self.ca_pem
+        connections = shared_connections(split_url(url)[0], ca_pem)
+        store = S3Store.from_url(
+            url, provider, ca_pem=ca_pem, region=self.spec.region, connections=connections
+        )
         return store.scoped(self.subject.prefix), granted.renew_at
 
     def for_role(self, role: WorkloadRole, now: datetime) -> Granted:

@@ -20,7 +20,9 @@ from segviz_operator.manifests.problem import InvalidManifest
 
 log = logging.getLogger(__name__)
 
-WORKERS = 8
+WORKERS = 12
+MOST_DUE = 8
+"""Workers that poll; the others are there for what happens."""
 SITE_SECONDS = 3.0
 """A site's status gathers what its federations tell in so long."""
 FIRST_WAIT_SECONDS = 1.0
@@ -45,7 +47,7 @@ class Indices:
 @dataclass
 class Controller:
     reconciler: Reconciler
-    queue: WorkQueue = field(default_factory=WorkQueue)
+    queue: WorkQueue = field(default_factory=lambda: WorkQueue(MOST_DUE))
     _seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """What was last looked at of each federation: its own status comes back as an event, and is no news."""
     _named: dict[str, set[tuple[str, str]]] = field(default_factory=dict)

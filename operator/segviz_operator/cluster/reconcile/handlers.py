@@ -6,6 +6,8 @@ No change handlers, timers or daemons: kopf keeps neither finalizers nor annotat
 and a turn is level-based, woken by events and by its own clock (controller.py).
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import kopf
@@ -61,8 +63,7 @@ def _register_process(registry: kopf.OperatorRegistry) -> None:
 def _register_indices(registry: kopf.OperatorRegistry) -> None:
     @kopf.index(*FEDERATION, registry=registry, id="federations")
     def federations(body: kopf.Body, uid: str, **_: object) -> dict[str, dict[str, Any]]:
-        metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-        return {uid: {**body, "metadata": metadata}}
+        return {uid: {**body, "metadata": _without_fields(body["metadata"])}}
 
     @kopf.index(*FEDERATION, registry=registry, id="users")
     def users(body: kopf.Body, uid: str, **_: object) -> dict[tuple[str, str], str]:
@@ -73,12 +74,10 @@ def _register_indices(registry: kopf.OperatorRegistry) -> None:
         body: kopf.Body, namespace: str, name: str, **_: object
     ) -> dict[tuple[str, str], Site | InvalidManifest]:
         try:
-            found = from_server(dict(body))
+            return {(namespace, name): site_seen(body)}
         except InvalidManifest as error:
             # Of what an owner has just said, the part that can be read is not enough; nor is what it was.
             return {(namespace, name): error}
-        assert isinstance(found, Site)
-        return {(namespace, name): found}
 
     @kopf.index(*JOB, labels=OURS, registry=registry, id="jobs")
     def jobs(body: kopf.Body, labels: kopf.Labels, **_: object) -> dict[str, JobSeen]:
@@ -116,3 +115,18 @@ def _register_events(registry: kopf.OperatorRegistry) -> None:
         raw, seen = next(iter(federations.get(uid, ())), None), job_seen(body)
         if raw is not None and seen is not None and is_in_place(seen, Subject.of(raw), homes_of(raw)):
             memo.job_changed(uid, type == "DELETED" or seen.finished_at is not None)
+
+
+def site_seen(body: Mapping[str, Any]) -> Site:
+    """A site as it is kept: typed, and of the object itself what is asked for, which is a quarter of it.
+
+    Raises InvalidManifest.
+    """
+    found = from_server(dict(body))
+    assert isinstance(found, Site)
+    raw = {"metadata": _without_fields(body["metadata"]), "status": body.get("status") or {}}
+    return replace(found, raw=raw)
+
+
+def _without_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if name != "managedFields"}

@@ -26,6 +26,9 @@ def within_bounds(kind: str, status: Mapping[str, Any]) -> dict[str, Any]:
     without a field that it needs, is left out.
     """
     fitted: dict[str, Any] = _fit(status, _schema(kind))
+    if len(msgspec.json.encode(fitted.get("sharing"))) > MOST_BYTES // 2:
+        # Hundreds of sites that share a hundred heads: the manifests say the same, and nobody reads it here.
+        del fitted["sharing"]
     sites = [*fitted.get("sites", ()), *fitted.get("evaluation", ())]
     for name in _LEAST_NEEDED:
         if _size_bytes(fitted) <= MOST_BYTES:

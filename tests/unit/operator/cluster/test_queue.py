@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from segviz_operator.cluster.reconcile.queue import WorkQueue
+from segviz_operator.cluster.reconcile.queue import EVENTS_IN_A_ROW, WorkQueue
 
 LATER = 3600.0
 
@@ -119,5 +119,49 @@ def test_what_waits_already_needs_no_timer():
         queue.done("site/basel/ct", None)
         await let_timers_fire()
         assert len(queue) == 0
+
+    on_a_loop(act)
+
+
+def test_what_happens_goes_before_what_has_come_due():
+    async def act(queue: WorkQueue) -> None:
+        queue.add_after("abdomen", 0.0)
+        queue.add_after("thorax", 0.0)
+        await let_timers_fire()
+        queue.add("pelvis")
+        queue.add("thorax")  # due, and something happens to it
+        assert [await queue.take() for _ in range(3)] == ["pelvis", "thorax", "abdomen"]
+        assert len(queue) == 0
+
+    on_a_loop(act)
+
+
+def test_what_has_come_due_gets_its_turn_though_events_do_not_end():
+    async def act(queue: WorkQueue) -> None:
+        queue.add_after("abdomen", 0.0)
+        await let_timers_fire()
+        for number in range(EVENTS_IN_A_ROW + 1):
+            queue.add(f"event-{number}")
+        taken = [await queue.take() for _ in range(EVENTS_IN_A_ROW + 2)]
+        assert taken[EVENTS_IN_A_ROW] == "abdomen"
+
+    on_a_loop(act)
+
+
+def test_who_works_keeps_somebody_free_for_events():
+    async def act(queue: WorkQueue) -> None:
+        queue.most_due = 1
+        for key in ("abdomen", "thorax"):
+            queue.add_after(key, 0.0)
+        await let_timers_fire()
+        assert await queue.take() == "abdomen"
+        waiting = asyncio.ensure_future(queue.take())
+        await let_timers_fire()
+        assert not waiting.done()
+        queue.add("pelvis")
+        assert await waiting == "pelvis"
+        waiting = asyncio.ensure_future(queue.take())
+        queue.done("abdomen", None)
+        assert await waiting == "thorax"
 
     on_a_loop(act)
