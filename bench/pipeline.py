@@ -113,9 +113,10 @@ def compare(cases: list[PreparedCase], options: argparse.Namespace) -> None:
     prefetch = Prefetch(threads, 2 * threads)
     data = monai_data(cases)
 
-    def makers(round_: int) -> Iterator[Callable[[], Batch]]:
+    def makers(round_: int, resampled_on: torch.device | None = None) -> Iterator[Callable[[], Batch]]:
         epochs = (
-            batch_makers(cases, TRAINING, SEED, "bench", round_, each) for each in range(options.epochs)
+            batch_makers(cases, TRAINING, SEED, "bench", round_, each, resampled_on=resampled_on)
+            for each in range(options.epochs)
         )
         return chain.from_iterable(epochs)
 
@@ -126,6 +127,9 @@ def compare(cases: list[PreparedCase], options: argparse.Namespace) -> None:
         "MONAI CacheDataset + ThreadDataLoader": lambda round_: monai(),
         "SegViz, each when asked for": lambda round_: (make() for make in makers(round_)),
         f"SegViz, ahead by {threads} threads": lambda round_: prefetch.run(makers(round_)),
+        f"SegViz, ahead by {threads} threads, a device resamples": lambda round_: prefetch.run(
+            makers(round_, torch.device("meta"))
+        ),
     }
     rounds: dict[str, list[Round]] = {name: [] for name in pipelines}
     for number in range(options.repeats + 1):
