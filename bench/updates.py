@@ -136,7 +136,16 @@ def line(host: str, port: int, bytes_per_second: float) -> Iterator[int]:
     server = loop.run_until_complete(asyncio.start_server(connect, "127.0.0.1", 0, limit=1 << 16))
     threading.Thread(target=loop.run_forever, daemon=True).start()
     yield server.sockets[0].getsockname()[1]
+    asyncio.run_coroutine_threadsafe(end(server), loop).result()
     loop.call_soon_threadsafe(loop.stop)
+
+
+async def end(server: asyncio.Server) -> None:
+    server.close()
+    connections = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in connections:
+        each.cancel()
+    await asyncio.gather(*connections, return_exceptions=True)
 
 
 class Width:
