@@ -133,7 +133,8 @@ def beside_its_steps(device: torch.device) -> Iterator[Callable[[Tensor], Tensor
     if device.type != "cuda":
         yield lambda tensor: tensor
         return
-    steps, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    steps = torch.cuda.current_stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def ready(tensor: Tensor) -> Tensor:
         # Else its memory may be given to another batch while a step still reads it.

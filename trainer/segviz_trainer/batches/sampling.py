@@ -91,8 +91,9 @@ def batch_makers(
         resampled_on: the device that resamples the crops, and has the batch then. None is the processor, and
             so are transforms that the manifest names one by one.
     """
-    on_host = resampled_on is None or training.transforms is not None
-    make = _batch if on_host else partial(_batch_on, resampled_on)
+    make: Callable[[Sequence[PreparedCase], Training, tuple[int | str, ...]], Batch] = _batch
+    if resampled_on is not None and training.transforms is None:
+        make = partial(_batch_on, resampled_on)
     position = (seed, site, round, epoch, attempt)
     ordered = sorted(cases, key=lambda case: (case.data_set, case.id))
     order = build_generator(*position, "order").permutation(len(ordered))
