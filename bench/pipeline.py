@@ -5,8 +5,15 @@
 The step is a sleep of --step-milliseconds, as a GPU's is to the processor. All pipelines cut the same kind
 of crops out of the same prepared volumes and take turns; a turn is a round of --epochs, its start included.
 MONAI's is CacheDataset, with all volumes and the indices of their voxels in memory, and ThreadDataLoader with
-its one thread, as its guide to fast training has it; ours maps files. The other table trains on more and more
-cases: what a process holds must not grow with them.
+its one thread, as its guide to fast training has it; ours maps files. Where a GPU resamples the crops, the
+processor copies what they look at and gives its orders; here torch's device "meta" takes them and computes
+nothing. The other table trains on more and more cases: what a process holds must not grow with them.
+
+nnU-Net's batchgeneratorsv2, in a folder of its own, uses this environment's torch:
+
+    uv pip install --no-deps --target .batchgenerators batchgeneratorsv2 batchgenerators threadpoolctl \\
+        fft-conv-pytorch pandas python-dateutil six
+    python bench/pipeline.py --batchgenerators .batchgenerators
 """
 
 import argparse
@@ -22,6 +29,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pipeline_nnunet
 import psutil
 import torch
 from monai.data.dataset import CacheDataset
@@ -73,6 +81,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="rounds of each pipeline")
     parser.add_argument("--step-milliseconds", type=float, default=10.0)
     parser.add_argument("--workers", type=int, default=Prefetch.beside(torch.device("cuda")).workers)
+    parser.add_argument("--batchgenerators", type=Path, help="the folder that batchgeneratorsv2 is in")
     parser.add_argument("--many", type=int, default=300, help="cases of the table of memory")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -113,9 +122,10 @@ def compare(cases: list[PreparedCase], options: argparse.Namespace) -> None:
     prefetch = Prefetch(threads, 2 * threads)
     data = monai_data(cases)
 
-    def makers(round_: int) -> Iterator[Callable[[], Batch]]:
+    def makers(round_: int, resampled_on: torch.device | None = None) -> Iterator[Callable[[], Batch]]:
         epochs = (
-            batch_makers(cases, TRAINING, SEED, "bench", round_, each) for each in range(options.epochs)
+            batch_makers(cases, TRAINING, SEED, "bench", round_, each, resampled_on=resampled_on)
+            for each in range(options.epochs)
         )
         return chain.from_iterable(epochs)
 
@@ -126,7 +136,22 @@ def compare(cases: list[PreparedCase], options: argparse.Namespace) -> None:
         "MONAI CacheDataset + ThreadDataLoader": lambda round_: monai(),
         "SegViz, each when asked for": lambda round_: (make() for make in makers(round_)),
         f"SegViz, ahead by {threads} threads": lambda round_: prefetch.run(makers(round_)),
+        f"SegViz, ahead by {threads} threads, a device resamples": lambda round_: prefetch.run(
+            makers(round_, torch.device("meta"))
+        ),
     }
+    if options.batchgenerators:
+
+        def nnunet() -> Iterator[Callable[[], object]]:
+            epochs = (
+                pipeline_nnunet.batch_makers(cases, TRAINING, options.batchgenerators)
+                for _ in range(options.epochs)
+            )
+            return chain.from_iterable(epochs)
+
+        pipelines[f"nnU-Net's batchgeneratorsv2, ahead by {threads} threads"] = lambda round_: prefetch.run(
+            nnunet()
+        )
     rounds: dict[str, list[Round]] = {name: [] for name in pipelines}
     for number in range(options.repeats + 1):
         for name, pipeline in pipelines.items():

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -130,13 +130,23 @@ def line(host: str, port: int, bytes_per_second: float) -> Iterator[int]:
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(host, port)
-        await asyncio.gather(pass_on(reader, back, up), pass_on(there, writer, down))
+        with suppress(asyncio.CancelledError):  # the line ends
+            await asyncio.gather(pass_on(reader, back, up), pass_on(there, writer, down))
 
     up, down = Width(bytes_per_second), Width(bytes_per_second)
     server = loop.run_until_complete(asyncio.start_server(connect, "127.0.0.1", 0, limit=1 << 16))
     threading.Thread(target=loop.run_forever, daemon=True).start()
     yield server.sockets[0].getsockname()[1]
+    asyncio.run_coroutine_threadsafe(end(server), loop).result()
     loop.call_soon_threadsafe(loop.stop)
+
+
+async def end(server: asyncio.Server) -> None:
+    server.close()
+    connections = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in connections:
+        each.cancel()
+    await asyncio.gather(*connections, return_exceptions=True)
 
 
 class Width:

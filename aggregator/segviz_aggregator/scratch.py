@@ -55,7 +55,8 @@ class Scratch:
         """Raises NotFound, Corrupt or InvalidTensors."""
         file = self._files.get(digest)
         if file is None or not file.path.exists():
-            file = open_tensors(download(store, key, digest, self._folder, max_bytes))
+            path = download(store, key, digest, self._folder, max_bytes, outlasts_power_cut=False)
+            file = open_tensors(path)
             self._files[digest] = file
         return file
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from builders.rig import Patience, Rig, small_federation
-from segviz_exchange.contract.choices import Determinism, Norm, Precision, Tf32
+from segviz_exchange.contract.choices import Augmentation, Determinism, Norm, Precision, Tf32
 from segviz_exchange.contract.ledger import newest_control
 from segviz_exchange.contract.progress import Severity
 from segviz_exchange.contract.spec import FederationSpec, FineTuning, Model
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.stopping import Stopped
+from segviz_trainer.batches.sampling import batch_makers
 from segviz_trainer.network.device import Device
 from segviz_trainer.participation.preflight import Facts, check_gpu
 from segviz_trainer.process.site import Site
@@ -67,6 +68,19 @@ def test_the_same_card_and_build_give_the_same_bytes(tmp_path: Path, undisturbed
     rig.control()
     rig.run()
     assert rig.digests() == undisturbed.digests()
+
+
+def test_batches_are_resampled_on_the_gpu_and_are_those_of_the_processor(undisturbed: Rig) -> None:
+    asked = federation(crops_per_volume=6, augmentation=Augmentation.DEFAULT).training
+    cases = undisturbed.data["basel"].training
+    ways = (
+        batch_makers(cases, asked, 1, "basel", 2, 3, resampled_on=at) for at in (None, torch.device("cuda"))
+    )
+    for host, device in zip(*ways, strict=True):
+        expected, batch = host(), device()
+        assert batch.image.is_cuda
+        torch.testing.assert_close(batch.image.cpu(), expected.image, rtol=0, atol=2e-6)
+        assert torch.equal(batch.label.cpu(), expected.label)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 11])

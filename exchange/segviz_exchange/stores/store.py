@@ -138,8 +138,19 @@ class Corrupt(StoreError):
     """What was read does not have the digest it was pinned with."""
 
 
-def download(store: Store, key: str, digest: str, folder: Path, max_bytes: int = MAX_BLOB_BYTES) -> Path:
+def download(
+    store: Store,
+    key: str,
+    digest: str,
+    folder: Path,
+    max_bytes: int = MAX_BLOB_BYTES,
+    *,
+    outlasts_power_cut: bool = True,
+) -> Path:
     """A blob as a local file named by its digest. One already there is hashed, and fetched again if changed.
+
+    Args:
+        outlasts_power_cut: False does not wait for the disk, for who fetches all of it again after a crash.
 
     Raises:
         NotFound: there is no such blob.
@@ -149,13 +160,14 @@ def download(store: Store, key: str, digest: str, folder: Path, max_bytes: int =
     if target.exists() and _digest_of(target) == digest:
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    # Its own name, as another process may be at the same blob; on disk before it is called by its digest.
+    # Its own name, as another process may be at the same blob.
     partial = folder / f"{digest}.{secrets.token_hex(8)}.partial"
     try:
         with store.open(key) as stream, partial.open("xb") as file:
             got = _copy(stream, file, key, max_bytes)
-            file.flush()
-            os.fsync(file.fileno())
+            if outlasts_power_cut:  # on disk before it is called by its digest
+                file.flush()
+                os.fsync(file.fileno())
         if got != digest:
             raise Corrupt(f"{key}: its bytes hash to {got[:12]}…, but its record says {digest[:12]}…")
         return partial.replace(target)

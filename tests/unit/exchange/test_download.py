@@ -60,6 +60,17 @@ def test_a_file_is_on_disk_before_it_has_its_name(
     assert synced == [len(CONTENT)]
 
 
+def test_who_fetches_all_again_after_a_crash_does_not_wait_for_the_disk(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        pytest.fail("has waited for the disk")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = download(store, "blob", DIGEST, tmp_path / "cache", outlasts_power_cut=False)
+    assert path.read_bytes() == CONTENT
+
+
 def test_two_at_once_do_not_write_into_one_file(store: FolderStore, tmp_path: Path) -> None:
     class Twice(FolderStore):
         @contextmanager

@@ -39,6 +39,24 @@ def affine_crop(
     on whole rows, many times faster than a general trilinear resampling.
     """
     size = image_out.shape
+    low, box, (along_x, along_y, along_z) = find_points(start, affine, size)
+    classes = np.empty(box, np.uint8)
+    plain_crop(label, low, classes)
+    nearest = nearest_of(along_x) * box[1] + nearest_of(along_y)
+    rows = np.take(classes.reshape(-1, box[2]), nearest, axis=0)
+    np.take(rows, nearest_of(along_z), axis=1, out=label_out.reshape(-1, size[2]), mode="clip")
+
+    columns = _interpolate_along_z(image, low, box, along_z)
+    _interpolate_in_plane(columns, box[1], along_x, along_y, image_out.reshape(-1, size[2]))
+
+
+def find_points(
+    start: Sequence[int], affine: NDArray[np.float64], size: Sequence[int]
+) -> tuple[list[int], tuple[int, ...], tuple[NDArray[np.float64], ...]]:
+    """The box of the volume that holds all that a crop looks at: its first voxel, its size, and where in it.
+
+    The places are those of the crop's plane along x and along y, (X·Y,) each, and along z, (Z,).
+    """
     middle = [(length - 1) / 2 for length in size]
     x, y, z = (np.arange(length) - half for length, half in zip(size, middle, strict=True))
     x = x[:, None]
@@ -47,22 +65,13 @@ def affine_crop(
     along_z = start[2] + middle[2] + affine[2, 2] * z
 
     axes = (along_x, along_y, along_z)
-    # All that is looked at, one voxel more at the end for the upper neighbour.
+    # One voxel more at the end for the upper neighbour.
     low = [int(np.floor(axis.min())) for axis in axes]
     box = tuple(int(np.floor(axis.max())) + 2 - first for axis, first in zip(axes, low, strict=True))
-    along_x, along_y, along_z = (axis - first for axis, first in zip(axes, low, strict=True))
-
-    classes = np.empty(box, np.uint8)
-    plain_crop(label, low, classes)
-    nearest = _nearest(along_x) * box[1] + _nearest(along_y)
-    rows = np.take(classes.reshape(-1, box[2]), nearest, axis=0)
-    np.take(rows, _nearest(along_z), axis=1, out=label_out.reshape(-1, size[2]), mode="clip")
-
-    columns = _interpolate_along_z(image, low, box, along_z)
-    _interpolate_in_plane(columns, box[1], along_x, along_y, image_out.reshape(-1, size[2]))
+    return low, box, tuple(axis - first for axis, first in zip(axes, low, strict=True))
 
 
-def _nearest(position: NDArray[np.float64]) -> NDArray[np.intp]:
+def nearest_of(position: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.floor(position + 0.5).astype(np.intp)
 
 

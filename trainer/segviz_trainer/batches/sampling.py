@@ -21,6 +21,7 @@ from segviz_exchange.contract.choices import Augmentation
 from segviz_exchange.contract.training_spec import Training
 from segviz_trainer.batches.affine_crop import affine_crop, plain_crop
 from segviz_trainer.batches.augment import draw_affine, draw_flips, vary
+from segviz_trainer.batches.device_crop import HostCrop, beside_its_steps, host_crop
 from segviz_trainer.batches.turned_crop import turned_crop
 from segviz_trainer.data.cache import PreparedCase
 from segviz_trainer.data.labels import IGNORED
@@ -82,14 +83,23 @@ def batch_makers(
     epoch: int,
     attempt: int = 1,
     first_step: int = 0,
+    resampled_on: torch.device | None = None,
 ) -> Iterator[Callable[[], Batch]]:
-    """What makes each of these batches; in any order and on any thread they come out the same."""
+    """What makes each of these batches; in any order and on any thread they come out the same.
+
+    Args:
+        resampled_on: the device that resamples the crops, and has the batch then. None is the processor, and
+            so are transforms that the manifest names one by one.
+    """
+    make: Callable[[Sequence[PreparedCase], Training, tuple[int | str, ...]], Batch] = _batch
+    if resampled_on is not None and training.transforms is None:
+        make = partial(_batch_on, resampled_on)
     position = (seed, site, round, epoch, attempt)
     ordered = sorted(cases, key=lambda case: (case.data_set, case.id))
     order = build_generator(*position, "order").permutation(len(ordered))
     for step in range(first_step, steps_per_epoch(len(cases), training)):
         chosen = order[step * training.batch_size : (step + 1) * training.batch_size]
-        yield partial(_batch, [ordered[index] for index in chosen], training, position)
+        yield partial(make, [ordered[index] for index in chosen], training, position)
 
 
 def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[int | str, ...]) -> Batch:
@@ -107,6 +117,47 @@ def _batch(cases: Sequence[PreparedCase], training: Training, position: tuple[in
         known = torch.from_numpy((~ignored).astype(np.float32))
         label[ignored] = 0
     return Batch(torch.from_numpy(image), torch.from_numpy(label), annotated, known)
+
+
+def _batch_on(
+    device: torch.device,
+    cases: Sequence[PreparedCase],
+    training: Training,
+    position: tuple[int | str, ...],
+) -> Batch:
+    """The same crops; what `device` computes may differ in the last bit."""
+    pinned = device.type == "cuda"
+    crops: list[HostCrop] = []
+    for case in cases:
+        chance = build_generator(*position, "case", case.data_set, case.id)
+        crops.extend(_host_crops(case, training, chance, pinned=pinned))
+    annotated = tuple(case.annotated for case in cases for _ in range(training.crops_per_volume))
+    # Here, as a question to the device would wait for it.
+    ignoring = any(crop.label.numpy().max() == IGNORED for crop in crops)
+    with beside_its_steps(device) as ready:
+        image = torch.empty((len(crops), 1, *training.patch), dtype=torch.float32, device=device)
+        label = torch.empty(image.shape, dtype=torch.uint8, device=device)
+        for row, crop in enumerate(crops):
+            crop.resample(image[row, 0], label[row, 0])
+        ignored = label == IGNORED if ignoring else None
+        known = None if ignored is None else (~ignored).float()
+        if ignored is not None:
+            label.masked_fill_(ignored, 0)
+        return Batch(image, label, annotated, known).to(ready)
+
+
+def _host_crops(
+    case: PreparedCase, training: Training, chance: np.random.Generator, *, pinned: bool
+) -> Iterator[HostCrop]:
+    """As `_fill`."""
+    volume, classes = np.asarray(case.mapped_image()[0]), np.asarray(case.mapped_label()[0])
+    foreground = case.mapped_foreground()
+    for _ in range(training.crops_per_volume):
+        start = _crop_start(classes, foreground, training, chance)
+        affine = _draw_affine(training, case.grid.spacing, chance)
+        varied = training.augmentation is Augmentation.DEFAULT
+        intensity = _draw_intensity(chance) if varied else (1.0, 0.0)
+        yield host_crop(volume, classes, start, affine, training.patch, intensity, pinned=pinned)
 
 
 def _fill(
@@ -183,8 +234,19 @@ def _random_affine(spacing: tuple[float, float, float], chance: np.random.Genera
     return affine
 
 
+def _draw_intensity(chance: np.random.Generator) -> tuple[float, float]:
+    """Factor and shift; 1 and 0 where they are left out."""
+    factor, shift = 1.0, 0.0
+    if chance.random() < _INTENSITY_PROBABILITY:
+        factor = 1 + chance.uniform(-_MAX_INTENSITY_FACTOR, _MAX_INTENSITY_FACTOR)
+    if chance.random() < _INTENSITY_PROBABILITY:
+        shift = chance.uniform(-_MAX_INTENSITY_SHIFT, _MAX_INTENSITY_SHIFT)
+    return factor, shift
+
+
 def _vary_intensity(image: NDArray[np.float32], chance: np.random.Generator) -> None:
-    if chance.random() < _INTENSITY_PROBABILITY:
-        image *= np.float32(1 + chance.uniform(-_MAX_INTENSITY_FACTOR, _MAX_INTENSITY_FACTOR))
-    if chance.random() < _INTENSITY_PROBABILITY:
-        image += np.float32(chance.uniform(-_MAX_INTENSITY_SHIFT, _MAX_INTENSITY_SHIFT))
+    factor, shift = _draw_intensity(chance)
+    if factor != 1:
+        image *= np.float32(factor)
+    if shift != 0:
+        image += np.float32(shift)

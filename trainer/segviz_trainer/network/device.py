@@ -63,8 +63,9 @@ class Device:
         return net.to(self.place_at).to(memory_format=self.memory_format)
 
     def stage(self, tensor: Tensor) -> Tensor:
-        """Where a GPU fetches it from by itself, while the processor goes on; on a CPU it stays."""
-        return tensor.pin_memory() if self.place_at.type == "cuda" else tensor
+        """Where a GPU fetches it from by itself, while the processor goes on; on a CPU or a GPU it stays."""
+        fetched = self.place_at.type == "cuda" and tensor.device.type == "cpu"
+        return tensor.pin_memory() if fetched else tensor
 
     def place(self, image: Tensor) -> Tensor:
         placed = image.to(self.place_at, non_blocking=True)

@@ -52,6 +52,9 @@ class Trainer:
         self, cases: Sequence[PreparedCase], start: Position, epochs: int
     ) -> Generator[Batch, None, None]:
         """The batches from `start` to the end of epoch `epochs`, made ahead: close it if it is left early."""
+        at = self.device.place_at
+        # Shares of a team's batch go out from the host.
+        resampled_on = at if at.type != "cpu" and self.team is None else None
         makers = (
             partial(self._staged, make)
             for epoch in range(start.epoch, epochs)
@@ -64,9 +67,10 @@ class Trainer:
                 epoch,
                 start.attempt,
                 start.step if epoch == start.epoch else 0,
+                resampled_on,
             )
         )
-        return Prefetch.beside(self.device.place_at).run(makers)
+        return Prefetch.beside(at).run(makers)
 
     def _staged(self, make: Callable[[], Batch]) -> Batch:
         return make().to(self.device.stage)

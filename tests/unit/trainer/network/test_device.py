@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from builders.rig import small_federation
-from segviz_exchange.contract.choices import Determinism, Precision, Tf32
+from segviz_exchange.contract.choices import Determinism, MemoryFormat, Precision, Tf32
 from segviz_trainer.network.device import Device
+from segviz_trainer.network.segnet import build
 
 CPUINFO = Path("/proc/cpuinfo")
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
@@ -42,6 +43,47 @@ def test_fp32_is_computed_wherever_it_is_asked_for() -> None:
     with asked.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
     assert asked.environment().precision == "FP32"
+
+
+@pytest.mark.parametrize(
+    ("able", "asked", "computed"),
+    [
+        (True, Precision.BF16, Precision.BF16),
+        (False, Precision.BF16, Precision.FP32),
+        (True, Precision.FP32, Precision.FP32),
+    ],
+)
+def test_a_gpu_computes_in_bf16_if_it_can_without_emulation(
+    able: bool, asked: Precision, computed: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a card says of itself is put in here; tests/integration/test_gpu.py asks a real one."""
+
+    def supported(*, including_emulation: bool) -> bool:
+        return including_emulation or able
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    there = Device(torch.device("cuda"), device(asked).training)
+    assert there.precision is computed
+
+
+@pytest.mark.parametrize(
+    ("asked", "layout"),
+    [
+        (MemoryFormat.CHANNELS_LAST_3D, torch.channels_last_3d),
+        (MemoryFormat.CONTIGUOUS, torch.contiguous_format),
+    ],
+)
+def test_weights_and_images_lie_in_memory_as_the_manifest_says(
+    asked: MemoryFormat, layout: torch.memory_format
+) -> None:
+    spec = small_federation()
+    training = msgspec.structs.replace(spec.training, memory_format=asked)
+    here = Device(torch.device("cpu"), training)
+    net = here.move(build(spec, ("liver",)))
+    kernels = [value for value in net.parameters() if value.dim() == 5 and min(value.shape[1:]) > 1]
+    assert kernels
+    assert all(value.is_contiguous(memory_format=layout) for value in kernels)
+    assert here.place(torch.zeros(2, 3, 4, 5, 6)).is_contiguous(memory_format=layout)
 
 
 @pytest.fixture

@@ -65,3 +65,10 @@ def test_an_optimizer_is_its_formula(asked: Optimizer, slow: Callable[[np.ndarra
         weights.grad = torch.from_numpy(gradient(weights.detach().numpy()))
         optimizer.step()
     np.testing.assert_allclose(weights.detach().numpy(), slow(start), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [OptimizerName.ADAM, OptimizerName.ADAM_W])
+def test_adam_walks_all_parameters_in_one_pass(name: OptimizerName) -> None:
+    weights = torch.nn.Parameter(torch.ones(3))
+    optimizer = build_optimizer({"weights": weights}, Optimizer(name))
+    assert [group["fused"] for group in optimizer.param_groups] == [True]

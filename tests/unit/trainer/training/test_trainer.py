@@ -110,6 +110,16 @@ def train(trainer: Trainer, cases: tuple[PreparedCase, ...], first_step: int = 0
         trainer.train_epoch(batches, start, rate=1e-2, on_step=on_step)
 
 
+def test_what_is_no_processor_resamples_its_crops_and_has_the_batches(
+    cases: tuple[PreparedCase, ...],
+) -> None:
+    """torch's device "meta" stands in for a GPU: it takes the orders and computes nothing."""
+    trainer = build_trainer(Precision.FP32, MemoryFormat.CONTIGUOUS)
+    trainer.device = Device(torch.device("meta"), trainer.device.training)
+    with closing(trainer.batches(cases, Position(1, 1, 0, 0), epochs=1)) as batches:
+        assert {(batch.image.device.type, batch.label.device.type) for batch in batches} == {("meta", "meta")}
+
+
 def state_of(trainer: Trainer) -> dict[str, Tensor]:
     return snapshot(trainer.model) | optimizer_state(trainer.optimizer, trainer.parameters)
 
