@@ -109,9 +109,9 @@ def test_less_memory_takes_features_before_voxels_get_coarser() -> None:
 def test_thick_slices_take_the_finest_tenth_of_their_spacing() -> None:
     """3.6 mm is more than 3 × 0.625, and 30 slices are less than a third of 640 voxels: anisotropic.
 
-    The first cube is 256 × (0.625² × 3)^⅓ = 270 mm wide: 432 voxels, and all 36 slices. R and A are halved six
-    times, S three times, so these are padded to 448 and 40. Two of them do not fit 8 GiB, nor after a cut of 8
-    slices along S, which they cover most of. 24 slices are halved twice (24, 12, 6), and fit.
+    The first cube is 256 × (0.625² × 3)^⅓ = 270 mm wide: 432 voxels, and all 36 slices. R and A are halved
+    six times, S three times, so these are padded to 448 and 40. Two of them do not fit 8 GiB, nor after a cut
+    of 8 slices along S, which they cover most of. 24 slices are halved twice (24, 12, 6), and fit.
     """
     plan = planned(THICK_MR, memory=8192)
     spec = plan.spec

@@ -73,7 +73,7 @@ def test_a_residual_encoder_has_as_many_blocks_as_asked() -> None:
 
 @pytest.mark.parametrize("preset", Preset)
 def test_each_axis_has_strides_of_its_own(preset: Preset) -> None:
-    """16 × 16 × 8 voxels: twice halved along R, once along S; the network still answers at the image's grid."""
+    """16 × 16 × 8 voxels, 4 × 4 × 4 at the bottom; the network answers at the image's grid."""
     strides = ((2, 2, 1), (2, 1, 1), (1, 2, 2))
     net = SegNet(model_of(preset, axis_strides=strides, deep_supervision=True), {"liver": 2}, seed=0).eval()
     with torch.no_grad():
