@@ -337,6 +337,14 @@ MISTAKES: dict[str, Mistake] = {
         "a loss of their own",
         "Leave objective out",
     ),
+    "confidence without pseudo-labels": federation(
+        {"spec.pseudoLabels": {"confidence": 0.8}}, "spec.pseudoLabels", "objective PseudoLabels"
+    ),
+    "a confidence that nothing reaches": federation(
+        {"spec.objective": "PseudoLabels", "spec.pseudoLabels": {"confidence": 1}},
+        "spec.pseudoLabels.confidence",
+        "less than 1",
+    ),
     "a temperature without distillation": federation(
         {"spec.distillation": {"temperature": 3}},
         "spec.distillation",
@@ -841,6 +849,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "Median": changed(build_federation(), {"spec.algorithm.name": "Median"}),
     "Central": changed(build_federation(), {"spec.algorithm.name": "CentralMarginal"}),
+    "pseudo-labels": changed(
+        build_federation(), {"spec.objective": "PseudoLabels", "spec.pseudoLabels": {"confidence": 0.8}}
+    ),
     "distillation": changed(
         build_federation(),
         {"spec.objective": "ConditionalDistillation", "spec.distillation": {"temperature": 3}},
@@ -910,6 +921,7 @@ IMMUTABLE: dict[str, Any] = {
     "algorithm": {"name": "FedAvg"},
     "objective": "Marginal",
     "distillation": {"temperature": 3},
+    "pseudoLabels": {"confidence": 0.8},
     "model": {"residualUnits": 1},
     "preprocessing": {"spacing": "Native"},
     "training": {"batchSize": 7},

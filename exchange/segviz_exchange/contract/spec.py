@@ -60,6 +60,11 @@ class Distillation(Part, frozen=True):
     """tau of ConditionalDistillation."""
 
 
+class PseudoLabels(Part, frozen=True):
+    confidence: float
+    """The least probability at which the global model's class is a label."""
+
+
 class Participation(Part, frozen=True):
     max_norm_ratio: float
     """An update that moves farther (L2) than this multiple of the global model's norm is rejected."""
@@ -233,6 +238,8 @@ class FederationSpec(Part, frozen=True):
     suspend: bool
     distillation: Distillation | None = None
     """For objective ConditionalDistillation only, which has a temperature of its own where it is left out."""
+    pseudo_labels: PseudoLabels | None = None
+    """For objective PseudoLabels only, which has a confidence of its own where it is left out."""
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
     store: StoreSpec | None = None
