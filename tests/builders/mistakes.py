@@ -238,7 +238,9 @@ MISTAKES: dict[str, Mistake] = {
     "a field in the wrong place": federation(
         {"spec.batchSize": 3}, "spec.batchSize", "It belongs at spec.training.batchSize."
     ),
-    "a field nobody knows": federation({"spec.model.zzz": 3}, "spec.model.zzz", "Fields here: channels,"),
+    "a field nobody knows": federation(
+        {"spec.model.zzz": 3}, "spec.model.zzz", "Fields here: axisStrides, channels,"
+    ),
     "an unknown field at the top": federation({"sepc": {}}, "sepc", "Did you mean spec?"),
     # Numbers.
     "no rounds": federation({"spec.rounds": 0}, "spec.rounds", "0 is too small. Give at least 1."),
@@ -335,6 +337,14 @@ MISTAKES: dict[str, Mistake] = {
         "a loss of their own",
         "Leave objective out",
     ),
+    "confidence without pseudo-labels": federation(
+        {"spec.pseudoLabels": {"confidence": 0.8}}, "spec.pseudoLabels", "objective PseudoLabels"
+    ),
+    "a confidence that nothing reaches": federation(
+        {"spec.objective": "PseudoLabels", "spec.pseudoLabels": {"confidence": 1}},
+        "spec.pseudoLabels.confidence",
+        "less than 1",
+    ),
     "a temperature without distillation": federation(
         {"spec.distillation": {"temperature": 3}},
         "spec.distillation",
@@ -393,6 +403,35 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a stride of three": federation(
         {"spec.model.strides": [2, 2, 2, 3]}, "spec.model.strides[3]", "3 is too large. Give at most 2."
+    ),
+    "strides by axis that do not fit": federation(
+        {"spec.model.axisStrides": [[2, 2, 1], [2, 2, 2]]},
+        "spec.model.axisStrides",
+        "axisStrides has the wrong length",
+        "one triple fewer than channels",
+    ),
+    "strides of two axes": federation(
+        {"spec.model.axisStrides": [[2, 2, 1], [2, 2], [2, 2, 2], [2, 2, 2]]}, "spec.model.axisStrides[1]"
+    ),
+    "a patch that the strides of an axis do not divide": federation(
+        {
+            "spec.model.axisStrides": [[2, 2, 1], [2, 2, 1], [2, 2, 1], [2, 2, 2]],
+            "spec.training.patch": [128, 128, 9],
+        },
+        "spec.training.patch",
+        "[128, 128, 9]: a side of the patch does not halve evenly",
+    ),
+    "kernels of a network that has none to choose": federation(
+        {"spec.model.kernels": [[3, 3, 1]] * 5}, "spec.model.kernels", "belongs to presets PlainUNet"
+    ),
+    "kernels for too few levels": federation(
+        {"spec.model": {"preset": "PlainUNet", "kernels": [[3, 3, 1], [3, 3, 3]]}},
+        "spec.model.kernels",
+        "one triple for each of channels",
+    ),
+    "an even kernel": federation(
+        {"spec.model": {"preset": "PlainUNet", "kernels": [[3, 3, 2], *[[3, 3, 3]] * 4]}},
+        "spec.model.kernels[0][2]",
     ),
     "a head deeper than the decoder": federation(
         {"spec.model": {"channels": [4, 8], "strides": [2], "headLevels": 2}},
@@ -810,6 +849,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "Median": changed(build_federation(), {"spec.algorithm.name": "Median"}),
     "Central": changed(build_federation(), {"spec.algorithm.name": "CentralMarginal"}),
+    "pseudo-labels": changed(
+        build_federation(), {"spec.objective": "PseudoLabels", "spec.pseudoLabels": {"confidence": 0.8}}
+    ),
     "distillation": changed(
         build_federation(),
         {"spec.objective": "ConditionalDistillation", "spec.distillation": {"temperature": 3}},
@@ -819,6 +861,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fine-tuning": changed(build_federation(), {"spec.fineTuning.epochs": 3}),
     "a stride of one": changed(
         build_federation(), {"spec.model.strides": [2, 2, 2, 1], "spec.training.patch": [16, 16, 24]}
+    ),
+    "strides by axis": changed(
+        build_federation(),
+        {
+            "spec.model": {
+                "preset": "ResidualEncoder",
+                "channels": [8, 16, 32],
+                "axisStrides": [[2, 2, 1], [2, 2, 2]],
+                "kernels": [[3, 3, 1], [3, 3, 3], [3, 3, 3]],
+            },
+            "spec.training.patch": [16, 16, 6],
+        },
     ),
     "all the timing": changed(
         build_federation(),
@@ -867,6 +921,7 @@ IMMUTABLE: dict[str, Any] = {
     "algorithm": {"name": "FedAvg"},
     "objective": "Marginal",
     "distillation": {"temperature": 3},
+    "pseudoLabels": {"confidence": 0.8},
     "model": {"residualUnits": 1},
     "preprocessing": {"spacing": "Native"},
     "training": {"batchSize": 7},

@@ -112,6 +112,7 @@ METHODS = [
     *((name, Objective.PER_ORGAN_HEAD) for name in AlgorithmName),
     *((AlgorithmName.FED_AVG, objective) for objective in Objective),
     (AlgorithmName.FED_BN, Objective.CONDITIONAL_DISTILLATION),
+    (AlgorithmName.FED_BN, Objective.PSEUDO_LABELS),
     (AlgorithmName.FED_ADAM, Objective.MARGINAL_EXCLUSION),
     (AlgorithmName.LOCAL, Objective.MARGINAL),
 ]

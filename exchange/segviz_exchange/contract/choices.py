@@ -26,6 +26,7 @@ class Objective(StrEnum):
     MARGINAL = "Marginal"
     MARGINAL_EXCLUSION = "MarginalExclusion"
     CONDITIONAL_DISTILLATION = "ConditionalDistillation"
+    PSEUDO_LABELS = "PseudoLabels"
 
 
 class Weights(StrEnum):

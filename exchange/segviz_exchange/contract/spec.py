@@ -60,6 +60,11 @@ class Distillation(Part, frozen=True):
     """tau of ConditionalDistillation."""
 
 
+class PseudoLabels(Part, frozen=True):
+    confidence: float
+    """The least probability at which the global model's class is a label."""
+
+
 class Participation(Part, frozen=True):
     max_norm_ratio: float
     """An update that moves farther (L2) than this multiple of the global model's norm is rejected."""
@@ -87,10 +92,19 @@ class Model(Part, frozen=True):
     """Residual blocks of each level, for ResidualEncoder only, which has one where it is left out."""
     deep_supervision: bool = False
     """Whether the loss also looks at the decoder's levels of half and a quarter of the resolution."""
+    axis_strides: tuple[tuple[int, int, int], ...] | None = None
+    """Along R, A and S, in place of `strides`."""
+    kernels: tuple[tuple[int, int, int], ...] | None = None
+    """Of each level's convolutions along R, A and S; 3, where it is left out. Not of ResidualUNet."""
     plan: Planning | None = None
     """Whether channels, strides, patch and batch are planned from the sites' fingerprints."""
     memory_mebibytes: int | None = None
     """That a planned training step may hold; of no meaning without a plan."""
+
+    @property
+    def steps(self) -> tuple[tuple[int, int, int], ...]:
+        """Strides along R, A and S from each level to the next."""
+        return self.axis_strides or tuple((stride, stride, stride) for stride in self.strides)
 
 
 class IntensityScaling(Part, frozen=True):
@@ -224,6 +238,8 @@ class FederationSpec(Part, frozen=True):
     suspend: bool
     distillation: Distillation | None = None
     """For objective ConditionalDistillation only, which has a temperature of its own where it is left out."""
+    pseudo_labels: PseudoLabels | None = None
+    """For objective PseudoLabels only, which has a confidence of its own where it is left out."""
     fine_tuning: FineTuning | None = None
     ttl_seconds_after_finished: int | None = None
     store: StoreSpec | None = None

@@ -165,10 +165,11 @@ def _written(federation: Federation, made: Plan) -> str:
         kept = {
             name: value
             for name, value in spec.get("model", {}).items()
-            if name not in ("plan", "memoryMebibytes")
+            if name not in ("plan", "memoryMebibytes", "axisStrides", "kernels")
         }
         numbers = {name: planned["model"][name] for name in ("channels", "strides", "headLevels")}
-        spec["model"] = {**kept, **numbers}
+        by_axis = {name: planned["model"][name] for name in ("axisStrides", "kernels")}
+        spec["model"] = {**kept, **numbers, **{name: each for name, each in by_axis.items() if each}}
         batch = {name: planned["training"][name] for name in ("patch", "batchSize", "cropsPerVolume")}
         spec["training"] = {**spec.get("training", {}), **batch}
     reasons = "".join(f"# {reason}\n" for reason in made.reasons)

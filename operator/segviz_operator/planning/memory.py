@@ -1,11 +1,15 @@
 """What a training step of the residual U-Net holds, in bytes: counted, not measured.
 
-MONAI's UNet halves before its first convolution: level l works at 1/2^(l+1) of the patch, the bottom at the
-resolution of the level above it, and a head's last convolutions at the patch's own.
+MONAI's UNet strides before its first convolution: level l works at what l + 1 strides leave of the patch, the
+bottom at the resolution of the level above it, and a head's last convolutions at the patch's own.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
+from operator import mul
+
+Strides = Sequence[tuple[int, int, int]]
 
 _FLOAT = 4
 _HELD_DOWN, _HELD_UP = 6, 5
@@ -18,21 +22,27 @@ _HELD_PARAMETERS = 4
 _TAPS = 27
 
 
-def step_bytes(patch: Sequence[int], channels: Sequence[int], patches: int, heads: int) -> int:
+def step_bytes(
+    patch: Sequence[int], channels: Sequence[int], patches: int, heads: int, strides: Strides | None = None
+) -> int:
     """Of one step over `patches` patches.
 
     Args:
         patch: voxels along each axis.
         channels: of each level, from the top; there are two of them at least.
         heads: how many work side by side, each with a last level of its own.
+        strides: along each axis from a level to the next; 2 along all of them, if left out.
     """
-    return patches * activation_bytes(patch, channels, heads) + weight_bytes(channels)
+    return patches * activation_bytes(patch, channels, heads, strides) + weight_bytes(channels)
 
 
-def activation_bytes(patch: Sequence[int], channels: Sequence[int], heads: int) -> int:
+def activation_bytes(
+    patch: Sequence[int], channels: Sequence[int], heads: int, strides: Strides | None = None
+) -> int:
     whole = prod(patch)
     above = len(channels) - 1
-    voxels = [whole / 8.0 ** min(level + 1, above) for level in range(len(channels))]
+    fewer = list(accumulate((float(prod(each)) for each in strides or [(2, 2, 2)] * above), mul))
+    voxels = [whole / fewer[min(level, above - 1)] for level in range(len(channels))]
     joined = [count * size for count, size in zip(_joined(channels), voxels[:-1], strict=True)]
     held = whole + sum(_HELD_DOWN * count * size for count, size in zip(channels, voxels, strict=True))
     held += sum(joined[1:]) + sum(_HELD_UP * channels[level] * voxels[level] for level in range(above - 1))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from segviz_exchange.contract.choices import Intensity, Spacing
+from segviz_exchange.contract.choices import Intensity, Preset, Spacing
 from segviz_exchange.contract.fingerprint import FLOOR, Fingerprint
 from segviz_exchange.contract.spec import FederationSpec, IntensityScaling, Preprocessing
 from segviz_operator.planning.grid import COARSEST, coarser, target_spacing, voxels_of
@@ -71,12 +71,15 @@ def make_plan(spec: FederationSpec, fingerprints: Iterable[Fingerprint], heads: 
 
 
 def _filled(spec: FederationSpec, preprocessing: Preprocessing, topology: Topology) -> FederationSpec:
+    is_wide = all(kernel == (3, 3, 3) for kernel in topology.kernels)
     model = msgspec.structs.replace(
         spec.model,
         plan=None,
         memory_mebibytes=None,
         channels=topology.channels,
-        strides=topology.strides,
+        strides=(2,) * len(topology.strides),
+        axis_strides=None if topology.is_cubic else topology.strides,
+        kernels=None if spec.model.preset is Preset.RESIDUAL_UNET or is_wide else topology.kernels,
         head_levels=min(spec.model.head_levels, len(topology.strides)),
     )
     training = msgspec.structs.replace(
@@ -148,18 +151,27 @@ def _intensity(merged: Merged, site_windows: bool) -> tuple[IntensityScaling, st
 def _topology_reasons(
     topology: Topology, image: tuple[int, int, int], merged: Merged, memory: int
 ) -> list[str]:
-    levels = len(topology.strides)
-    narrow = min(topology.patch) // 2**levels
+    strides = _halving(topology)
     return [
         f"training.patch {list(topology.patch)}: {topology.covers(image):.0%} of the median image of "
         f"{' × '.join(map(str, image))} voxels; a step holds {topology.bytes / _MIB:.0f} of {memory} MiB.",
-        f"model.strides {list(topology.strides)}: halved {levels} times, which leaves {narrow} voxels of the "
-        "shortest edge.",
+        strides,
         f"model.channels {list(topology.channels)}: {topology.channels[0]} features at the top, twice as "
         "many a level, at most 320.",
         f"training.batchSize {topology.batch}, cropsPerVolume 1: at least 2; more only where they fit and "
         f"one batch sees at most 5 % of the {merged.fewest_cases} cases of the smallest site.",
     ]
+
+
+def _halving(topology: Topology) -> str:
+    levels = len(topology.strides)
+    if topology.is_cubic:
+        narrow = min(topology.patch) // 2**levels
+        told = f"halved {levels} times, which leaves {narrow} voxels of the shortest edge"
+        return f"model.strides {[2] * levels}: {told}."
+    times = ", ".join(f"{topology.halved(axis)} along {name}" for axis, name in enumerate("RAS"))
+    shown = [list(stride) for stride in topology.strides]
+    return f"model.axisStrides {shown}: halved {times}; a coarse axis waits until the others are as coarse."
 
 
 def _shown(spacing: Triple) -> str:

@@ -3,17 +3,12 @@
 from dataclasses import dataclass
 from math import prod
 
+from segviz_operator.planning.halvings import SMALLEST_EDGE, Voxels, divisor, halvings, kernels
 from segviz_operator.planning.memory import step_bytes
 from segviz_operator.planning.merged import Triple
 
-Voxels = tuple[int, int, int]
-
-SMALLEST_EDGE = 4
-"""Voxels that are left of a patch at the bottom."""
 SMALLEST_PATCH = 2 * SMALLEST_EDGE
 """Voxels along an axis that can be halved once; thinner images are padded to it."""
-MAX_LEVELS = 6
-"""With more of them the CRD has no room, and a patch of 128 voxels none either."""
 MAX_FEATURES = 320
 FEATURES = (32, 16)
 """At the top; the second is tried before images get coarser."""
@@ -29,13 +24,21 @@ MAX_BATCH = 32
 class Topology:
     patch: Voxels
     channels: tuple[int, ...]
+    strides: tuple[Voxels, ...]
+    """Along each axis, from a level to the next."""
+    kernels: tuple[Voxels, ...]
     batch: int
     bytes: int
     """Of a step, as it is counted."""
 
     @property
-    def strides(self) -> tuple[int, ...]:
-        return (2,) * (len(self.channels) - 1)
+    def is_cubic(self) -> bool:
+        """Whether all axes are halved at once."""
+        return all(stride == (2, 2, 2) for stride in self.strides)
+
+    def halved(self, axis: int) -> int:
+        """How often."""
+        return sum(stride[axis] == 2 for stride in self.strides)
 
     def covers(self, image: Voxels) -> float:
         """The share of the image's voxels that a patch sees."""
@@ -56,34 +59,35 @@ def fit(
     patch = [
         max(SMALLEST_PATCH, min(size, round(edge / each))) for size, each in zip(image, spacing, strict=True)
     ]
+    strides = halvings(patch, spacing)
     while True:
-        levels, padded = _padded(patch)
-        channels = tuple(min(features * 2**level, MAX_FEATURES) for level in range(levels + 1))
-        if step_bytes(padded, channels, MIN_BATCH, heads) <= budget:
+        padded = _padded(patch, divisor(strides))
+        channels = tuple(min(features * 2**level, MAX_FEATURES) for level in range(len(strides) + 1))
+        if step_bytes(padded, channels, MIN_BATCH, heads, strides) <= budget:
             break
-        patch = list(padded)
-        wide = [axis for axis in range(3) if patch[axis] - 2**levels >= SMALLEST_PATCH]
+        patch, steps = list(padded), divisor(strides)
+        wide = [axis for axis in range(3) if patch[axis] - steps[axis] >= SMALLEST_PATCH]
         if not wide:
             return None
         # The axis along which the patch covers the most of the image; the first of equals.
         axis = max(wide, key=lambda each: padded[each] / image[each])
-        patch[axis] -= 2**levels
+        patch[axis] -= steps[axis]
+        # No axis more often than before the cut: padded to more, it would grow again.
+        r, a, s = (step.bit_length() - 1 for step in steps)
+        strides = halvings(patch, spacing, (r, a, s))
     whole = fewest_cases * prod(image)
     batch = MIN_BATCH
     while (
         batch < MAX_BATCH
         and (batch + 1) * prod(padded) <= MAX_SHARE * whole
-        and step_bytes(padded, channels, batch + 1, heads) <= budget
+        and step_bytes(padded, channels, batch + 1, heads, strides) <= budget
     ):
         batch += 1
-    return Topology(padded, channels, batch, step_bytes(padded, channels, batch, heads))
+    held = step_bytes(padded, channels, batch, heads, strides)
+    return Topology(padded, channels, strides, kernels(spacing, strides), batch, held)
 
 
-def _padded(patch: list[int]) -> tuple[int, Voxels]:
-    """How often a patch can be halved, and the patch at whole voxels of its bottom."""
-    levels = 0
-    while levels < MAX_LEVELS and min(patch) // 2 ** (levels + 1) >= SMALLEST_EDGE:
-        levels += 1
-    step = 2**levels
-    r, a, s = (-(-each // step) * step for each in patch)
-    return levels, (r, a, s)
+def _padded(patch: list[int], step: Voxels) -> Voxels:
+    """At whole voxels of its bottom."""
+    r, a, s = (-(-each // by) * by for each, by in zip(patch, step, strict=True))
+    return r, a, s

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from segviz_exchange.contract import choices, spec
 
-_KERNEL = 3
+Triple = tuple[int, int, int]
+
+_KERNEL: Triple = (3, 3, 3)
+_ONE: Triple = (1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def _residual_unet(model: spec.Model, out_channels: int) -> Levels:
         in_channels=1,
         out_channels=out_channels,
         channels=model.channels,
-        strides=model.strides,
+        # Triples of them, too: each level hands its own on to the convolution.
+        strides=model.axis_strides or model.strides,  # type: ignore[arg-type]
         num_res_units=model.residual_units,
         norm=_norm(model),
     ).model
@@ -85,29 +89,36 @@ def _residual_encoder(model: spec.Model, out_channels: int) -> Levels:
     """Residual blocks on the way down, two convolutions on the way up (Isensee et al., 2024)."""
     counts = model.encoder_blocks or (1,) * len(model.channels)
     stages: list[nn.Module] = []
-    for count, (inside, outside, stride) in zip(counts, _steps(model), strict=True):
-        blocks = [_block(UnetResBlock, model, inside, outside, stride)]
-        blocks += [_block(UnetResBlock, model, outside, outside, 1) for _ in range(count - 1)]
+    for count, (inside, outside, kernel, stride) in zip(counts, _steps(model), strict=True):
+        blocks = [_block(UnetResBlock, model, inside, outside, kernel, stride)]
+        blocks += [_block(UnetResBlock, model, outside, outside, kernel, _ONE) for _ in range(count - 1)]
         stages.append(nn.Sequential(*blocks))
     return _dyn_unet(model, stages, out_channels)
 
 
 def _dyn_unet(model: spec.Model, stages: list[nn.Module], out_channels: int) -> Levels:
     ups: list[nn.Module] = []
-    for level, stride in enumerate(model.strides):
+    for level, (stride, kernel) in enumerate(zip(model.steps, _kernels(model), strict=False)):
         above, below = model.channels[level], model.channels[level + 1]
-        up = UnetUpBlock(3, below, above, _KERNEL, stride, stride, _norm(model))
+        up = UnetUpBlock(3, below, above, kernel, stride, stride, _norm(model))
         ups.append(up if level else TopUp(up, UnetOutBlock(3, above, out_channels)))
     return Levels(stages[:-1], stages[-1], ups, (out_channels, *model.channels[1 : len(ups)]))
 
 
-def _steps(model: spec.Model) -> list[tuple[int, int, int]]:
-    """Channels in, channels out and stride of each level of the encoder, the bottom included."""
-    return list(zip((1, *model.channels[:-1]), model.channels, (1, *model.strides), strict=True))
+def _steps(model: spec.Model) -> list[tuple[int, int, Triple, Triple]]:
+    """Channels in, channels out, kernel and stride of each level of the encoder, the bottom included."""
+    inside = (1, *model.channels[:-1])
+    return list(zip(inside, model.channels, _kernels(model), (_ONE, *model.steps), strict=True))
 
 
-def _block(kind: type[nn.Module], model: spec.Model, inside: int, outside: int, stride: int) -> nn.Module:
-    return kind(3, inside, outside, _KERNEL, stride, _norm(model))
+def _kernels(model: spec.Model) -> tuple[Triple, ...]:
+    return model.kernels or (_KERNEL,) * len(model.channels)
+
+
+def _block(
+    kind: type[nn.Module], model: spec.Model, inside: int, outside: int, kernel: Triple, stride: Triple
+) -> nn.Module:
+    return kind(3, inside, outside, kernel, stride, _norm(model))
 
 
 def _norm(model: spec.Model) -> str | tuple[str, dict[str, bool]]:

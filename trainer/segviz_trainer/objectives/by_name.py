@@ -24,6 +24,7 @@ from segviz_trainer.objectives.marginal import Marginal
 from segviz_trainer.objectives.marginal_exclusion import MarginalExclusion
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.objectives.pooled import Pooled
+from segviz_trainer.objectives.pseudo_labels import CONFIDENCE, PseudoLabels
 
 
 class Loss(Protocol):
@@ -48,10 +49,21 @@ class Setting:
 
 def _distillation(setting: Setting) -> Loss:
     given = setting.spec.distillation
-    teacher = copy.deepcopy(setting.model).eval().requires_grad_(False)
     weight = distillation_weight(setting.round, setting.spec.rounds)
     temperature = TEMPERATURE if given is None else given.temperature
+    teacher = _teacher(setting)
     return ConditionalDistillation(setting.site_organs, setting.organs, teacher, weight, temperature)
+
+
+def _pseudo_labels(setting: Setting) -> Loss:
+    given = setting.spec.pseudo_labels
+    weight = distillation_weight(setting.round, setting.spec.rounds)
+    confidence = CONFIDENCE if given is None else given.confidence
+    return PseudoLabels(setting.site_organs, setting.organs, _teacher(setting), weight, confidence)
+
+
+def _teacher(setting: Setting) -> SegNet:
+    return copy.deepcopy(setting.model).eval().requires_grad_(False)
 
 
 _OBJECTIVES: Mapping[Objective, Callable[[Setting], Loss]] = {
@@ -61,6 +73,7 @@ _OBJECTIVES: Mapping[Objective, Callable[[Setting], Loss]] = {
     Objective.MARGINAL: lambda setting: Marginal(setting.site_organs, setting.organs),
     Objective.MARGINAL_EXCLUSION: lambda setting: MarginalExclusion(setting.site_organs, setting.organs),
     Objective.CONDITIONAL_DISTILLATION: _distillation,
+    Objective.PSEUDO_LABELS: _pseudo_labels,
 }
 
 _CENTRAL: Mapping[AlgorithmName, Callable[[Setting], Loss]] = {

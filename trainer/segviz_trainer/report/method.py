@@ -36,6 +36,8 @@ OBJECTIVES = {
     "term keeps other organs out of the voxels that a site has outlined.",
     Objective.CONDITIONAL_DISTILLATION: "One head predicts all organs, trained by the marginal loss. What "
     "the global model says of other sites' organs is distilled, so that a site does not forget them.",
+    Objective.PSEUDO_LABELS: "One head predicts all organs, trained by the marginal loss. Voxels of which "
+    "the global model is confident are labels of other sites' organs beside the site's own.",
 }
 
 

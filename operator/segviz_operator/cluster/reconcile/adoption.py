@@ -35,6 +35,7 @@ _FIXED = {
     "algorithm": "algorithm",
     "objective": "objective",
     "distillation": "distillation",
+    "pseudoLabels": "pseudo_labels",
     "model": "model",
     "preprocessing": "preprocessing",
     "training": "training",

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from builders.federations import build_spec
-from segviz_exchange.contract.choices import Intensity, Planning, Spacing
+from segviz_exchange.contract.choices import Intensity, Planning, Preset, Spacing
 from segviz_exchange.contract.fingerprint import Fingerprint, Intensities, OrganSize, Spread
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_operator.planning.memory import activation_bytes, step_bytes
@@ -109,15 +109,21 @@ def test_less_memory_takes_features_before_voxels_get_coarser() -> None:
 def test_thick_slices_take_the_finest_tenth_of_their_spacing() -> None:
     """3.6 mm is more than 3 × 0.625, and 30 slices are less than a third of 640 voxels: anisotropic.
 
-    The first cube is 256 × (0.625² × 3)^⅓ = 270 mm wide: 432 voxels, and all 36 slices, padded to 40. Two of
-    these take more than 4 GiB; along S they cover the most of the image, so 8 slices go.
+    The first cube is 256 × (0.625² × 3)^⅓ = 270 mm wide: 432 voxels, and all 36 slices. R and A are halved
+    six times, S three times, so these are padded to 448 and 40. Two of them do not fit 8 GiB, nor after a cut
+    of 8 slices along S, which they cover most of. 24 slices are halved twice (24, 12, 6), and fit.
     """
-    plan = planned(THICK_MR, memory=4096)
+    plan = planned(THICK_MR, memory=8192)
     spec = plan.spec
     assert spec.preprocessing.spacing_millimetres[2] == 3.0
-    assert spec.training.patch == (432, 432, 32)
-    assert spec.model.channels == (32, 64, 128, 256)
-    assert planned(THICK_MR, memory=8192).spec.training.patch == (432, 432, 40)
+    assert spec.training.patch == (448, 448, 24)
+    assert spec.model.channels == (32, 64, 128, 256, 320, 320, 320)
+    flat, whole = (2, 2, 1), (2, 2, 2)
+    assert spec.model.axis_strides == (flat, flat, whole, whole, flat, flat)
+    assert spec.model.kernels is None, "of the residual U-Net they are 3"
+    thrice = (flat, flat, whole, whole, whole, flat)
+    assert step_bytes((448, 448, 32), spec.model.channels, 2, 1, thrice) > 8192 * 2**20
+    assert any("halved 6 along R, 6 along A, 2 along S" in reason for reason in plan.reasons)
     assert any("where slices are 3.6 mm apart" in reason for reason in plan.reasons)
 
 
@@ -155,7 +161,17 @@ def test_thin_images_are_padded_to_what_can_be_halved() -> None:
     thin = site("thin", 30, (1.0, 1.0, 8.0), (128.0, 128.0, 40.0))
     spec = planned(thin, memory=65536).spec
     assert spec.training.patch == (128, 128, 8)
-    assert spec.model.strides == (2,)
+    # R and A reach the 8 mm of S after three halvings; S has 4 of its 8 voxels left after the next.
+    assert spec.model.axis_strides == ((2, 2, 1),) * 3 + ((2, 2, 2), (2, 2, 1))
+
+
+def test_a_network_that_may_is_given_flat_kernels() -> None:
+    spec = asking()
+    plain = replace(spec, model=replace(spec.model, preset=Preset.PLAIN_UNET))
+    planned_model = make_plan(plain, [THICK_MR], 1).spec.model
+    assert planned_model.kernels is not None
+    assert planned_model.kernels[:3] == ((3, 3, 1), (3, 3, 1), (3, 3, 3))
+    assert make_plan(plain, [BTCV], 1).spec.model.kernels is None, "3 along each axis is what it means"
 
 
 def test_a_site_with_few_cases_is_planned_for_without_a_word_from_it() -> None:
@@ -233,3 +249,6 @@ def test_memory_by_hand() -> None:
     down, the 12 joined before the head, six of the head at 8³, and the image: 4,608 + 768 + 3,072 + 512."""
     assert activation_bytes((8, 8, 8), (4, 8), 1) == 4 * 8960
     assert activation_bytes((8, 8, 8), (4, 8), 2) == 4 * (8960 + 768 + 3072)
+    # Halved along R and A alone, level and bottom work at 4·4·8 voxels, twice as many: all but the head's six
+    # tensors and the image are twice as much.
+    assert activation_bytes((8, 8, 8), (4, 8), 1, [(2, 2, 1)]) == 4 * (2 * (4608 + 768) + 3072 + 512)

@@ -72,6 +72,47 @@ def test_a_residual_encoder_has_as_many_blocks_as_asked() -> None:
 
 
 @pytest.mark.parametrize("preset", Preset)
+def test_each_axis_has_strides_of_its_own(preset: Preset) -> None:
+    """16 × 16 × 8 voxels, 4 × 4 × 4 at the bottom; the network answers at the image's grid."""
+    strides = ((2, 2, 1), (2, 1, 1), (1, 2, 2))
+    net = SegNet(model_of(preset, axis_strides=strides, deep_supervision=True), {"liver": 2}, seed=0).eval()
+    with torch.no_grad():
+        features = net.features(torch.zeros(1, 1, 16, 16, 8))
+        outputs = net.outputs("liver", features)
+    assert features.decoded[-1].shape[2:] == (4, 4, 4)
+    shapes = [tuple(each.shape[2:]) for each in outputs]
+    # MONAI's UNet strides before its first convolution, so what lies below the top is one level coarser.
+    assert shapes == [(16, 16, 8), (8, 8, 8), (4, 8, 8)]
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_triples_of_one_number_are_that_number(preset: Preset) -> None:
+    """The same weights from the same seed, to the byte."""
+    triples = tuple((each,) * 3 for each in STRIDES)
+    plain, by_axis = (
+        SegNet(model, {"liver": 2}, seed=5).state_dict()
+        for model in (model_of(preset), model_of(preset, axis_strides=triples))
+    )
+    assert plain.keys() == by_axis.keys()
+    assert all(torch.equal(value, by_axis[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("preset", NEW)
+def test_each_level_has_kernels_of_its_own(preset: Preset) -> None:
+    """On the way up a level has those that it has on the way down."""
+    kernels = ((3, 3, 1), (3, 3, 1), (3, 3, 3), (3, 3, 3))
+    net = SegNet(model_of(preset, kernels=kernels), {"liver": 2}, seed=0)
+    downs = [*net.representation.downs, net.representation.bottom]
+    ups = [net.heads["liver"].get_submodule("0").up, *net.representation.ups]
+    for levels, wanted in ((downs, kernels), ([up.conv_block for up in ups], kernels[:-1])):
+        for level, kernel in zip(levels, wanted, strict=True):
+            convolutions = [each for each in level.modules() if isinstance(each, nn.Conv3d)]
+            assert {each.kernel_size for each in convolutions} - {(1, 1, 1)} == {kernel}
+    with torch.no_grad():
+        assert net(torch.zeros(1, 1, 16, 16, 16))["liver"].shape == (1, 2, 16, 16, 16)
+
+
+@pytest.mark.parametrize("preset", Preset)
 def test_every_tensor_has_a_group_and_batchnorm_is_found_in_every_block(preset: Preset) -> None:
     net = build(small_federation(model=model_of(preset, deep_supervision=True)), ("liver", "spleen"))
     groups = groups_of(net)

@@ -32,6 +32,7 @@ from segviz_trainer.objectives.partial_labels import merge_unannotated
 from segviz_trainer.objectives.per_organ_head import PerOrganHead
 from segviz_trainer.objectives.pooled import Pooled
 from segviz_trainer.objectives.proximal import proximal_term
+from segviz_trainer.objectives.pseudo_labels import PseudoLabels, completed, pseudo_loss
 from segviz_trainer.objectives.soft_dice import dice_coefficient
 from segviz_trainer.objectives.soft_dice import soft_dice as fast_soft_dice
 
@@ -220,6 +221,7 @@ OBJECTIVES = {
     "MarginalExclusion": lambda: MarginalExclusion(("liver", "spleen"), ALL),
     "Pooled": lambda: Pooled(("liver", "spleen"), ALL),
     "ConditionalDistillation": lambda: ConditionalDistillation(("liver", "spleen"), ALL, Taught(), 1.0),
+    "PseudoLabels": lambda: PseudoLabels(("liver", "spleen"), ALL, Taught(), 1.0, 0.5),
 }
 
 
@@ -266,7 +268,8 @@ class Turned:
 
 
 PER_CASE = OBJECTIVES | {
-    "ConditionalDistillation": lambda: ConditionalDistillation(("liver", "spleen"), ALL, Turned(), 0.5)
+    "ConditionalDistillation": lambda: ConditionalDistillation(("liver", "spleen"), ALL, Turned(), 0.5),
+    "PseudoLabels": lambda: PseudoLabels(("liver", "spleen"), ALL, Turned(), 0.5, 0.5),
 }
 
 
@@ -445,6 +448,78 @@ def test_the_temperature_is_the_manifests_or_two() -> None:
     losses = [build_loss(Setting(each, ("spleen",), ALL, 0, build(each, ALL))) for each in (federation, warm)]
     assert [loss.temperature for loss in losses] == [2.0, 3.0]
     assert ConditionalDistillation(("spleen",), ALL, Taught(), 1.0).temperature == 2.0
+
+
+def slow_pseudo(
+    logits: np.ndarray, taught: np.ndarray, label: np.ndarray, channels: dict[int, int], confidence: float
+) -> float:
+    """Voxel by voxel: what counts, its class, and both losses."""
+    p, t = softmax(logits.astype(np.float64)), softmax(taught.astype(np.float64))
+    truth, counts, entropy = np.zeros_like(p), np.zeros(label.shape), 0.0
+    for voxel in np.ndindex(label.shape):
+        if label[voxel] in channels:
+            right = channels[label[voxel]]
+        else:
+            right = int(np.argmax(t[(slice(None), *voxel)]))
+            if t[(right, *voxel)] < confidence or right in channels.values():
+                continue
+        counts[voxel] = 1
+        truth[(right, *voxel)] = 1
+        entropy -= np.log(p[(right, *voxel)])
+    return soft_dice(p * counts, truth) + entropy / max(counts.sum(), 1)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("annotated", [{0}, {0, 1}], ids=["one organ", "two organs"])
+def test_pseudo_labels_are_their_formula(annotated: set[int], confidence: float) -> None:
+    site_organs = ("liver", "spleen")
+    logits, taught = random(1, 5, SIDE, SIDE, SIDE), 3 * random(1, 5, SIDE, SIDE, SIDE, seed=4)
+    label = labels(len(annotated))
+    channels = {1 + index: 1 + ALL.index(site_organs[index]) for index in annotated}
+    arrays = logits[0].numpy(), taught[0].numpy(), label[0, 0].numpy()
+    target, counts = completed(taught[0], label[0, 0], channels, confidence)
+    assert 0 < float(counts.mean()) < 1
+    expected = slow_pseudo(*arrays, channels, confidence)
+    assert float(pseudo_loss(logits[0], target, counts)) == pytest.approx(expected, rel=1e-5)
+
+    class Teacher(Taught):
+        def features(self, image: Tensor) -> Tensor:
+            return taught
+
+    loss = PseudoLabels(site_organs, ALL, Teacher(), 0.3, confidence)(
+        Given(), batch(logits, label, annotated)
+    )
+    marginal = slow_marginal(arrays[0], arrays[2], site_organs, annotated)
+    assert float(loss) == pytest.approx(marginal + 0.3 * expected, rel=1e-5)
+
+
+def test_voxels_of_which_the_teacher_is_unsure_have_no_gradient() -> None:
+    """Nor those that it takes for an organ which the site would have drawn; what the site drew has one."""
+    label = torch.zeros(SIDE, SIDE, SIDE, dtype=torch.uint8)
+    taught = torch.zeros(5, SIDE, SIDE, SIDE)
+    label[0] = 1  # drawn by the site, channel 4
+    taught[2, 1] = 9.0  # surely another site's organ
+    taught[2, 2] = 1.0  # perhaps
+    taught[4, 3] = 9.0  # surely the site's own, which did not draw it
+    target, counts = completed(taught, label, {1: 4}, 0.9)
+    assert counts.flatten(1).mean(1).tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert (int(target[0, 0, 0]), int(target[1, 0, 0])) == (4, 2)
+    logits = random(5, SIDE, SIDE, SIDE).requires_grad_()
+    pseudo_loss(logits, target, counts).backward()
+    assert logits.grad[:, :2].any()
+    assert not logits.grad[:, 2:].any()
+
+
+def test_pseudo_labels_have_the_right_gradient() -> None:
+    target, counts = completed(3 * random(3, 2, 2, 2), labels(1)[0, 0, :2, :2, :2], {1: 2}, 0.5)
+    logits = random(3, 2, 2, 2, seed=2).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda given: pseudo_loss(given, target, counts.double()), logits)
+
+
+def test_an_unsure_teacher_alone_teaches_nothing() -> None:
+    target, counts = completed(torch.zeros(5, 2, 2, 2), torch.zeros(2, 2, 2), {1: 4}, 0.9)
+    loss = pseudo_loss(random(5, 2, 2, 2).requires_grad_(), target, counts)
+    assert float(loss.detach()) == 0.0
 
 
 def test_where_label_or_teacher_say_organ_nothing_is_distilled() -> None:
@@ -632,6 +707,7 @@ KINDS = {
     (AlgorithmName.FED_AVG, Objective.MARGINAL): Marginal,
     (AlgorithmName.FED_AVG, Objective.MARGINAL_EXCLUSION): MarginalExclusion,
     (AlgorithmName.FED_AVG, Objective.CONDITIONAL_DISTILLATION): ConditionalDistillation,
+    (AlgorithmName.FED_AVG, Objective.PSEUDO_LABELS): PseudoLabels,
     (AlgorithmName.CENTRAL, Objective.PER_ORGAN_HEAD): Pooled,
     (AlgorithmName.CENTRAL_MARGINAL, Objective.PER_ORGAN_HEAD): Marginal,
 }
