@@ -42,7 +42,7 @@ lock: ## Write requirements.lock anew from pyproject.toml
 .PHONY: tools
 tools: .venv/installed ## Build the servers and clients that tests run (etcd, kube-apiserver, MinIO, versitygw, Helm)
 	$(PYTHON) tools/build.py etcd kube-apiserver kube-controller-manager minio prometheus promtool versitygw \
-	  helm kubectl kubeconform
+	  helm kubectl kubeconform toxiproxy
 
 .PHONY: charts
 charts: .venv/installed ## Copy crds/ into the chart, and write the tables of values

@@ -2,19 +2,22 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from minio.credentials.providers import StaticProvider
 
 pytest.importorskip("proxy", reason="proxy.py, the proxy, is not installed; run: make install")
 from integration.proxies import running_proxy
 from integration.secure_store import BUCKET, HOST, Secure
+from segviz_exchange.contract.join import Invitation, encode_invitation
 from segviz_exchange.stores.conformance import race
 from segviz_exchange.stores.patient import PatientStore
 from segviz_exchange.stores.proxy import PROXY, PROXY_SECRET
-from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.s3 import PART_BYTES, S3Store
 from segviz_exchange.stores.store import AlreadyExists, Denied, StoreError, Unavailable
 
 LARGE = 64 << 20
@@ -162,6 +165,66 @@ def test_a_proxy_that_loses_the_condition_of_a_write_is_refused(
         ):
             store.create("record", b"first")
         assert [entry.key for entry in store.list("")] == ["whole"]
+
+
+def test_a_proxy_that_changes_etags_is_refused_where_they_matter(
+    secure: Secure,
+    hidden: str,
+    tmp_path: Path,
+    interception: tuple[Path, tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ca, options = interception
+    secret = proxy_secret(tmp_path / "secret", ca_crt=ca.read_text(encoding="utf-8"))
+    monkeypatch.setenv(PROXY_SECRET, str(secret))
+    with running_proxy(tmp_path / "proxy", hidden, *options, rules=("Relabelling",)) as proxy:
+        store = PatientStore(store_at(hidden, secure, proxy.url), 60)
+        store.create("record", b"first")
+        assert store.get("record") == b"first"  # records and blobs have digests of their own
+        blob = tmp_path / "blob"
+        blob.write_bytes(bytes(PART_BYTES + 1))
+        with pytest.raises(StoreError, match="Something on the way changes answers, such as a proxy that"):
+            store.upload("blob", blob)
+        assert [entry.key for entry in store.list("")] == ["record"]
+
+
+def test_a_proxy_that_keeps_answers_is_told_by_the_doctor(
+    secure: Secure, hidden: str, tmp_path: Path, interception: tuple[Path, tuple[object, ...]]
+) -> None:
+    ca, options = interception
+    secret = proxy_secret(tmp_path / "secret", ca_crt=ca.read_text(encoding="utf-8"))
+    words = ("doctor", "--join", *_site_of(secure, hidden, tmp_path))
+    with running_proxy(tmp_path / "proxy", hidden, *options, rules=("Caching",)) as proxy:
+        done = subprocess.run(
+            (Path(sys.executable).with_name("segviz"), *map(str, words)),
+            capture_output=True,
+            encoding="utf-8",
+            env={**os.environ, "COLUMNS": "300", PROXY: proxy.url, PROXY_SECRET: str(secret)},
+            timeout=200,
+        )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "what lies between here and the store changes or keeps objects" in done.stdout
+
+
+def _site_of(secure: Secure, address: str, folder: Path) -> tuple[object, ...]:
+    """What `segviz doctor --join` is told."""
+    data_set = {"name": "ct", "path": ".", "layout": "List", "organs": {"liver": [1]}}
+    spec = {
+        "remote": True,
+        "volume": {"hostPath": {"path": "/data"}},
+        "dataSets": [data_set],
+        "allowedFederations": [{"namespace": "radiology", "name": "abdomen"}],
+    }
+    kind = {"apiVersion": "segviz.dev/v1alpha1", "kind": "SegVizSite", "metadata": {"name": "basel"}}
+    (folder / "site.yaml").write_text(yaml.safe_dump({**kind, "spec": spec}), encoding="utf-8")
+    given = Invitation(
+        *(f"s3://{address}/{BUCKET}", "radiology", "abdomen", "0a1b2c3d", "basel", secure.root),
+        ca=secure.ca.read_text(encoding="utf-8"),
+    )
+    joinfile = folder / "join.json"
+    joinfile.write_bytes(encode_invitation(given))
+    joinfile.chmod(0o600)
+    return joinfile, "--site-file", folder / "site.yaml", "--data", folder
 
 
 def _openssl(*words: object) -> None:

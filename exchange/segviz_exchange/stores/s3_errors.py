@@ -59,6 +59,12 @@ def meaning(error: MinioException | HTTPError, name: str) -> StoreError:
             f"{said}. Something on the way changes requests, such as a proxy that opens TLS: it must pass "
             "them on as they are"
         )
+    if code == "InvalidPart":
+        # The ETags that came with the answers are not those that the store gave.
+        return StoreError(
+            f"{said}. Something on the way changes answers, such as a proxy that opens TLS: it must pass "
+            "them on as they are"
+        )
     if code in _EXPIRED or code in _UNKNOWN:
         return Rejected(said)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

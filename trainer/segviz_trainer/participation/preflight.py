@@ -148,11 +148,13 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
 
 
 def check_bandwidth(facts: Facts) -> Iterator[Finding]:
-    """One MiB up and down, and whether the condition of a write survives the way.
+    """One MiB up and down, and whether the way keeps old answers or loses the condition of a write.
 
     On a fast line that measures the way rather than the width: `at least`.
     """
     key = f"{keys.preflights(facts.site.alias)}probe"
+    facts.store.put(key, b"before")
+    facts.store.get(key)  # what a cache would answer from now on
     sent = secrets.token_bytes(PROBE_BYTES)  # random, as a line may compress
     began = time.monotonic()
     facts.store.put(key, sent)

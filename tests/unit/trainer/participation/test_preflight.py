@@ -195,6 +195,19 @@ def test_a_store_that_alters_objects_refuses_the_site(tmp_path: Path, site: Site
         examine(Altering(tmp_path / "bucket"), site, control_of(), 7)
 
 
+class Keeping(FolderStore):
+    """As through a cache."""
+
+    def get(self, key: str) -> bytes:
+        self.kept = {key: super().get(key), **getattr(self, "kept", {})}
+        return self.kept[key]
+
+
+def test_a_cache_before_the_store_refuses_the_site(tmp_path: Path, site: Site) -> None:
+    with pytest.raises(Refusal, match=r"Bandwidth: an object came back changed.*proxy or cache"):
+        examine(Keeping(tmp_path / "bucket"), site, control_of(), 7)
+
+
 class Forgetful(FolderStore):
     """As through a proxy that opens TLS and drops If-None-Match."""
 
