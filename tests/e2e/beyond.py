@@ -9,12 +9,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from kube import until
 from node import Node
 
 METADATA, ANYBODY = "169.254.169.254", "203.0.113.7"
 PORTS = (80, 443, 9000)
-NAMESPACE, LINK, TABLE = "segviz-beyond", "seg2", "198"
+LINK, TABLE = "seg2", "198"
 HERE, THERE = "10.196.0.1", "10.196.0.2"
 LISTEN = """\
 import socket, sys, time
@@ -26,16 +28,14 @@ time.sleep(86400)
 
 @contextmanager
 def beyond(node: Node) -> Iterator[None]:
+    # A network namespace without a name: `ip netns add` hides those of the Pods from whoever ends them.
+    server = subprocess.Popen(("unshare", "--net", "python3", "-c", LISTEN, *map(str, PORTS)))
     try:
-        _build(node.pods)
-        command = ("ip", "netns", "exec", NAMESPACE, "python3", "-c", LISTEN, *map(str, PORTS))
-        server = subprocess.Popen(command)
-        try:
-            yield
-        finally:
-            server.kill()
-            server.wait()
+        _build(node.pods, server.pid)
+        yield
     finally:
+        server.kill()
+        server.wait()
         _remove(node.pods)
 
 
@@ -49,29 +49,29 @@ def answers(address: str, port: int, seconds: float = 20) -> bool:
     return False
 
 
-def _build(pods: str) -> None:
-    inside = ("-n", NAMESPACE)
-    _ip("netns", "add", NAMESPACE)
-    _ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", NAMESPACE)
-    _ip("address", "add", f"{HERE}/30", "dev", LINK)
-    _ip("link", "set", LINK, "up")
-    _ip(*inside, "address", "add", f"{THERE}/30", "dev", "eth0")
+def _build(pods: str, server: int) -> None:
+    there = Path(f"/proc/{server}/ns/net")
+    until("a network namespace", 10, lambda: there.readlink() != Path("/proc/self/ns/net").readlink())
+    inside = ("nsenter", f"--net={there}", "ip")
+    _run("ip", "link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", str(server))
+    _run("ip", "address", "add", f"{HERE}/30", "dev", LINK)
+    _run("ip", "link", "set", LINK, "up")
+    _run(*inside, "address", "add", f"{THERE}/30", "dev", "eth0")
     for device in ("lo", "eth0"):
-        _ip(*inside, "link", "set", device, "up")
-    _ip(*inside, "route", "add", "default", "via", HERE)
+        _run(*inside, "link", "set", device, "up")
+    _run(*inside, "route", "add", "default", "via", HERE)
     for address in (METADATA, ANYBODY):
-        _ip(*inside, "address", "add", f"{address}/32", "dev", "lo")
-        _ip("route", "add", address, "via", THERE, "table", TABLE)
-        _ip("rule", "add", "from", pods, "to", address, "lookup", TABLE)
+        _run(*inside, "address", "add", f"{address}/32", "dev", "lo")
+        _run("ip", "route", "add", address, "via", THERE, "table", TABLE)
+        _run("ip", "rule", "add", "from", pods, "to", address, "lookup", TABLE)
 
 
 def _remove(pods: str) -> None:
     for address in (METADATA, ANYBODY):
-        _ip("rule", "delete", "from", pods, "to", address, "lookup", TABLE, check=False)
-    _ip("route", "flush", "table", TABLE, check=False)
-    _ip("link", "delete", LINK, check=False)
-    _ip("netns", "delete", NAMESPACE, check=False)
+        _run("ip", "rule", "delete", "from", pods, "to", address, "lookup", TABLE, check=False)
+    _run("ip", "route", "flush", "table", TABLE, check=False)
+    _run("ip", "link", "delete", LINK, check=False)
 
 
-def _ip(*arguments: str, check: bool = True) -> None:
-    subprocess.run(("ip", *arguments), check=check, capture_output=True)
+def _run(*command: str, check: bool = True) -> None:
+    subprocess.run(command, check=check, capture_output=True)
