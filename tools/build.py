@@ -55,6 +55,12 @@ TOOLS = {
     "kube-apiserver": kubernetes("kube-apiserver"),
     "kube-controller-manager": kubernetes("kube-controller-manager"),
     "kube-proxy": kubernetes("kube-proxy"),
+    "kube-router": Tool(
+        "kube-router",
+        "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+        180,
+        stamps=("github.com/cloudnativelabs/kube-router/v2/pkg/version.Version={version}",),
+    ),
     "kube-scheduler": kubernetes("kube-scheduler"),
     "kubeconform": Tool(
         "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 10, stamps=("main.version={version}",)

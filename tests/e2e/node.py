@@ -10,12 +10,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from cluster.daemons import Daemons
-from cluster.layout import Layout
+from cluster.layout import POD_CIDR, Layout
 
 
 @dataclass(frozen=True)
 class Node:
     root: Path
+
+    pods = POD_CIDR
 
     @property
     def daemons(self) -> Daemons:

@@ -15,6 +15,7 @@ SERVERS = (
     "kube-scheduler",
     "kubelet",
     "kube-proxy",
+    "kube-router",
     "kubectl",
     "coredns",
     "minio",

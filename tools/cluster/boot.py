@@ -7,12 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from cluster import dns, policies
 from cluster.binaries import SERVERS, binary
 from cluster.certificates import make_certificates
 from cluster.command import run
 from cluster.controlplane import start_control_plane
 from cluster.daemons import Daemons
-from cluster.dns import MANIFESTS, start_dns
 from cluster.images import import_busybox
 from cluster.layout import Layout
 from cluster.network import make_network, remove_network
@@ -25,6 +25,7 @@ from cluster.volumes import STORAGE_CLASS
 STOP_ORDER = (
     "kubelet",
     "volumes",
+    "kube-router",
     "kube-proxy",
     "coredns",
     "kube-scheduler",
@@ -50,10 +51,11 @@ def up(layout: Layout) -> None:
     start_runtime(layout, daemons)
     import_busybox(layout)
     start_node(layout, daemons)
-    objects = {"apiVersion": "v1", "kind": "List", "items": [*MANIFESTS, STORAGE_CLASS]}
+    items = [*dns.MANIFESTS, *policies.MANIFESTS, STORAGE_CLASS]
+    objects = {"apiVersion": "v1", "kind": "List", "items": items}
     kubectl = (binary("kubectl"), f"--kubeconfig={layout.kubeconfig}")
     run(*kubectl, "apply", "--server-side", "-f", "-", text=json.dumps(objects))
-    start_dns(layout, daemons)
+    dns.start_dns(layout, daemons)
     daemons.start(
         "volumes",
         sys.executable,
@@ -62,6 +64,7 @@ def up(layout: Layout) -> None:
         env={"PYTHONPATH": str(Path(__file__).parents[1]), "SEGVIZ_CLUSTER_DIR": str(layout.root)},
     )
     wait_for_node(layout)
+    policies.start_policies(layout, daemons)
     # A server without an address of its own may have met a port in use meanwhile.
     daemons.check_all_run()
 
@@ -73,5 +76,6 @@ def down(layout: Layout) -> None:
         daemons.stop(name)
     if layout.root.exists():
         remove_pods(layout)
+        policies.remove_policies()
         remove_network(layout)
         shutil.rmtree(layout.root)

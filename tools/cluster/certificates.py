@@ -48,6 +48,7 @@ IDENTITIES = (
     Identity("scheduler", "system:kube-scheduler"),
     Identity("proxy", "system:kube-proxy"),
     Identity("coredns", "system:coredns"),
+    Identity("router", "system:kube-router"),
     Identity("admin", "admin", "system:masters"),
 )
 

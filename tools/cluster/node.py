@@ -89,8 +89,7 @@ def start_node(layout: Layout, daemons: Daemons) -> None:
         "nodeStatusUpdateFrequency": "5s",
         "shutdownGracePeriod": "0s",
     }
-    settings = layout.settings / "kubelet.json"
-    settings.write_text(json.dumps(kubelet), encoding="utf-8")
+    settings = _write(layout.settings / "kubelet.json", kubelet)
     daemons.start(
         "kubelet",
         binary("kubelet"),
@@ -111,9 +110,16 @@ def start_node(layout: Layout, daemons: Daemons) -> None:
         "metricsBindAddress": f"{NODE_IP}:10249",
         "conntrack": {"maxPerCore": 0},
     }
-    settings = layout.settings / "kube-proxy.json"
-    settings.write_text(json.dumps(proxy), encoding="utf-8")
+    settings = _write(layout.settings / "kube-proxy.json", proxy)
     daemons.start("kube-proxy", binary("kube-proxy"), f"--config={settings}")
+
+
+def _write(path: Path, settings: object) -> Path:
+    """Not again what is there: a kube-proxy that runs ends where its file is written."""
+    text = json.dumps(settings)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    return path
 
 
 def wait_for_node(layout: Layout) -> None:

@@ -17,6 +17,7 @@ PROGRAMS = {
     "nftables": "nft",
     "iptables": "iptables",
     "conntrack": "conntrack",
+    "ipset": "ipset",
     "busybox-static": "busybox",
     "debootstrap": "debootstrap",
     "docker-registry": "docker-registry",

@@ -50,6 +50,8 @@ class Workload:
     """The last thing it said, for people."""
     remote: bool = False
     """It runs outside, and is known by its records alone: nobody here starts or stops it."""
+    settled: bool = False
+    """Its Pod has run for so long that it should have been heard of."""
     stuck: str = ""
     """In one word why it does not run, where it should and has not been able to for long."""
 

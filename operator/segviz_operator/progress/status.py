@@ -19,6 +19,10 @@ from segviz_operator.progress.facts import FederationRecords, Heartbeat, SiteFac
 
 _SILENT_SECONDS = 300.0
 """Without a heartbeat; between two, a CPU may predict a large case."""
+_MUTE = (
+    "no heartbeat has come, though its Pod runs: it may not reach the store. Look at the Pod's log, and at "
+    "NetworkPolicies, proxy and DNS of its namespace"
+)
 _ENDED = (FederationPhase.COMPLETE, FederationPhase.FAILED, FederationPhase.SUSPENDED)
 
 
@@ -221,6 +225,8 @@ def _site_phase(case: _Case, beat: Progress | None) -> tuple[str, str]:
         return SitePhase.SUSPENDED, ""
     if case.heartbeat is not None and (_age_seconds(case) or 0.0) > _SILENT_SECONDS:
         return SitePhase.SILENT, f"no heartbeat since {_utc(case.heartbeat.modified)}"
+    if beat is None and workload is not None and workload.settled:
+        return SitePhase.SILENT, _MUTE
     if beat is None:
         return SitePhase.STARTING, "" if workload is None else workload.message
     return str(beat.phase), beat.message

@@ -100,10 +100,11 @@ def superseded(jobs: Iterable[JobSeen]) -> tuple[JobSeen, ...]:
     return tuple(each for each in jobs if each.uid not in kept and not each.deleting)
 
 
-def workload_of(job: JobSeen, end: End | None, waiting: Waiting) -> Workload:
+def workload_of(job: JobSeen, end: End | None, waiting: Waiting, *, settled: bool = False) -> Workload:
     """Args:
     end: of its Pod, where the Job has ended and the Pod is still there.
     waiting: why its Pod does not run, where it does not.
+    settled: its Pod has run for a while.
     """
     # A Job being deleted counts as running until its Pod has gone: the state's volume is still in use.
     state = WorkloadState.RUNNING
@@ -121,6 +122,7 @@ def workload_of(job: JobSeen, end: End | None, waiting: Waiting) -> Workload:
         started_at=job.started_at,
         finished_at=job.finished_at if ended else None,
         message=(end.message if end else job.reason) if ended else waiting.message,
+        settled=settled and not ended,
         stuck="" if ended else waiting.stuck,
     )
 

@@ -29,6 +29,8 @@ SECRETS_SECONDS = 600.0
 """After this the operator looks whether the Secrets it made are still there."""
 WAITING_SECONDS = 5.0
 """A Pod has this long to start before anybody asks why it does not."""
+SETTLED_SECONDS = 60.0
+"""What runs in a Pod has this long to be heard of: its first heartbeat comes before it reads an image."""
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Memory:
     _ends: dict[str, End] = field(default_factory=dict)
     _podless: dict[str, datetime] = field(default_factory=dict)
     """When a Job was first seen to have no Pod, by its UID."""
+    _running: dict[str, float] = field(default_factory=dict)
+    """When a Job's Pod was first seen to run (monotonic), by the Job's UID."""
 
     # --- the store --------------------------------------------------------------------------------
 
@@ -130,6 +134,13 @@ class Memory:
                 return None
             self._ends[job.uid] = found
         return self._ends[job.uid]
+
+    def settled(self, job: JobSeen) -> bool:
+        """Whether its Pod has run for a while, as far as this process has seen."""
+        if not job.ready or job.deleting or job.finished_at is not None:
+            self._running.pop(job.uid, None)
+            return False
+        return self.clock() - self._running.setdefault(job.uid, self.clock()) >= SETTLED_SECONDS
 
     def waiting(self, cluster: Cluster, job: JobSeen, patience: timedelta) -> Waiting:
         """Why a Job's Pod does not run, where it has had time to start; stuck once that lasts `patience`."""

@@ -178,7 +178,7 @@ class FederationTurn:
         end = self._memory.end_of(self._cluster, job) if done and not job.deleting else None
         patience = self._settings.stuck_after
         waiting = Waiting() if done else self._memory.waiting(self._cluster, job, patience)
-        return workload_of(job, end, waiting)
+        return workload_of(job, end, waiting, settled=self._memory.settled(job))
 
     # --- carry out --------------------------------------------------------------------------------
 

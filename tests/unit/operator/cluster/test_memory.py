@@ -256,6 +256,17 @@ def test_why_a_pod_does_not_run(memory: Memory, state: dict[str, Any], says: str
     assert bool(said) == bool(says)
 
 
+def test_what_runs_is_settled_after_a_while(memory: Memory, clock: Clock):
+    running = job(ready=True)
+    assert not memory.settled(running)
+    clock.now += 59
+    assert not memory.settled(running)
+    clock.now += 1
+    assert memory.settled(running)
+    assert not memory.settled(job(ready=False))
+    assert not memory.settled(running), "another Pod has begun"
+
+
 def test_a_job_without_a_pod_is_stuck_only_after_it_was_seen_so(memory: Memory):
     """Its last Pod may have been drained a moment ago, and no Event says since when there is none."""
     podless, patience = job(started_at=LONG_AGO), timedelta(seconds=30)

@@ -135,6 +135,19 @@ def test_a_site_without_heartbeats_is_silent() -> None:
     assert "for basel (no heartbeat since 2026-11-23 11:59 UTC)" in status.reason
 
 
+def test_a_site_whose_pod_runs_and_that_is_never_heard_of_is_silent() -> None:
+    """As where a NetworkPolicy keeps the store from it: its process waits for a quarter of an hour."""
+    mute = Workload(WorkloadRole.TRAINER, "basel", 2, started_at=NOON, settled=True)
+    status = build_status("abdomen", running(), (mute,))
+    basel = site_of(status, "basel")
+    assert basel.phase == "Silent"
+    assert "no heartbeat has come, though its Pod runs" in basel.message
+    assert "NetworkPolicies" in basel.message
+    assert "for basel (no heartbeat" in status.reason
+    heard = replace(mute, started_at=NOON - timedelta(minutes=10))
+    assert site_of(build_status("abdomen", running(), (heard,)), "basel").phase != "Silent"
+
+
 def test_the_picture_says_who_is_awaited() -> None:
     console = Console(width=80, file=io.StringIO(), highlight=False)
     console.print(render_status(build_status("abdomen", running(), paused=frozenset({"bern"}))))
