@@ -171,7 +171,8 @@ def end(code: Exit, message: str) -> None:
 @click.option("--output", type=click.Path(path_type=Path))
 def main(task: str, store: str, prefix: str, stop_on_stdin_eof: bool, **given: object) -> None:
     stop = Stop(watch_stdin=stop_on_stdin_eof)
-    records = open_store(store).scoped(prefix)
+    state = given["state"]
+    records = open_store(store, seen=None if state is None else state / "keys").scoped(prefix)
     if task == "export":
         export(records, given["output"])
     else:

@@ -10,6 +10,7 @@ from typing import Any
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.keyring import Writers
 from segviz_exchange.stores.store import Denied, Store, StoreError
 from segviz_exchange.stores.timed import TimedStore
 from segviz_operator.cluster.api import names
@@ -36,6 +37,7 @@ from segviz_operator.cluster.reconcile.outcome import (
 from segviz_operator.cluster.reconcile.secrets import Secrets
 from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.reconcile.settings import Settings
+from segviz_operator.cluster.reconcile.signed import signing_of
 from segviz_operator.cluster.reconcile.steps import Situation, Steps, decide_steps
 from segviz_operator.cluster.reconcile.troubles import Troubles
 from segviz_operator.cluster.status import conditions as c
@@ -112,7 +114,10 @@ class FederationTurn:
             message = "spec.store is missing. Say where the federation's records are kept."
             raise NotBegun(c.STORE_MISSING, message, RESTING_SECONDS)
         access = self._memory.access(self._cluster, spec)
-        opened, observer = self._memory.open(access)
+        signing = signing_of(
+            self._seen.raw, self._settings.signing, lambda: self._memory.open(access, None)[0]
+        )
+        opened, observer = self._memory.open(access, signing)
         store = TimedStore(opened, TURN_SECONDS)
         observer.reopen(store)
         return Bucket(access, store, observer)
@@ -137,7 +142,16 @@ class FederationTurn:
             self._jobs,
             {job.uid: self._workload(job) for job in newest(self._jobs)},
             wants_retry=self._retry is not None and self._retry != self._status.get("lastHandledRetry"),
+            writers=self._writers,
         )
+
+    @property
+    def _writers(self) -> Mapping[str, Writers] | None:
+        signing = self._memory.signing
+        if signing is None:
+            return None
+        sites = {alias: host.public_key for alias, host in self._attendance.hosts.items()}
+        return signing.writers(self._memory.subject.prefix, sites)
 
     @property
     def _status(self) -> Mapping[str, Any]:
@@ -204,8 +218,12 @@ class FederationTurn:
 
     def _remember(self, accepted: Accepted | None) -> None:
         """Before anything is made."""
-        if accepted is not None and (patch := remembering(self._metadata, accepted)):
+        if accepted is not None and (patch := remembering(self._metadata, accepted, self._signer)):
             self._patch(patch)
+
+    @property
+    def _signer(self) -> str | None:
+        return None if self._memory.signing is None else self._memory.signing.public
 
     def _act(self, store: Store, jobs: Jobs, steps: Steps) -> None:
         for workload in steps.workloads:
