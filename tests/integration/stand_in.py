@@ -165,6 +165,7 @@ def end(code: Exit, message: str) -> None:
 @click.option("--site")
 @click.option("--site-spec")
 @click.option("--data-root", type=click.Path(path_type=Path))
+@click.option("--home", type=click.Path(path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path))
 @click.option("--poll-seconds", type=float)
 @click.option("--scratch")

@@ -2,15 +2,29 @@
 
 import base64
 import json
+import sys
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
 
+from integration.job_runner import STAND_IN
 from integration.operator_rig import Rig
 from segviz_exchange.contract import keys
-from segviz_exchange.stores.signing import private_pem, public_key, sign, split
-from segviz_operator.cluster.api.client import FEDERATIONS, JOBS, SECRETS
+from segviz_exchange.process.errors import Refusal
+from segviz_exchange.process.stopping import Stop
+from segviz_exchange.process.writing import write_private
+from segviz_exchange.stores.signing import load_or_make, private_pem, public_key, sign, split
+from segviz_operator.cluster.api.client import FEDERATIONS, JOBS, SECRETS, SITES
 from segviz_operator.cluster.api.names import SIGNED
+from segviz_operator.joining.attend import Joining
+from segviz_operator.joining.seat import Seat, take_seat
+from segviz_operator.joining.view import open_join_view
 
 OPERATOR_KEY = "segviz-operator-key"
 
@@ -185,3 +199,85 @@ def test_deletion_empties_a_bucket_of_signed_records(signed: Rig) -> None:
     signed.cluster.delete(FEDERATIONS, signed.tag, "abdomen")
     signed.until(lambda: signed.federation() is None)
     assert not store.list("")
+
+
+# --- a site outside -------------------------------------------------------------------------------
+
+
+@dataclass
+class Laptop:
+    """Where `segviz join` runs, with the stand-in as its trainer."""
+
+    rig: Rig
+    said: StringIO = field(default_factory=StringIO)
+
+    def __post_init__(self) -> None:
+        self.folder = self.rig.root / "laptop"
+        self.folder.mkdir()
+        self.key = load_or_make(self.folder / "_site/private.pem")
+
+    def invited(self) -> Path:
+        secret = self.rig.until(
+            lambda: next((s for s in self.rig.objects(SECRETS) if "join.json" in (s.get("data") or {})), None)
+        )
+        file = self.folder / "join.json"
+        write_private(file, base64.b64decode(secret["data"]["join.json"]))
+        return file
+
+    def sit_down(self, joinfile: Path, **changes: Any) -> Seat:
+        site = self.rig.cluster.get(SITES, f"{self.rig.tag}-bern", "bern")
+        assert site is not None
+        manifest = self.folder / "site.yaml"
+        described = {**site, "metadata": {"name": "bern"}, "spec": {**site["spec"], **changes}}
+        described.pop("status", None)
+        manifest.write_text(yaml.safe_dump(described), encoding="utf-8")
+        console = Console(file=self.said, width=400)
+        return take_seat(joinfile, manifest, self.rig.data[f"{self.rig.tag}-bern"], self.folder, console)
+
+    def join(self, seat: Seat) -> int:
+        with open_join_view(Console(file=self.said, width=400), seat.alias) as view:
+            return Joining(seat, view, Stop(), (sys.executable, str(STAND_IN))).run()
+
+
+def begin_with_bern_outside(rig: Rig) -> Laptop:
+    laptop = Laptop(rig)
+    basel = public_key(give_key(rig, "basel"))
+    rig.give_store()
+    rig.give_site("basel", signing={"publicKey": basel, "secretRef": {"name": "site-key"}})
+    rig.give_site("bern", remote=True, signing={"publicKey": public_key(laptop.key)})
+    for alias in ("basel", "bern"):
+        rig.consent(alias)
+    rig.describe("basel", "bern")
+    return laptop
+
+
+def test_a_site_outside_signs_and_verifies(signed: Rig) -> None:
+    laptop = begin_with_bern_outside(signed)
+    signed.start_operator()
+    seat = laptop.sit_down(laptop.invited())
+    assert laptop.join(seat) == 0
+    signed.until_condition("Complete")
+    records = [entry.key for entry in signed.store().list("sites/bern/") if "/credentials/" not in entry.key]
+    by = {split(signed.store().get(key))[1] for key in records if key.endswith(".json")}
+    assert all(public_key(laptop.key).encode() in (line or b"") for line in by)
+
+    # What it has seen it does not forget, and the key is its own.
+    signed.stop_operator()
+    signed.store().delete(keys.round_record(1))
+    with pytest.raises(Refusal, match="was there before, and is gone"):
+        seat.open_store().list(keys.ROUNDS)
+    with pytest.raises(Refusal, match=r"spec.signing.publicKey is 00.*Write this one"):
+        laptop.sit_down(laptop.folder / "join.json", signing={"publicKey": "0" * 64})
+
+
+def test_a_site_outside_refuses_a_round_that_was_rewritten(signed: Rig) -> None:
+    slow(signed, 0.5)
+    laptop = begin_with_bern_outside(signed)
+    signed.start_operator()
+    seat = laptop.sit_down(laptop.invited())
+    bucket, key = signed.store(), keys.control(1)
+    signed.stop_operator()
+    body = split(bucket.get(key))[0].replace(b'"rounds":3', b'"rounds":9')
+    bucket.put(key, sign(Ed25519PrivateKey.generate(), f"{signed.subject().prefix}{key}", body, None))
+    with pytest.raises(Refusal, match=r"control/0001.json.*may not write there"):
+        laptop.join(seat)

@@ -1,13 +1,15 @@
 """What the operator remembers of one federation between two turns: nothing that it could not read again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.stores.certified import Certified
+from segviz_exchange.stores.keyring import Writers
 from segviz_exchange.stores.signed import SignedStore
+from segviz_exchange.stores.signing import PublicKey
 from segviz_exchange.stores.store import Store
 from segviz_operator.access.signing import Signing
 from segviz_operator.access.web_identity import WebIdentity
@@ -97,6 +99,14 @@ class Memory:
         self.signing = signing
         self._observer.reopen(store)
         return store, self._observer
+
+    @property
+    def signer(self) -> PublicKey | None:
+        return None if self.signing is None else self.signing.public
+
+    def writers(self, sites: Mapping[str, PublicKey | None]) -> dict[str, Writers] | None:
+        """Who may write where, by the sites' keys; none where records are not signed."""
+        return None if self.signing is None else self.signing.writers(self.subject.prefix, sites)
 
     def read(self, observer: Observer, newer_than: float) -> FederationRecords:
         """The records as they were at `newer_than` (monotonic) or later."""

@@ -10,7 +10,6 @@ from typing import Any
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import commit
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.keyring import Writers
 from segviz_exchange.stores.store import Denied, Store, StoreError
 from segviz_exchange.stores.timed import TimedStore
 from segviz_operator.cluster.api import names
@@ -142,16 +141,8 @@ class FederationTurn:
             self._jobs,
             {job.uid: self._workload(job) for job in newest(self._jobs)},
             wants_retry=self._retry is not None and self._retry != self._status.get("lastHandledRetry"),
-            writers=self._writers,
+            writers=self._memory.writers({a: host.public_key for a, host in self._attendance.hosts.items()}),
         )
-
-    @property
-    def _writers(self) -> Mapping[str, Writers] | None:
-        signing = self._memory.signing
-        if signing is None:
-            return None
-        sites = {alias: host.public_key for alias, host in self._attendance.hosts.items()}
-        return signing.writers(self._memory.subject.prefix, sites)
 
     @property
     def _status(self) -> Mapping[str, Any]:
@@ -218,12 +209,8 @@ class FederationTurn:
 
     def _remember(self, accepted: Accepted | None) -> None:
         """Before anything is made."""
-        if accepted is not None and (patch := remembering(self._metadata, accepted, self._signer)):
+        if accepted is not None and (patch := remembering(self._metadata, accepted, self._memory.signer)):
             self._patch(patch)
-
-    @property
-    def _signer(self) -> str | None:
-        return None if self._memory.signing is None else self._memory.signing.public
 
     def _act(self, store: Store, jobs: Jobs, steps: Steps) -> None:
         for workload in steps.workloads:
