@@ -17,13 +17,16 @@ import msgspec
 from segviz_exchange.contract.choices import ImagePullPolicy
 from segviz_exchange.contract.site_spec import TrainerPod
 from segviz_exchange.process import logs
+from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.http_pages import Answer, Pages, every_interface, own_hosts
+from segviz_operator.access.signing import Signing
 from segviz_operator.access.web_identity import WebIdentity
-from segviz_operator.cluster.api.client import Cluster
+from segviz_operator.cluster.api.client import Cluster, ClusterError
 from segviz_operator.cluster.api.connection import connect
 from segviz_operator.cluster.api.names import MANAGER
 from segviz_operator.cluster.api.reach import watch_what_can_be
 from segviz_operator.cluster.api.sight import Sight
+from segviz_operator.cluster.credentials.own_key import load_own_key
 from segviz_operator.cluster.reconcile.controller import WORKERS, Controller
 from segviz_operator.cluster.reconcile.handlers import register
 from segviz_operator.cluster.reconcile.reconciler import Reconciler
@@ -86,6 +89,12 @@ log = logging.getLogger("segviz_operator")
     type=click.Path(path_type=Path),
     help="That identity: a token of the operator's service account, for the service's audience.",
 )
+@click.option(
+    "--key-secret",
+    default="",
+    help="NAMESPACE/NAME of the Secret with the operator's signing key, made there if it is empty. "
+    "Left out, records are not signed.",
+)
 @click.option("--role-arn", envvar="AWS_ROLE_ARN", default="", help="The role that is asked for with it.")
 @click.option("--log-format", type=click.Choice(["plain", "full", "json"]), default="plain")
 @click.option("--verbose", is_flag=True)
@@ -106,6 +115,7 @@ def main(
     sts_endpoint: str,
     token_file: Path,
     role_arn: str,
+    key_secret: str,
     log_format: str,
     verbose: bool,
 ) -> None:
@@ -145,6 +155,7 @@ def main(
         timedelta(seconds=stuck_after_seconds),
         timedelta(seconds=silent_after_seconds),
         identity,
+        _signing(cluster, key_secret),
     )
     reconciler = Reconciler(cluster, settings, metrics)
 
@@ -175,6 +186,18 @@ def main(
         watch_what_can_be(cluster, namespaces, watch)
     else:
         watch((), None)
+
+
+def _signing(cluster: Cluster, secret: str) -> Signing | None:
+    if not secret:
+        return None
+    namespace, slash, name = secret.partition("/")
+    if not (namespace and slash and name):
+        raise click.BadParameter(f"{secret}: write NAMESPACE/NAME", param_hint="--key-secret")
+    try:
+        return Signing(load_own_key(cluster, namespace, name))
+    except (Refusal, ClusterError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @contextmanager

@@ -235,6 +235,7 @@ def test_namespaces_scope_has_no_cluster_role():
     assert roles == {
         *((namespace, "segviz-operator-federations") for namespace in ("radiology", "oncology")),
         *((namespace, "segviz-operator-sites") for namespace in ("basel", "bern")),
+        ("segviz-system", "segviz-operator-key"),
     }
     (pod,) = pods(objects)
     arguments = pod["containers"][0]["args"]
@@ -248,8 +249,10 @@ def test_namespaces_scope_has_no_cluster_role():
 
 def test_both_scopes_share_their_rules():
     of_cluster = only(operator("plain"), "ClusterRole", "segviz-operator:segviz-system")["rules"]
-    work = only(operator("plain"), "Role")["rules"]
+    work = only(operator("plain"), "Role", "segviz-operator-federations")["rules"]
     for role in of_kind(operator("namespaces"), "Role"):
+        if role["metadata"]["name"] == "segviz-operator-key":
+            continue  # of the operator's own namespace
         beside_federations = role["metadata"]["name"] == "segviz-operator-federations"
         assert role["rules"] == (of_cluster + work if beside_federations else of_cluster[:2])
 
@@ -258,6 +261,37 @@ def test_the_operator_only_looks_where_no_site_has_consented():
     for role in of_kind(operator("namespaces"), "Role"):
         if role["metadata"]["name"] == "segviz-operator-sites":
             assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+
+
+def test_the_operators_key_is_no_business_of_the_chart_but_the_place_is():
+    """An upgrade, and whoever renders without a cluster, leaves what the operator has put there."""
+    objects = operator("plain")
+    secret = only(objects, "Secret", "segviz-operator-key")
+    assert secret.keys() & {"data", "stringData"} == set()
+    (rule,) = only(objects, "Role", "segviz-operator-key")["rules"]
+    assert (rule["resourceNames"], rule["verbs"]) == (["segviz-operator-key"], ["get", "patch"])
+    (pod,) = pods(objects)
+    assert "--key-secret=segviz-system/segviz-operator-key" in pod["containers"][0]["args"]
+
+
+def test_without_signing_there_is_neither_key_nor_right():
+    values = {**OPERATOR["plain"], "signing": {"enabled": False}}
+    objects = render(Release("segviz-operator", "segviz", "segviz-system", values))
+    assert not [each for each in objects if "operator-key" in json.dumps(each)]
+
+
+def test_no_site_gets_another_key_at_each_rendering():
+    """Where nothing can be looked up none is made."""
+    assert not of_kind(site("plain"), "Secret")
+    assert "signing" not in only(site("plain"), "SegVizSite")["spec"]
+
+
+def test_a_site_s_own_key_is_named():
+    given = {"existingSecret": "own", "publicKey": "0" * 64}
+    objects = render(Release("segviz-site", "basel", "basel", {**SITE["plain"], "signing": given}))
+    assert not of_kind(objects, "Secret")
+    signing = only(objects, "SegVizSite")["spec"]["signing"]
+    assert signing == {"publicKey": "0" * 64, "secretRef": {"name": "own"}}
 
 
 def test_an_image_is_taken_by_digest_where_there_is_one():
@@ -351,7 +385,7 @@ def test_the_liveness_probe_asks_at_the_pods_own_address():
 def test_a_trial_stores_keys_are_drawn_once_or_somebody_elses():
     """Each rendering without a cluster draws others: who renders so names a Secret."""
     objects = operator("trial store with keys of its own")
-    assert of_kind(objects, "Secret") == []
+    assert [each["metadata"]["name"] for each in of_kind(objects, "Secret")] == ["segviz-operator-key"]
     assert objects == render(Release("segviz-operator", "segviz", "segviz-system", {
         **OPERATOR["trial store with keys of its own"], "podAnnotations": {}
     }))  # fmt: skip
@@ -569,6 +603,25 @@ MISTAKES: dict[str, tuple[str, Values, str]] = {
         "segviz-site",
         {**SITE["plain"], "proxy": {"secretName": "the-proxy"}},
         "proxy.secretName: it is of no use without proxy.url",
+    ),
+    "a key of which nobody is told": (
+        "segviz-site",
+        {**SITE["plain"], "signing": {"existingSecret": "own"}},
+        "signing.publicKey: give it with signing.existingSecret",
+    ),
+    "a key that nobody holds": (
+        "segviz-site",
+        {**SITE["plain"], "signing": {"publicKey": "0" * 64}},
+        "signing.publicKey: it is of no use without signing.existingSecret",
+    ),
+    "a key that segviz join makes itself": (
+        "segviz-site",
+        {
+            **SITE["plain"],
+            "join": {"secretName": "join"},
+            "signing": {"existingSecret": "own", "publicKey": "0" * 64},
+        },
+        "signing.existingSecret: `segviz join` makes the key",
     ),
     "unknown key": ("segviz-operator", {"replicas": 2}, "replicas"),
     "unknown key below": ("segviz-site", {**SITE["plain"], "trainer": {"imge": {}}}, "imge"),

@@ -112,6 +112,7 @@ VARIANTS: dict[str, Json] = {
     "a proxy with a password": {
         "proxy": {"url": "https://10.1.2.3:3128", "secretRef": {"name": "the-proxy"}},
     },
+    "a key to sign with": {"signing": {"publicKey": "0" * 64, "secretRef": {"name": "the-key"}}},
     "ids of the cluster": {"trainer": {**_POD, "userAssignment": "ByCluster"}},
     "many federations": {"allowedFederations": [{"namespace": "oncology", "name": "chest"}, _ALLOWED]},
     "this very federation": {"allowedFederations": [{**_ALLOWED, "uid": SUBJECT.uid}]},
@@ -233,7 +234,7 @@ def site_jobs(site: Site) -> Iterator[Json]:
         (WorkloadRole.EVALUATION, 1, OUR_STORE, 1),
     ):
         action = CreateWorkload(role, "basel", attempt)
-        yield msgspec.to_builtins(build_site_job(SUBJECT, action, store, host, threads))
+        yield msgspec.to_builtins(build_site_job(SUBJECT, action, store, host, threads, True))
 
 
 def beside(client: Any) -> dict[str, Json]:
@@ -244,7 +245,9 @@ def beside(client: Any) -> dict[str, Json]:
 
     def build(role: WorkloadRole, pod: TrainerPod) -> Json:
         action = CreateWorkload(role, None, 1)
-        built: Json = msgspec.to_builtins(build_federation_job(SUBJECT, action, OUR_STORE, owner, pod, 1))
+        built: Json = msgspec.to_builtins(
+            build_federation_job(SUBJECT, action, OUR_STORE, owner, pod, 1, signed=True)
+        )
         return built
 
     return {

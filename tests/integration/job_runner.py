@@ -96,6 +96,7 @@ class JobRunner:
         (folder / "store").mkdir(parents=True, exist_ok=True)
         for name, value in found["data"].items():
             (folder / "store" / name).write_bytes(base64.b64decode(value))
+        self._mount_key(pod, metadata["namespace"], folder)
         container = pod["containers"][0]
         log = folder / "log"
         with log.open("ab") as stream:
@@ -109,6 +110,15 @@ class JobRunner:
         self._runs[metadata["uid"]] = Run(job, process, log)
         status = {"startTime": _now(), "active": 1, "ready": 1, "uncountedTerminatedPods": {}}
         self._set_status(JOBS, metadata["namespace"], metadata["name"], status)
+
+    def _mount_key(self, pod: Object, namespace: str, folder: Path) -> None:
+        (folder / "key").mkdir(exist_ok=True)
+        for volume in pod["volumes"]:
+            if volume["name"] == "key":
+                secret = self.cluster.get(SECRETS, namespace, volume["secret"]["secretName"])
+                assert secret is not None, "the test makes it first"
+                for name, value in secret["data"].items():
+                    (folder / "key" / name).write_bytes(base64.b64decode(value))
 
     def _command(self, arguments: list[str], folder: Path, namespace: str) -> list[str]:
         places = {
@@ -125,7 +135,9 @@ class JobRunner:
         return [sys.executable, *words]
 
     def _environment(self, container: Object, folder: Path) -> dict[str, str]:
-        places = {"/segviz/store": str(folder / "store"), "/tmp": str(folder / "tmp")}
+        places = {f"/segviz/{each}": str(folder / each) for each in ("store", "key")} | {
+            "/tmp": str(folder / "tmp")
+        }
         (folder / "tmp").mkdir(exist_ok=True)
         return {each["name"]: _moved(each["value"], places) for each in container["env"]}
 

@@ -165,13 +165,15 @@ def end(code: Exit, message: str) -> None:
 @click.option("--site")
 @click.option("--site-spec")
 @click.option("--data-root", type=click.Path(path_type=Path))
+@click.option("--home", type=click.Path(path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path))
 @click.option("--poll-seconds", type=float)
 @click.option("--scratch")
 @click.option("--output", type=click.Path(path_type=Path))
 def main(task: str, store: str, prefix: str, stop_on_stdin_eof: bool, **given: object) -> None:
     stop = Stop(watch_stdin=stop_on_stdin_eof)
-    records = open_store(store).scoped(prefix)
+    state = given["state"]
+    records = open_store(store, seen=None if state is None else state / "keys").scoped(prefix)
     if task == "export":
         export(records, given["output"])
     else:

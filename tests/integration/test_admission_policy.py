@@ -258,6 +258,12 @@ AT_A_SITE: dict[str, tuple[Change, str]] = {
     "another claim": (volume("more", {"persistentVolumeClaim": {"claimName": "patients"}}), VOLUMES),
     "another Secret": (volume("store", {"secret": {"secretName": "registry"}}), VOLUMES),
     "a Secret as the proxy's": (volume("proxy", {"secret": {"secretName": "registry"}}), VOLUMES),
+    "a Secret as the site's key": (volume("key", {"secret": {"secretName": "registry"}}), VOLUMES),
+    "a key that somebody else has left": (
+        environment("SEGVIZ_SIGNING_KEY", value="/data/private.pem"),
+        ENVIRONMENT,
+    ),
+    "a coordinator by another file": (environment("SEGVIZ_PARTY", value="/data/party.json"), ENVIRONMENT),
     "a join file": (volume("store", {"secret": {"secretName": "segviz-join-basel-1"}}), VOLUMES),
     "a scratch without a limit": (volume("tmp", {"emptyDir": {}}), VOLUMES),
     "a scratch in memory": (volume("tmp", {"emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}), VOLUMES),

@@ -1,5 +1,6 @@
 """The charts on a real API server: Helm's verbs do what the notes promise."""
 
+import base64
 import json
 import os
 import subprocess
@@ -16,6 +17,9 @@ from builders.rendered import LIVERS, POLICY, STORE, Refused, Release
 from integration.apiserver import ApiServer
 from integration.built import built_tool
 from integration.helm_releases import Helm
+from segviz_exchange.stores.signing import parse_private, public_key
+from segviz_operator.cluster.api.client import Cluster
+from segviz_operator.cluster.credentials.own_key import load_own_key
 
 pytest.importorskip("kubernetes")
 from kubernetes.client import (
@@ -23,6 +27,7 @@ from kubernetes.client import (
     ApiextensionsV1Api,
     BatchV1Api,
     CoreV1Api,
+    CustomObjectsApi,
     RbacAuthorizationV1Api,
 )
 
@@ -227,6 +232,45 @@ def test_the_notes_bring_the_trial_stores_keys_to_the_federations(apiserver: Api
     )
     assert copied == made
     admin.uninstall(release)
+
+
+def test_a_sites_key_is_made_once_and_stays(apiserver: ApiServer, admin: Helm) -> None:
+    core, namespace = CoreV1Api(apiserver.client()), "keeps-its-key"
+    core.create_namespace({"metadata": {"name": namespace}})
+    core.create_namespaced_service_account(namespace, {"metadata": {"name": "default"}})
+    plain = basel()
+    release = Release(plain.chart, plain.name, namespace, plain.values)
+
+    def signing() -> tuple[str, str]:
+        """The private half, and what the site tells of it."""
+        site = CustomObjectsApi(apiserver.client()).get_namespaced_custom_object(
+            "segviz.dev", "v1alpha1", namespace, "segvizsites", "basel"
+        )
+        assert site["spec"]["signing"]["secretRef"] == {"name": "basel-key"}
+        held = core.read_namespaced_secret("basel-key", namespace).data["private.pem"]
+        return held, site["spec"]["signing"]["publicKey"]
+
+    admin.install(release)
+    made = signing()
+    assert public_key(parse_private(base64.b64decode(made[0]), "it")) == made[1]
+    admin.upgrade(release)
+    assert signing() == made
+    admin.uninstall(release)
+    admin.install(release)
+    assert signing() == made
+    admin.uninstall(release)
+
+
+def test_the_operators_key_survives_an_upgrade_and_an_uninstall(
+    apiserver: ApiServer, admin: Helm, operator: Release
+) -> None:
+    core, place = CoreV1Api(apiserver.client()), ("segviz-operator-key", "visits-operator")
+    assert core.read_namespaced_secret(*place).data is None
+    made = load_own_key(Cluster(apiserver.client()), place[1], place[0])
+    admin.upgrade(operator)
+    admin.uninstall(operator)
+    admin.install(operator)
+    assert public_key(load_own_key(Cluster(apiserver.client()), place[1], place[0])) == public_key(made)
 
 
 def test_the_operators_release_leaves_nothing_but_the_crds(

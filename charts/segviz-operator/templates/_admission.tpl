@@ -18,14 +18,15 @@ SegViz's own.
   expression: >-
     {'SEGVIZ_STORE_CREDENTIALS': '/segviz/store/credentials.json', 'SEGVIZ_STORE_CA': '/segviz/store/ca.crt',
     'SEGVIZ_LOG_FORMAT': 'json', 'SEGVIZ_METRICS_PORT': '9090', 'HOME': '/tmp',
-    'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '1', 'SEGVIZ_SITE_POLICY': '/segviz/policy/policy.json'}
+    'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '1', 'SEGVIZ_SITE_POLICY': '/segviz/policy/policy.json',
+    'SEGVIZ_PARTY': '/segviz/store/party.json', 'SEGVIZ_SIGNING_KEY': '/segviz/key/private.pem'}
 - name: ownKey
   expression: >-
     '^(.*[.])?(segviz[.]dev|(app|batch)[.]kubernetes[.]io|kueue[.]x-k8s[.]io)/|^(job-name|controller-uid)$'
 - name: places
   expression: >-
     {'store': '/segviz/store', 'tmp': '/tmp', 'data': '/data', 'state': '/state', 'policy': '/segviz/policy',
-    'proxy': '/segviz/proxy'}
+    'proxy': '/segviz/proxy', 'key': '/segviz/key'}
 - name: stores
   expression: {{ include "segviz-operator.admission.stores" . | quote }}
 {{- end }}
@@ -117,8 +118,8 @@ SegViz's own.
     variables.main.?volumeMounts.orValue([]).all(m,
     m.name in variables.places && m.mountPath == variables.places[m.name]
     && !has(m.subPath) && !has(m.subPathExpr) && m.?mountPropagation.orValue('None') == 'None'
-    && (!(m.name in ['store', 'data', 'policy', 'proxy']) || m.?readOnly.orValue(false)))
+    && (!(m.name in ['store', 'data', 'policy', 'proxy', 'key']) || m.?readOnly.orValue(false)))
   message: >-
-    the operator mounts store, tmp, data, state and policy at their places, and store, data, policy and the proxy's
-    Secret read-only.
+    the operator mounts store, tmp, data, state and policy at their places, and store, data, policy, the site's key and
+    the proxy's Secret read-only.
 {{- end }}

@@ -23,6 +23,9 @@
     "enabled": false,
     "stores": []
   },
+  "signing": {
+    "enabled": true
+  },
   "aggregator": {
     "image": {
       "registry": "",

@@ -79,6 +79,11 @@
     "url": "",
     "secretName": ""
   },
+  "signing": {
+    "enabled": true,
+    "existingSecret": "",
+    "publicKey": ""
+  },
   "networkPolicy": {
     "enabled": true,
     "wholeNamespace": true,

@@ -58,6 +58,13 @@ spec:
     {{- end }}
   {{- end }}
   {{- end }}
+  {{- with include "segviz-site.signing" . | fromJson }}
+  signing:
+    publicKey: {{ .publicKey | quote }}
+    {{- with .secretName }}
+    secretRef: {name: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
   {{- with .Values.storeSecret }}
   storeSecretRef:
     name: {{ . | quote }}

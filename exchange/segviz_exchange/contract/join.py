@@ -10,6 +10,7 @@ from segviz_exchange.contract import keys
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.malformed import malformation
 from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.signing import PublicKey
 
 Label = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", max_length=63)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][-.a-z0-9]*\Z", max_length=253)]
@@ -30,6 +31,8 @@ class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     region: str = "us-east-1"
     ca: str | None = None
     """The authorities behind the store's certificate, as PEM; the public ones, if left out."""
+    coordinator: PublicKey | msgspec.UnsetType = msgspec.UNSET
+    """The key that signs the federation's controls; left out, where its records are not signed."""
 
     @property
     def federation(self) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from segviz_exchange.contract.spec import FederationSpec
+from segviz_exchange.stores.keyring import Writers
 
 # A digest becomes a file name and a key: anything else than hex could leave the folder it is meant for.
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -69,6 +70,8 @@ class Control(Record, frozen=True):
     suspend: bool
     reasons: tuple[str, ...] = ()
     """Why planned numbers are what they are; empty where nothing was planned, or not yet."""
+    writers: dict[str, Writers] | msgspec.UnsetType = msgspec.UNSET
+    """Who may write below which folder of the federation, where that is not told on each party's disk."""
 
     @property
     def active(self) -> tuple[str, ...]:

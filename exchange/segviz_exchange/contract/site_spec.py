@@ -19,6 +19,7 @@ from segviz_exchange.contract.choices import (
 )
 from segviz_exchange.contract.part import Part
 from segviz_exchange.contract.spec import SecretRef
+from segviz_exchange.stores.signing import PublicKey
 
 
 class ClaimSource(Part, frozen=True):
@@ -195,6 +196,20 @@ class SiteProxy(Part, frozen=True):
     secret_ref: ProxySecretRef | None = None
 
 
+class KeySecretRef(Part, frozen=True):
+    """A Secret with private.pem, an Ed25519 key in PKCS#8."""
+
+    name: str
+
+
+class SiteSigning(Part, frozen=True):
+    """By which others know the site's records."""
+
+    public_key: PublicKey
+    secret_ref: KeySecretRef | None = None
+    """Where its trainer finds the private key; a site outside has it in its `--state`."""
+
+
 class SiteSpec(Part, frozen=True):
     role: Role
     volume: Volume
@@ -217,6 +232,8 @@ class SiteSpec(Part, frozen=True):
     proxy: SiteProxy | None = None
     fingerprint: FingerprintPolicy | None = None
     """Whether the site tells what its cases are like, so that a plan may fit; not, where it is left out."""
+    signing: SiteSigning | msgspec.UnsetType = msgspec.UNSET
+    """A trainer of an earlier version, to which the whole spec is told, does not know it."""
 
     def under(self, policy: SitePolicy) -> "SiteSpec":
         """The same, with what only the policy may say."""

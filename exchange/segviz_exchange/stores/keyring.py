@@ -5,10 +5,9 @@ trusted.json    which keys may write below which prefix
 seen.json       digests of the records of each series that it has seen: what was once there stays there
 """
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -44,7 +43,68 @@ class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
         return self.writers[max(fitting, key=len)] if fitting else None
 
 
+class Seen:
+    """Digests of records of a series, by their place in the bucket. Kept on this party's own disk."""
+
+    def __init__(self, path: Path | None) -> None:
+        """
+        Args:
+            path: none, where they are forgotten when the process ends.
+
+        Raises:
+            Refusal: what is kept there cannot be read.
+        """
+        self._path = path
+        self._digests = self._kept()
+
+    def below(self, prefix: str) -> list[str]:
+        return [place for place in sorted(self._digests) if place.startswith(prefix)]
+
+    def digest(self, place: str) -> str | None:
+        return self._digests.get(place)
+
+    def add(self, place: str, digest: str) -> None:
+        """Raises Refusal."""
+        if place in self._digests:
+            return
+        # Another process of this party may have seen more.
+        self._digests = {**self._kept(), **self._digests, place: digest}
+        if self._path is None:
+            return
+        try:
+            write_whole(self._path, msgspec.json.encode(self._digests, order="deterministic") + b"\n")
+        except OSError as error:
+            raise Refusal(f"{self._path}: cannot be written: {error.strerror}. Make room there.") from error
+
+    def _kept(self) -> dict[str, str]:
+        there = self._path is not None and self._path.exists()
+        return _read(self._path, dict[str, str]) if self._path is not None and there else {}
+
+
+class Keys(Protocol):
+    """What a party knows: its own key, whose word counts where, and what it has seen."""
+
+    @property
+    def own(self) -> Ed25519PrivateKey: ...
+    @property
+    def public(self) -> str | None:
+        """None of a party that has no key, and only reads."""
+
+    @property
+    def trusted(self) -> Trusted: ...
+    @property
+    def seen(self) -> Seen: ...
+    @property
+    def certificates(self) -> str | None:
+        """The folder whose newest record says who may write, if that is what says it."""
+
+    def learn(self, place: str, body: bytes) -> None:
+        """Take a record that was verified: it may say who may write."""
+
+
 class Keyring:
+    certificates = None
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read_last: tuple[tuple[int, int], Trusted] | None = None
@@ -77,24 +137,17 @@ class Keyring:
             self._read_last = (state, _read(self._trusted, Trusted))
         return self._read_last[1]
 
-    def seen(self) -> dict[str, str]:
-        """Digests by key. Raises Refusal."""
-        return _read(self._seen, dict[str, str]) if self._seen.exists() else {}
-
-    def remember(self, seen: Mapping[str, str]) -> None:
+    @cached_property
+    def seen(self) -> Seen:
         """Raises Refusal."""
-        try:
-            write_whole(self._seen, msgspec.json.encode(seen, order="deterministic") + b"\n")
-        except OSError as error:
-            raise Refusal(f"{self._seen}: cannot be written: {error.strerror}. Make room there.") from error
+        return Seen(self._folder / "seen.json")
+
+    def learn(self, place: str, body: bytes) -> None:
+        """Nothing: whom to trust is told by a file."""
 
     @property
     def _trusted(self) -> Path:
         return self._folder / "trusted.json"
-
-    @property
-    def _seen(self) -> Path:
-        return self._folder / "seen.json"
 
 
 def _read(path: Path, kind: type[_Value]) -> _Value:

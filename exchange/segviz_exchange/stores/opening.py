@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from segviz_exchange.process.errors import Refusal
+from segviz_exchange.stores.certified import certified, read_party
 from segviz_exchange.stores.credentials import CredentialsFile
 from segviz_exchange.stores.folder import FolderStore
 from segviz_exchange.stores.keyring import Keyring
@@ -13,6 +14,10 @@ from segviz_exchange.stores.signed import SignedStore
 from segviz_exchange.stores.store import Store
 
 KEYS = "SEGVIZ_KEYS"
+PARTY = "SEGVIZ_PARTY"
+"""Names the file that a process which trusts the coordinator's key is told by."""
+KEY_FILE = "SEGVIZ_SIGNING_KEY"
+"""Names its own key, where that file does not hold it."""
 
 
 def open_store(
@@ -22,17 +27,27 @@ def open_store(
     ca: Path | None = None,
     region: str | None = None,
     keys: Path | None = None,
+    seen: Path | None = None,
 ) -> Store:
     """Open `s3://HOST[:PORT]/BUCKET[/PREFIX]` (TLS), `s3+http://…` (plain) or a folder's path.
 
     S3 credentials come from the file `credentials`, else from the one that SEGVIZ_STORE_CREDENTIALS names
     (both are read again whenever they change), else from AWS_* in the environment or an AWS credentials file.
     `ca`, else SEGVIZ_STORE_CA, names a CA bundle. `keys`, else
-    SEGVIZ_KEYS, names this party's folder of keys, where the records are signed.
+    SEGVIZ_KEYS, names this party's folder of keys, where the records are signed; or SEGVIZ_PARTY a file that
+    holds the coordinator's key, and `seen` is the folder where such a party remembers what it has seen.
     """
     store = _open(url, credentials, ca, region)
     if folder := keys or os.environ.get(KEYS):
         return SignedStore(store, Keyring(Path(folder)))
+    if told := os.environ.get(PARTY):
+        own = os.environ.get(KEY_FILE)
+        return SignedStore(store, certified(read_party(Path(told)), Path(own) if own else None, seen))
+    if seen is not None and (seen / "coordinator.json").exists():
+        raise Refusal(
+            f"{seen}: remembers that the records of this federation are signed, and now nobody says by whom. "
+            "Ask the coordinator. If that is meant, remove this folder and start again."
+        )
     return store
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segviz_exchange.process.errors import Refusal
-from segviz_exchange.stores.keyring import Keyring, Writers
+from segviz_exchange.stores.keyring import Keys, Writers
 from segviz_exchange.stores.signing import Unsigned, digest_of, sign, split, verify
 from segviz_exchange.stores.store import Entry, NotFound, Store, StoreError
 
@@ -33,12 +33,17 @@ class Tampered(Refusal):
 class SignedStore:
     """Goes directly over the store it is opened from."""
 
-    def __init__(self, store: Store, keyring: Keyring, path: str = "", seen: "Seen | None" = None) -> None:
+    def __init__(self, store: Store, keyring: Keys, path: str = "") -> None:
         self.inner = store
         self._keyring = keyring
         self._path = path
         """Of its root, from that of the bucket."""
-        self._seen = seen or Seen(keyring)
+        self._seen = keyring.seen
+
+    @property
+    def public(self) -> str | None:
+        """The key of this party."""
+        return self._keyring.public
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -49,6 +54,7 @@ class SignedStore:
         writers = self._writers(key)
         if signed is not data and writers is not None and _is_of_series(key, writers):
             self._seen.add(self._place(key), digest_of(signed))
+            self._keyring.learn(self._place(key), split(signed)[0])
 
     def put(self, key: str, data: bytes) -> None:
         self.inner.put(key, self._signed(key, data))
@@ -70,7 +76,9 @@ class SignedStore:
             if writers is not None and writers.decides:
                 raise Tampered(f"{self}: {key}: {error}. {_ADVICE}") from error
             raise Forged(f"{key}: {error}") from error
-        return split(data)[0]
+        body = split(data)[0]
+        self._keyring.learn(self._place(key), body)
+        return body
 
     def open(self, key: str) -> AbstractContextManager[BinaryIO]:
         return self.inner.open(key)
@@ -91,7 +99,7 @@ class SignedStore:
         return self.inner.now()
 
     def scoped(self, prefix: str) -> "SignedStore":
-        return SignedStore(self.inner.scoped(prefix), self._keyring, self._path + prefix, self._seen)
+        return SignedStore(self.inner.scoped(prefix), self._keyring, self._path + prefix)
 
     def _check(self, key: str, data: bytes, writers: Writers | None) -> None:
         """Raises Unsigned."""
@@ -139,31 +147,25 @@ class SignedStore:
         return None if last is None else self._seen.digest(self._place(last))
 
     def _writers(self, key: str) -> Writers | None:
+        writers = self._told(key)
+        if writers is None and (folder := self._keyring.certificates) is not None:
+            # Perhaps a newer one names them than this party has read.
+            self._read_newest(folder.removeprefix(self._path))
+            writers = self._told(key)
+        return writers
+
+    def _told(self, key: str) -> Writers | None:
         trusted = self._keyring.trusted
         return trusted.of(self._place(key).removeprefix(trusted.federation))
 
+    def _read_newest(self, folder: str) -> None:
+        found = [_NUMBERED.fullmatch(entry.key) for entry in self.inner.list(folder)]
+        numbered = [match for match in found if match is not None and match["folder"] == folder]
+        if numbered:
+            self.get(max(numbered, key=lambda match: int(match["number"]))[0])
+
     def _place(self, key: str) -> str:
         return self._path + key
-
-
-class Seen:
-    """Digests of records of a series, by their place in the bucket. Kept on this party's own disk."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._digests = keyring.seen()
-
-    def below(self, prefix: str) -> list[str]:
-        return [place for place in sorted(self._digests) if place.startswith(prefix)]
-
-    def digest(self, place: str) -> str | None:
-        return self._digests.get(place)
-
-    def add(self, place: str, digest: str) -> None:
-        if place not in self._digests:
-            # Another process of this party may have seen more.
-            self._digests = {**self._keyring.seen(), **self._digests, place: digest}
-            self._keyring.remember(self._digests)
 
 
 def _is_record(key: str) -> bool:

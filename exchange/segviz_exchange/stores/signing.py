@@ -104,17 +104,25 @@ def load_or_make(path: Path) -> Ed25519PrivateKey:
         Refusal: the file is no such key, or others may read it.
     """
     if not path.exists():
-        made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_private(path, made)
+        write_private(path, private_pem(Ed25519PrivateKey.generate()))
     if path.stat().st_mode & 0o077:
         raise Refusal(f"{path}: others can read this private key. Run: chmod 600 {path}")
+    return parse_private(path.read_bytes(), str(path))
+
+
+def parse_private(pem: bytes, name: str) -> Ed25519PrivateKey:
+    """Raises Refusal."""
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(pem, None)
     except ValueError as error:
-        raise Refusal(f"{path}: is not a private key. Restore it from a backup.") from error
+        raise Refusal(f"{name}: is not a private key. Restore it from a backup.") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise Refusal(f"{path}: is not an Ed25519 key. Restore it from a backup.")
+        raise Refusal(f"{name}: is not an Ed25519 key. Restore it from a backup.")
     return key
+
+
+def private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def digest_of(data: bytes) -> str:

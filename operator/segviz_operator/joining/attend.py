@@ -8,6 +8,8 @@ import sys
 import time
 from datetime import UTC, datetime
 
+import msgspec
+
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.choices import Role
 from segviz_exchange.contract.ledger import find, newest_control
@@ -99,6 +101,8 @@ class Joining:
             raise Refusal(f"{self._seat.invitation.store}: {type(error).__name__}: {error}") from error
         if control is not None:
             _check_membership(self._seat, control)
+            if said := _check_key(self._seat, control):
+                self._view.say(said)
 
     def _attend(self) -> int:
         following, not_before = CreateWorkload(self.role, self._seat.alias, attempt=1), 0.0
@@ -152,6 +156,7 @@ class Joining:
             # The folder with its password is this process's own to name, and inherited.
             **({} if proxy is None else proxy_environment(proxy.url, None)),
             "PYTHONUNBUFFERED": "1",
+            **seat.environment,
             **self._threads(),
         }
         self._processes.create(action, words, environment)
@@ -233,6 +238,26 @@ def _check_membership(seat: Seat, control: Control) -> None:
             f"{', '.join(member.organs)} from {seat.alias}. Send the coordinator your newest manifest, or "
             "correct it."
         )
+
+
+def _check_key(seat: Seat, control: Control) -> str | None:
+    """What to say of a site that has a key and is not known to have one.
+
+    Raises:
+        Refusal: the coordinator knows another key than the site's own manifest tells of.
+    """
+    told = seat.site.spec.signing
+    if isinstance(control.writers, msgspec.UnsetType) or isinstance(told, msgspec.UnsetType):
+        return None
+    known = control.writers.get(keys.site(seat.alias))
+    if known is None or told.public_key in known.keys:
+        return None
+    if known.keys:
+        raise Refusal(
+            f"{seat.site}: signs with the key {told.public_key[:12]}…, and the federation knows "
+            f"{known.keys[0][:12]}… of {seat.alias}. Send the coordinator your newest manifest."
+        )
+    return f"{seat.alias} was let in without a key, so it signs from the next federation on."
 
 
 def _expired(seat: Seat, error: StoreError) -> str:

@@ -12,13 +12,18 @@ from rich.console import Console
 from segviz_exchange.contract.join import Invitation, read_invitation
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.writing import write_private
+from segviz_exchange.stores.certified import Party, certified
 from segviz_exchange.stores.credentials import (
     Credentials,
     CredentialsFile,
     decode_credentials,
     encode_credentials,
 )
+from segviz_exchange.stores.opening import KEY_FILE, PARTY
 from segviz_exchange.stores.s3 import S3Store
+from segviz_exchange.stores.signed import SignedStore
+from segviz_exchange.stores.signing import load_or_make, public_key
+from segviz_exchange.stores.store import Store
 from segviz_operator.manifests.manifest import Site, load
 from segviz_operator.plan.command_line import SiteFolders
 
@@ -59,7 +64,30 @@ class Seat:
     def folders(self) -> SiteFolders:
         return SiteFolders(self.alias, str(self.spec), str(self.data), str(self.state), str(self.home))
 
-    def open_store(self) -> S3Store:
+    @property
+    def key_file(self) -> Path:
+        """One for all federations: it is the site's."""
+        return self.home / "private.pem"
+
+    @property
+    def party_file(self) -> Path:
+        return self.state / "party.json"
+
+    @property
+    def party(self) -> Party | None:
+        """None where the records are not signed."""
+        coordinator = self.invitation.coordinator
+        return None if coordinator is msgspec.UNSET else Party(self.invitation.prefix, coordinator)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes are told of signatures."""
+        if self.party is None:
+            return {}
+        return {PARTY: str(self.party_file), KEY_FILE: str(self.key_file)}
+
+    def open_store(self) -> Store:
+        """Raises Refusal."""
         store = S3Store.from_url(
             self.invitation.store,
             CredentialsFile(self.credentials),
@@ -67,7 +95,10 @@ class Seat:
             region=self.invitation.region,
             proxy=None if self.site.spec.proxy is None else self.site.spec.proxy.url,
         )
-        return store.scoped(self.invitation.prefix)
+        if self.party is None:
+            return store.scoped(self.invitation.prefix)
+        ring = certified(self.party, self.key_file, self.state / "keys")
+        return SignedStore(store, ring).scoped(self.invitation.prefix)
 
 
 def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: Console) -> Seat:
@@ -103,11 +134,39 @@ def take_seat(joinfile: Path, manifest: Path, data: Path, state: Path, console: 
         if invitation.ca is not None:
             write_private(seat.ca, invitation.ca.encode())
         write_private(seat.spec, msgspec.json.encode(site.spec))
+        _take_keys(seat, console)
     except OSError as error:
         raise Refusal(
             f"--state {state}: {error.strerror}: {error.filename}. Choose another folder."
         ) from error
     return seat
+
+
+def _take_keys(seat: Seat, console: Console) -> None:
+    """Make the site's own key, once, and hold its manifest to it.
+
+    Raises:
+        Refusal: the manifest tells of another one.
+        OSError: nothing can be written there.
+    """
+    if seat.party is None:
+        return
+    own, told = public_key(load_or_make(seat.key_file)), seat.site.spec.signing
+    write_private(seat.party_file, msgspec.json.encode(seat.party))
+    if isinstance(told, msgspec.UnsetType):
+        console.print(
+            f"{seat.alias} does not sign: whoever runs the bucket can write in its name. To change that, add "
+            f"signing: {{publicKey: {own}}} to the spec of {seat.site}, and send it to the coordinator "
+            "before the next federation begins.",
+            markup=False,
+            soft_wrap=True,
+        )
+    elif told.public_key != own:
+        raise Refusal(
+            f"{seat.site}: spec.signing.publicKey is {told.public_key[:12]}…, and the key in {seat.key_file} "
+            f"is that of {own}. Write this one, and send the manifest to the coordinator; or bring the old "
+            "key back."
+        )
 
 
 def held_credentials(seat: Seat) -> Credentials:

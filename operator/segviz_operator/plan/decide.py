@@ -17,6 +17,8 @@ from segviz_exchange.contract.fingerprint import Fingerprint
 from segviz_exchange.contract.records import Control, Failure, Member, Variant
 from segviz_exchange.contract.spec import FederationSpec
 from segviz_exchange.process.exits import Exit
+from segviz_exchange.stores.keyring import Writers
+from segviz_operator.plan.certified import certified
 from segviz_operator.plan.planned import NO_PLAN, planned, why_unplannable
 from segviz_operator.plan.workload import Workload, WorkloadRole
 
@@ -46,6 +48,8 @@ class Desired:
     """What each training site annotates, by alias."""
     paused: frozenset[str] = frozenset()
     """Sites whose owner suspended them: nothing runs there, and the others wait as `participation` says."""
+    writers: Mapping[str, Writers] | None = None
+    """Who may write below which folder, where controls say it."""
     retried: int = 0
     """Number of a control whose failure a person has seen and wants another try after, under a newer one."""
 
@@ -144,8 +148,9 @@ def next_control(desired: Desired, observed: Observed) -> Control:
         if not (observed.final and newest is not None and alias not in newest.members)
     }
     if newest is None:
-        return Control(1, spec, members, spec.suspend)
-    control = Control(newest.number, spec, members, spec.suspend, reasons)
+        return Control(1, spec, members, spec.suspend, writers=certified(desired.writers, None))
+    writers = certified(desired.writers, newest)
+    control = Control(newest.number, spec, members, spec.suspend, reasons, writers)
     unchanged = control == newest and newest.number > desired.retried
     return newest if unchanged else msgspec.structs.replace(control, number=newest.number + 1)
 

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from segviz_exchange.contract import keys
 from segviz_exchange.contract.ledger import newest_control
 from segviz_exchange.contract.progress import Phase
 from segviz_exchange.contract.records import Control
+from segviz_exchange.contract.site_spec import SiteSpec
 from segviz_exchange.process import logs
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.process.exits import Exit
@@ -27,6 +29,7 @@ from segviz_exchange.stores.changes import alarm_of
 from segviz_exchange.stores.measured import MeasuredStore, StoreMetrics
 from segviz_exchange.stores.opening import open_store
 from segviz_exchange.stores.patient import PatientStore
+from segviz_exchange.stores.signed import SignedStore
 from segviz_exchange.stores.store import Store, StoreError
 from segviz_trainer.process.errors import outside
 from segviz_trainer.process.heartbeat import Heartbeat, Superseded, take_lease
@@ -93,10 +96,12 @@ def run_site(
     def begin_and_work() -> Exit:
         with stop.interrupting():
             registry = CollectorRegistry()
-            opened = open_store(store).scoped(prefix)
+            # Beside what else it keeps: whoever sets the bucket back does not reach it.
+            opened = open_store(store, seen=state / "keys").scoped(prefix)
             raw = MeasuredStore(opened, StoreMetrics(registry))
             patient = PatientStore(raw, PATIENCE_SECONDS)
             site = Site(alias, read_site_spec(site_spec), data_root, state, home, prefix)
+            check_key(site.spec, opened)
             held = lock(state, stop, "an earlier process")
             heartbeat = Heartbeat(raw, alias, take_lease(patient, alias))
         pulse = Pulse()
@@ -114,6 +119,18 @@ def run_site(
         return outside(error, (data_root, state))
 
     sys.exit(exit_code_of(begin_and_work, tell))
+
+
+def check_key(spec: SiteSpec, opened: Store) -> None:
+    """Raises Refusal: the site's private key is not the one that its manifest tells others of."""
+    if isinstance(opened, SignedStore) and not isinstance(spec.signing, msgspec.UnsetType):
+        told, held = spec.signing.public_key, opened.public
+        if told != held:
+            raise Refusal(
+                f"spec.signing.publicKey is {told[:12]}…, and the private key of this site is that of "
+                f"{'none' if held is None else held[:12] + '…'}. Correct publicKey or the Secret that holds "
+                "the key."
+            )
 
 
 def exit_code_of(work: Callable[[], Exit], tell: Callable[[Refusal], str] = str) -> Exit:

@@ -33,6 +33,8 @@ RENEW_AT = "segviz.dev/renew-at"
 EXPIRES_AT = "segviz.dev/expires-at"
 KNOWN_SITES = "segviz.dev/known-sites"
 """On a federation: which site each alias has stood for, and digests of what must not change there."""
+SIGNED = "segviz.dev/signed"
+"""On a federation whose records are signed: the public key of the operator that signs its controls."""
 RETRY = "segviz.dev/retry"
 """On a federation: a person wants another try. Its status says which value was handled."""
 

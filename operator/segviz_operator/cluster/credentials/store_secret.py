@@ -9,12 +9,19 @@ from typing import Any
 import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.stores.certified import Party
 from segviz_exchange.stores.credentials import encode_credentials
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.cluster.credentials.store_access import Granted
 from segviz_operator.cluster.objects.hosting import Host, spec_digest
-from segviz_operator.cluster.objects.pod import CA_FILE, CREDENTIALS_FILE, SITE_FILE, Owner
+from segviz_operator.cluster.objects.pod import (
+    CA_FILE,
+    CREDENTIALS_FILE,
+    PARTY_FILE,
+    SITE_FILE,
+    Owner,
+)
 from segviz_operator.plan.workload import WorkloadRole
 
 
@@ -70,8 +77,10 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def content_digest(site: SiteSpec | None, ca_pem: str | None) -> str:
-    return (spec_digest(site) if site else "none") + (f"-{_digest_of(ca_pem)}" if ca_pem else "")
+def content_digest(site: SiteSpec | None, ca_pem: str | None, party: Party | None = None) -> str:
+    signed = () if party is None else (_digest_of(f"{party.federation}{party.coordinator}"),)
+    authorities = (_digest_of(ca_pem),) if ca_pem else ()
+    return "-".join((spec_digest(site) if site else "none", *authorities, *signed))
 
 
 def _digest_of(text: str) -> str:
@@ -79,7 +88,11 @@ def _digest_of(text: str) -> str:
 
 
 def build_store_secret(
-    subject: Subject, recipient: Recipient, granted: Granted, ca_pem: str | None
+    subject: Subject,
+    recipient: Recipient,
+    granted: Granted,
+    ca_pem: str | None,
+    party: Party | None = None,
 ) -> dict[str, Any]:
     credentials, site = granted.credentials, recipient.site
     files = {CREDENTIALS_FILE: encode_credentials(credentials)}
@@ -87,8 +100,10 @@ def build_store_secret(
         files[SITE_FILE] = msgspec.json.format(msgspec.json.encode(site)) + b"\n"
     if ca_pem is not None:
         files[CA_FILE] = ca_pem.encode()
+    if party is not None:
+        files[PARTY_FILE] = msgspec.json.encode(party) + b"\n"
     annotations = {
-        names.CONTENT_DIGEST: content_digest(site, ca_pem),
+        names.CONTENT_DIGEST: content_digest(site, ca_pem, party),
         names.RENEW_AT: granted.renew_at.isoformat(timespec="seconds"),
     }
     if credentials.expiration is not None:

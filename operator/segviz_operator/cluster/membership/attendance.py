@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from msgspec import UnsetType
+
 from segviz_operator.cluster.objects.hosting import Host
 from segviz_operator.cluster.objects.pod import Owner
 from segviz_operator.manifests.acceptance import SITE_NOT_FOUND
@@ -106,5 +108,11 @@ def missing_fields(site: Site) -> str:
     """Names of fields that a cluster needs and the site leaves out; empty where there are none."""
     if site.spec.remote:
         return ""
-    wanted = {"spec.trainer.image": site.spec.trainer.image, "spec.state": site.spec.state}
+    signing = site.spec.signing
+    key = True if isinstance(signing, UnsetType) else signing.secret_ref
+    wanted = {
+        "spec.trainer.image": site.spec.trainer.image,
+        "spec.state": site.spec.state,
+        "spec.signing.secretRef": key,
+    }
     return " and ".join(name for name, value in wanted.items() if value is None)

@@ -30,21 +30,25 @@ def known_sites(metadata: Mapping[str, Any]) -> KnownSites:
         return {}
 
 
-def remembering(metadata: Mapping[str, Any], accepted: Accepted) -> dict[str, Any] | None:
-    """A patch of a federation's metadata: the finalizer, and the sites as they were accepted now.
+def remembering(
+    metadata: Mapping[str, Any], accepted: Accepted, signed: str | None = None
+) -> dict[str, Any] | None:
+    """A patch of a federation's metadata: the finalizer, the sites as they were accepted now, and who signs.
 
     Nothing where both are there already."""
     known = known_sites(metadata)
     now = known | {alias: DigestedSite.of(site.key, site.spec) for alias, site in accepted.everyone.items()}
     finalizers = metadata.get("finalizers") or ()
-    if names.FINALIZER in finalizers and now == known:
+    marked = {} if signed is None else {names.SIGNED: signed}
+    held = metadata.get("annotations") or {}
+    if names.FINALIZER in finalizers and now == known and marked.items() <= held.items():
         return None
     annotation = msgspec.json.encode(now, order="deterministic").decode()
     return {
         # A finalizer that somebody else adds meanwhile must not be lost.
         "resourceVersion": metadata["resourceVersion"],
         "finalizers": sorted({*finalizers, names.FINALIZER}),
-        "annotations": {names.KNOWN_SITES: annotation},
+        "annotations": {names.KNOWN_SITES: annotation, **marked},
     }
 
 

@@ -20,6 +20,8 @@ def build_federation_job(
     owner: Owner,
     pod: TrainerPod,
     threads: int,
+    signed: bool = False,
 ) -> dict[str, Any]:
     words = pod_command(subject, action.role, store, _SCRATCH)
-    return build_job(Draft(subject, action, subject.namespace, owner, store, pod, words, threads))
+    draft = Draft(subject, action, subject.namespace, owner, store, pod, words, threads, signed=signed)
+    return build_job(draft)

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 import msgspec
 
 from segviz_exchange.contract.site_spec import SiteSpec
+from segviz_exchange.stores.opening import KEY_FILE
+from segviz_exchange.stores.signing import PublicKey
 from segviz_operator.cluster.api.names import SPEC_DIGEST, Subject
 from segviz_operator.cluster.objects.pod import (
+    KEY_ENTRY,
+    KEY_FOLDER,
     POLICY_FOLDER,
     SITE_FILE,
     STORE_FOLDER,
@@ -38,7 +42,7 @@ class Host:
         state = f"{STATE_FOLDER}/{subject.records_uid}"
         return SiteFolders(self.alias, f"{STORE_FOLDER}/{SITE_FILE}", DATA_FOLDER, state)
 
-    def mounts(self) -> tuple[Mount, ...]:
+    def mounts(self, signed: bool = False) -> tuple[Mount, ...]:
         assert self.spec.state is not None, "a site without state takes no part in a cluster"
         claim = self.spec.state.persistent_volume_claim.claim_name
         return (
@@ -52,14 +56,23 @@ class Host:
                 read_only=True,
             ),
             *self._proxy_secret(),
+            *(self._key_secret() if signed else ()),
         )
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, signed: bool = False) -> dict[str, str]:
         """What a Pod at this site has beside what every Pod has."""
         proxy = self.spec.proxy
-        if proxy is None:
-            return {}
-        return proxy_environment(proxy.url, None if proxy.secret_ref is None else PROXY_FOLDER)
+        secret = None if proxy is None or proxy.secret_ref is None else PROXY_FOLDER
+        return {
+            **({} if proxy is None else proxy_environment(proxy.url, secret)),
+            **({KEY_FILE: f"{KEY_FOLDER}/{KEY_ENTRY}"} if signed and self.public_key else {}),
+        }
+
+    @property
+    def public_key(self) -> PublicKey | None:
+        """None of a site that does not sign."""
+        signing = self.spec.signing
+        return None if isinstance(signing, msgspec.UnsetType) else signing.public_key
 
     def annotations(self) -> dict[str, str]:
         return {SPEC_DIGEST: spec_digest(self.spec)}
@@ -72,6 +85,15 @@ class Host:
             "secret": {"secretName": proxy.secret_ref.name, "defaultMode": secret_mode(self.spec.trainer)}
         }
         return (Mount("proxy", PROXY_FOLDER, source, read_only=True),)
+
+    def _key_secret(self) -> tuple[Mount, ...]:
+        signing = self.spec.signing
+        if isinstance(signing, msgspec.UnsetType) or signing.secret_ref is None:
+            return ()
+        source = {
+            "secret": {"secretName": signing.secret_ref.name, "defaultMode": secret_mode(self.spec.trainer)}
+        }
+        return (Mount("key", KEY_FOLDER, source, read_only=True),)
 
     def _data(self) -> dict[str, object]:
         volume = self.spec.volume

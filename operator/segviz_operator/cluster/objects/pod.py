@@ -10,6 +10,7 @@ from segviz_exchange.contract.choices import UserAssignment
 from segviz_exchange.contract.site_spec import PodMetadata, TrainerPod
 from segviz_exchange.contract.spec import StoreSpec
 from segviz_exchange.process.exits import Exit
+from segviz_exchange.stores.opening import PARTY
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.names import Subject
 from segviz_operator.manifests.digest import digest
@@ -32,6 +33,10 @@ POLICY_FILE = "policy.json"
 CREDENTIALS_FILE = "credentials.json"
 SITE_FILE = "site.json"
 CA_FILE = "ca.crt"
+PARTY_FILE = "party.json"
+KEY_FOLDER = "/segviz/key"
+KEY_ENTRY = "private.pem"
+"""Of a Secret that holds a signing key."""
 METRICS_PORT = 9090
 _SCRATCH_AT_A_SITE = "4Gi"
 """A site's work is in its state; a Pod that writes more beside it is evicted before the disk is full."""
@@ -83,6 +88,8 @@ class Draft:
     annotations: Json = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     """Beside what every Pod has."""
+    signed: bool = False
+    """Whether the federation's records are."""
 
 
 def build_job(draft: Draft) -> Json:
@@ -253,6 +260,7 @@ def _environment(draft: Draft) -> dict[str, str]:
         "SEGVIZ_METRICS_PORT": str(METRICS_PORT),
         "HOME": "/tmp",
         **policy,
+        **({PARTY: f"{STORE_FOLDER}/{PARTY_FILE}"} if draft.signed else {}),
         **draft.environment,
     }
 

@@ -10,7 +10,7 @@ from segviz_operator.plan.decide import CreateWorkload
 
 
 def build_site_job(
-    subject: Subject, action: CreateWorkload, store: StoreSpec, host: Host, threads: int
+    subject: Subject, action: CreateWorkload, store: StoreSpec, host: Host, threads: int, signed: bool = False
 ) -> dict[str, Any]:
     return build_job(
         Draft(
@@ -22,8 +22,9 @@ def build_site_job(
             host.spec.trainer,
             pod_command(subject, action.role, store, host.folders(subject)),
             threads,
-            host.mounts(),
+            host.mounts(signed),
             host.annotations(),
-            host.environment(),
+            host.environment(signed),
+            signed,
         )
     )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import UNSET
+
 from segviz_exchange.contract.join import Invitation
 from segviz_exchange.stores.credentials import Credentials
 from segviz_exchange.stores.store import Store
@@ -43,6 +45,7 @@ class Invitations:
             credentials=credentials,
             region=spec.region,
             ca=self.secrets.access.ca_pem,
+            coordinator=UNSET if memory.signing is None else memory.signing.public,
         )
         role = role_at(host.spec)
         secret = build_join_secret(memory.subject, host.namespace, host.consent, role, invitation)

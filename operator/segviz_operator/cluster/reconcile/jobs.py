@@ -99,9 +99,11 @@ class Jobs:
         return self.secrets.access.spec
 
     def _build(self, action: CreateWorkload) -> dict[str, Any]:
-        threads = self.spec.training.threads
+        threads, signed = self.spec.training.threads, self.secrets.memory.signing is not None
         if action.site is not None:
-            return build_site_job(self._subject, action, self._store, self._hosts[action.site], threads)
+            host = self._hosts[action.site]
+            return build_site_job(self._subject, action, self._store, host, threads, signed)
         aggregates = action.role is WorkloadRole.AGGREGATOR
         pod = self.images.aggregator if aggregates else self.images.export
-        return build_federation_job(self._subject, action, self._store, self.secrets.owner, pod, threads)
+        owner = self.secrets.owner
+        return build_federation_job(self._subject, action, self._store, owner, pod, threads, signed)

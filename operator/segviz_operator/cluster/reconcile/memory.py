@@ -1,12 +1,17 @@
 """What the operator remembers of one federation between two turns: nothing that it could not read again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from segviz_exchange.contract.spec import StoreSpec
+from segviz_exchange.stores.certified import Certified
+from segviz_exchange.stores.keyring import Writers
+from segviz_exchange.stores.signed import SignedStore
+from segviz_exchange.stores.signing import PublicKey
 from segviz_exchange.stores.store import Store
+from segviz_operator.access.signing import Signing
 from segviz_operator.access.web_identity import WebIdentity
 from segviz_operator.cluster.api.client import (
     SECRETS,
@@ -49,6 +54,10 @@ class Memory:
     """When this process first met the federation's deletion (monotonic)."""
     purge_fails_since: float | None = None
     """When the store first refused to be emptied, and has ever since."""
+    keyring: Certified | None = None
+    """With what this process has seen of the records, where they are signed."""
+    signing: Signing | None = None
+    """None where they are not."""
     records: FederationRecords | None = None
     read_at: float = float("-inf")
     _access: StoreAccess | None = None
@@ -74,7 +83,11 @@ class Memory:
             self._access, self._access_until = access, now + LOOK_SECONDS
         return self._access
 
-    def open(self, access: StoreAccess) -> tuple[Store, Observer]:
+    def open(self, access: StoreAccess, signing: Signing | None = None) -> tuple[Store, Observer]:
+        """
+        Args:
+            signing: with which records are signed and verified.
+        """
         now = datetime.now(UTC)
         due = self._renew_at is not None and now >= self._renew_at
         if self._store is None or self._observer is None or due:
@@ -82,9 +95,22 @@ class Memory:
             self._store = self.measured(store)
             if self._observer is None:
                 self._observer = Observer(self._store)
-            else:
-                self._observer.reopen(self._store)
-        return self._store, self._observer
+        store = self._store
+        if signing is not None:
+            prefix = self.subject.prefix
+            self.keyring = self.keyring or signing.keyring(prefix)
+            store = SignedStore(store, self.keyring, prefix)
+        self.signing = signing
+        self._observer.reopen(store)
+        return store, self._observer
+
+    @property
+    def signer(self) -> PublicKey | None:
+        return None if self.signing is None else self.signing.public
+
+    def writers(self, sites: Mapping[str, PublicKey | None]) -> dict[str, Writers] | None:
+        """Who may write where, by the sites' keys; none where records are not signed."""
+        return None if self.signing is None else self.signing.writers(self.subject.prefix, sites)
 
     def read(self, observer: Observer, newer_than: float) -> FederationRecords:
         """The records as they were at `newer_than` (monotonic) or later."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from segviz_exchange.stores.certified import Party
 from segviz_operator.cluster.api import names
 from segviz_operator.cluster.api.client import SECRETS, Cluster, Forbidden
 from segviz_operator.cluster.credentials.store_access import Granted, StoreAccess
@@ -77,9 +78,18 @@ class Secrets:
         return self.memory.secret(self.cluster, recipient.namespace, name)
 
     def _is_due(self, known: SecretSeen, recipient: Recipient) -> bool:
-        return known.is_due(datetime.now(UTC), content_digest(recipient.site, self.access.ca_pem))
+        return known.is_due(
+            datetime.now(UTC), content_digest(recipient.site, self.access.ca_pem, self._party(recipient))
+        )
 
     def _write(self, recipient: Recipient) -> None:
         granted = self.grant(recipient)
-        secret = build_store_secret(self.memory.subject, recipient, granted, self.access.ca_pem)
+        party = self._party(recipient)
+        secret = build_store_secret(self.memory.subject, recipient, granted, self.access.ca_pem, party)
         self.memory.saw_secret(self.cluster.apply(SECRETS, secret))
+
+    def _party(self, recipient: Recipient) -> Party | None:
+        signing = self.memory.signing
+        if signing is None:
+            return None
+        return signing.party(self.memory.subject.prefix, aggregates=recipient.host is None)

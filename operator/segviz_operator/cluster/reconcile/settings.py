@@ -6,6 +6,7 @@ from datetime import timedelta
 import msgspec
 
 from segviz_exchange.contract.site_spec import TrainerPod
+from segviz_operator.access.signing import Signing
 from segviz_operator.access.web_identity import WebIdentity
 
 
@@ -27,3 +28,5 @@ class Settings:
     """How old the last heartbeat must be before another federation goes on with the records."""
     identity: WebIdentity | None = None
     """The operator's own, for federations with credentials: WebIdentity."""
+    signing: Signing | None = None
+    """The operator's key; none where the records of new federations are not signed."""

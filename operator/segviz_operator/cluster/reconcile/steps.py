@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from segviz_exchange.stores.keyring import Writers
 from segviz_operator.cluster.membership.attendance import Attendance
 from segviz_operator.cluster.objects.hosting import spec_digest
 from segviz_operator.cluster.objects.jobs import JobSeen, newest, superseded
@@ -39,6 +40,8 @@ class Situation:
     """The newest Job of each role, as `decide` knows it, by its UID."""
     wants_retry: bool
     """A person has seen what failed, and asks for another try."""
+    writers: Mapping[str, Writers] | None = None
+    """Who may write where, of a federation whose records are signed."""
 
     @property
     def accepted(self) -> Accepted | None:
@@ -91,7 +94,7 @@ def decide_steps(situation: Situation, now: datetime) -> Steps:
 
 def _desired(situation: Situation) -> Desired:
     if situation.accepted is not None:
-        return desired_of(situation.accepted)
+        return replace(desired_of(situation.accepted), writers=situation.writers)
     # An edit that is not accepted: what was goes on, without those who take no part any more.
     control = situation.records.control
     assert control is not None, "nothing has begun, so there is nothing to go on with"

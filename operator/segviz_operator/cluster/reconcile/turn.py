@@ -36,6 +36,7 @@ from segviz_operator.cluster.reconcile.outcome import (
 from segviz_operator.cluster.reconcile.secrets import Secrets
 from segviz_operator.cluster.reconcile.seen import Seen
 from segviz_operator.cluster.reconcile.settings import Settings
+from segviz_operator.cluster.reconcile.signed import signing_of
 from segviz_operator.cluster.reconcile.steps import Situation, Steps, decide_steps
 from segviz_operator.cluster.reconcile.troubles import Troubles
 from segviz_operator.cluster.status import conditions as c
@@ -112,7 +113,10 @@ class FederationTurn:
             message = "spec.store is missing. Say where the federation's records are kept."
             raise NotBegun(c.STORE_MISSING, message, RESTING_SECONDS)
         access = self._memory.access(self._cluster, spec)
-        opened, observer = self._memory.open(access)
+        signing = signing_of(
+            self._seen.raw, self._settings.signing, lambda: self._memory.open(access, None)[0]
+        )
+        opened, observer = self._memory.open(access, signing)
         store = TimedStore(opened, TURN_SECONDS)
         observer.reopen(store)
         return Bucket(access, store, observer)
@@ -137,6 +141,7 @@ class FederationTurn:
             self._jobs,
             {job.uid: self._workload(job) for job in newest(self._jobs)},
             wants_retry=self._retry is not None and self._retry != self._status.get("lastHandledRetry"),
+            writers=self._memory.writers({a: host.public_key for a, host in self._attendance.hosts.items()}),
         )
 
     @property
@@ -204,7 +209,7 @@ class FederationTurn:
 
     def _remember(self, accepted: Accepted | None) -> None:
         """Before anything is made."""
-        if accepted is not None and (patch := remembering(self._metadata, accepted)):
+        if accepted is not None and (patch := remembering(self._metadata, accepted, self._memory.signer)):
             self._patch(patch)
 
     def _act(self, store: Store, jobs: Jobs, steps: Steps) -> None:

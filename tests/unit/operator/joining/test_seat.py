@@ -13,6 +13,7 @@ from rich.console import Console
 from segviz_exchange.contract.join import Invitation, encode_invitation
 from segviz_exchange.process.errors import Refusal
 from segviz_exchange.stores.credentials import Credentials
+from segviz_exchange.stores.signing import load_or_make, public_key
 from segviz_operator.joining.seat import Seat, adopt_new_join_file, held_credentials, take_seat
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -98,3 +99,18 @@ def test_a_secret_that_a_pod_reads_by_its_group_is_no_matter(
     os.chown(seat.joinfile, 65532, 0)
     take_seat(seat.joinfile, tmp_path / "site.yaml", tmp_path, tmp_path / "state", Console(file=said))
     assert said.getvalue() == ""
+
+
+def test_a_join_file_of_a_signed_federation_makes_the_site_a_key_and_says_which(
+    seat: Seat, tmp_path: Path, said: io.StringIO
+) -> None:
+    assert not seat.key_file.exists()  # this federation's records are not signed
+    assert seat.environment == {}
+    write(seat.joinfile, replace(FIRST, coordinator="0" * 64))
+    words = (seat.joinfile, tmp_path / "site.yaml", tmp_path, tmp_path / "state", Console(file=said))
+    signing = take_seat(*words)
+    own = public_key(load_or_make(signing.key_file))
+    assert f"signing: {{publicKey: {own}}}" in said.getvalue().replace("\n", " ")
+    assert set(signing.environment) == {"SEGVIZ_PARTY", "SEGVIZ_SIGNING_KEY"}
+    take_seat(*words)
+    assert public_key(load_or_make(signing.key_file)) == own
