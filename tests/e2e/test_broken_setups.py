@@ -148,7 +148,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "no claim with images": (no_claim, "nowhere"),
     "an image that is not there": (wrong_image, "nowhere.example/none"),
     "no consent": (no_consent, "has not consented"),
-    "a taint that nobody tolerates": (taint, TAINT),
+    "a taint that nobody tolerates": (taint, "untolerated taint"),
     "no Secret for the store": (no_store_secret, f"Secret {COORDINATOR}/nowhere does not exist"),
     "a clock that is off": (clock_off, "clock is"),
     "no GPU": (no_gpu, "nvidia.com/gpu"),
@@ -199,7 +199,7 @@ def test_a_join_file_that_has_expired_says_who_can_give_another(
 ) -> None:
     federation = make("remote", rounds=3)
     federation.apply(sites=("basel", ALIAS))
-    invitation = json.loads(until("geneva's join file", 90, lambda: join_secret(kube, federation)))
+    invitation = json.loads(until("geneva's join file", 90, lambda: join_secret(kube, federation, ALIAS)))
     invitation["credentials"] |= {"secretKey": "of-yesterday", "expiration": "2026-01-01T00:00:00+00:00"}
     manifest = kube.get("segvizsites.segviz.dev", ALIAS, ALIAS)
     assert manifest is not None
