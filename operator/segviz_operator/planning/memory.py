@@ -41,7 +41,7 @@ def activation_bytes(
 ) -> int:
     whole = prod(patch)
     above = len(channels) - 1
-    fewer = list(accumulate((float(prod(each)) for each in strides or [(2, 2, 2)] * above), mul))
+    fewer: list[float] = list(accumulate((float(prod(each)) for each in strides or [(2, 2, 2)] * above), mul))
     voxels = [whole / fewer[min(level, above - 1)] for level in range(len(channels))]
     joined = [count * size for count, size in zip(_joined(channels), voxels[:-1], strict=True)]
     held = whole + sum(_HELD_DOWN * count * size for count, size in zip(channels, voxels, strict=True))
