@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from minio import Minio
 
+from segviz_exchange.stores.signing import split
+
 
 @dataclass(frozen=True)
 class StoreAddress:
@@ -47,7 +49,7 @@ class Prefix:
         self.client.put_object(self.bucket, self.prefix + key, io.BytesIO(data), len(data))
 
     def record(self, key: str) -> dict[str, Any]:
-        return json.loads(self.read(key))
+        return json.loads(split(self.read(key))[0])
 
     def find(self, key: str) -> dict[str, Any] | None:
         return self.record(key) if key in self.keys(key) else None

@@ -1,5 +1,6 @@
 """What a broken or hostile site writes into its own part of the bucket."""
 
+import base64
 import hashlib
 import json
 
@@ -7,6 +8,8 @@ import numpy as np
 from federation import Federation
 from kube import until
 from safetensors.numpy import load, save
+
+from segviz_exchange.stores.signing import parse_private, sign
 
 
 def upload_nan(federation: Federation, alias: str, like: str, round_: int, attempt: int) -> None:
@@ -33,4 +36,8 @@ def upload_nan(federation: Federation, alias: str, like: str, round_: int, attem
         "blob": digest,
         "sizeBytes": len(blob),
     }
-    bucket.write(f"sites/{alias}/updates/{round_:04d}/{attempt}.json", json.dumps(update).encode())
+    key = f"sites/{alias}/updates/{round_:04d}/{attempt}.json"
+    secret = federation.kube.get("secret", f"{alias}-key", alias)
+    assert secret is not None, "the site's chart has made its key"
+    private = parse_private(base64.b64decode(secret["data"]["private.pem"]), alias)
+    bucket.write(key, sign(private, bucket.prefix + key, json.dumps(update).encode() + b"\n", None))
