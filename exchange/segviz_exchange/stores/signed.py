@@ -45,6 +45,11 @@ class SignedStore:
         """The key of this party."""
         return self._keyring.public
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether controls say whose key counts; on one machine, a file of each party does."""
+        return self._keyring.certificates is not None
+
     def __str__(self) -> str:
         return str(self.inner)
 
