@@ -52,7 +52,7 @@ def manifest_of(objects: list[Object]) -> Site:
 
 def local_pod(values: Values) -> Object:
     """What the operator would make of the same values beside it."""
-    (site,) = of_kind(release({**values, "join": {}}), "SegVizSite")
+    (site,) = of_kind(release({**values, "join": {}, "signing": {}}), "SegVizSite")
     parsed = parse(site)
     assert isinstance(parsed, Site)
     consent = Owner("rbac.authorization.k8s.io/v1", "RoleBinding", "consent", "uid")

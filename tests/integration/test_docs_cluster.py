@@ -155,7 +155,7 @@ def scene(minio: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     named = {"metadata": {"name": "abdomen", "namespace": "radiology"}, "spec.sites": [member]}
     wanted = changed(build_federation(), {**named, "spec.store": store})
     (folder / "federation.yaml").write_text(yaml.safe_dump(wanted), encoding="utf-8")
-    for name in ("basel.json", "hospital-ca.crt"):
+    for name in ("basel.json", "hospital-ca.crt", "private.pem"):
         (folder / name).write_text("x", encoding="utf-8")
     with running_apiserver(tmp_path_factory.mktemp("its-apiserver")) as apiserver:
         apiserver.write_kubeconfig(folder / "kubeconfig", namespace="radiology")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from integration.object_stores import _tool_path
+from integration.built import built_tool
 from integration.ports import free_address
 
 START_SECONDS = 30.0
@@ -55,7 +55,7 @@ class Line:
 @contextmanager
 def line_to(address: str, folder: Path) -> Iterator[Line]:
     """A line to HOST:PORT, whole until it is told otherwise."""
-    binary = _tool_path("toxiproxy")
+    binary = built_tool("toxiproxy")
     if binary is None:
         pytest.skip("toxiproxy is not built; run: make tools")
     line = Line(free_address(), free_address())

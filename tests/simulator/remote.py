@@ -32,6 +32,7 @@ class Seat:
             store="s3://x/y", federation="a/b", prefix="", region="", ca=None, alias=self.alias
         )
         self.folders = SiteFolders(self.alias, "", "", "")
+        self.environment: dict[str, str] = {}  # its records are not signed
         self.joinfile = (
             self.state / "join.json"
         )  # there is none: whoever runs the command hands the newest over
