@@ -24,7 +24,8 @@ def test_the_operator_may_go_before_the_sites(
     make: Make, installation: Installation, scene: Scene, kube: Kube
 ) -> None:
     """The operator's release is uninstalled mid-run: federation and Jobs go on; installed again,
-    the operator takes it up. With it and then the sites uninstalled, nothing of either is left."""
+    the operator takes it up. With it and then the sites uninstalled, nothing of either is left but the keys,
+    without which no federation in the bucket could be taken up again."""
     federation = make("left-behind", rounds=60)
     federation.apply()
     federation.wait_for_round(1)
@@ -37,8 +38,11 @@ def test_the_operator_may_go_before_the_sites(
     for hospital in scene.hospitals:
         installation.helm.uninstall(hospital.name, hospital.name)
     installation.helm.uninstall("segviz", SYSTEM)
-    for namespace in (SYSTEM, *(each.name for each in scene.hospitals)):
-        until(f"{namespace} is empty", 60, lambda namespace=namespace: not ours(kube, namespace))
+    kept = {SYSTEM: "segviz-operator-key", **{each.name: f"{each.name}-key" for each in scene.hospitals}}
+    for where, key in kept.items():
+        alone = [f"Secret/{key}"]
+        until(f"{where} has its key alone", 60, lambda where=where, alone=alone: ours(kube, where) == alone)
+        kube.delete("secret", key, where)
 
 
 def in_namespace(federation: Federation, uid: str, namespace: str) -> list[str]:
