@@ -20,7 +20,7 @@ from segviz_operator.local.wishes import Request
 from segviz_operator.local.workdir import WorkDir
 from segviz_operator.manifests.acceptance import accept
 from segviz_operator.manifests.advice import advice
-from segviz_operator.manifests.manifest import Federation, Manifests, Study, read
+from segviz_operator.manifests.manifest import Federation, Manifests, Reading, Study, read
 from segviz_operator.manifests.problem import InvalidManifest
 from segviz_operator.study.rows import expand
 from segviz_operator.terminal.live import open_view
@@ -51,14 +51,14 @@ def validate(context: click.Context, files: tuple[Path, ...]) -> None:
         unfit = () if reading.problems else _unfit(federation, reading.manifests)
         problems += unfit
         if not unfit:
-            click.echo(f"{federation}: ok{_reservation(reading.manifests)}")
+            click.echo(f"{federation}: ok{_reservation(reading)}")
             if note := advice(federation.spec):
                 click.echo(f"{federation}: note: {note}", err=True)
     for study in reading.manifests.studies:
         unfit = () if reading.problems else _unfit_study(study, reading.manifests)
         problems += [problem for problem in unfit if problem not in problems]
         if not unfit:
-            click.echo(f"{study}: ok{_reservation(reading.manifests)}")
+            click.echo(f"{study}: ok{_reservation(reading)}")
     for name in reading.manifests.foreign:
         click.echo(f"{name}: not SegViz's, not checked")
     for problem in problems:
@@ -88,8 +88,10 @@ def _unfit_study(study: Study, manifests: Manifests) -> tuple[str, ...]:
     return ()
 
 
-def _reservation(manifests: Manifests) -> str:
-    return "" if manifests.sites else " (without its sites: the files hold none of them)"
+def _reservation(reading: Reading) -> str:
+    if reading.problems:
+        return " (by itself: not yet against the rest, which has to be mended first)"
+    return "" if reading.manifests.sites else " (without its sites: the files hold none of them)"
 
 
 def _refuse_nan(context: click.Context, parameter: click.Parameter, value: float) -> float:

@@ -49,6 +49,15 @@ def test_problems_go_to_stderr_with_exit_code_2(tmp_path: Path):
     assert result.stderr.startswith("SegVizFederation default/abdomen: spec.rounds 0 is too small.")
 
 
+def test_a_federation_beside_a_site_that_cannot_be_read_is_not_said_to_have_none(tmp_path: Path):
+    path = tmp_path / "m.yaml"
+    site = changed(build_site(), {"spec.trainer": {"resources": {"limits": {"cpu": 0.5}}}})
+    path.write_text(yaml.safe_dump_all([site, build_federation()]), encoding="utf-8")
+    result = _run("validate", str(path))
+    assert result.exit_code == 2
+    assert "ok (by itself: not yet against the rest, which has to be mended first)" in result.stdout
+
+
 def test_a_federation_that_does_not_fit_its_sites_is_a_problem(tmp_path: Path):
     path = tmp_path / "m.yaml"
     path.write_text(yaml.safe_dump_all([build_site(), build_federation()]), encoding="utf-8")
